@@ -1,0 +1,38 @@
+# Both of the README's commands set up .venv by themselves; constraints.txt pins what was tested.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+RUNS ?= runs
+TYPECHECK := build/typecheck
+
+.PHONY: demo test test-all lint data clean
+
+demo: $(READY)
+	$(BIN)/toysup-train conditional-importance --output $(RUNS)
+	$(BIN)/toysup-analyze report $(RUNS)
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+test-all: lint
+	$(BIN)/python -m pytest -n 2 -m ""
+
+# Type checkers do not see through the folder mapping of an editable install, so mypy reads a regular one.
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf $(TYPECHECK) build/lib
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(TYPECHECK) .
+	cd $(TYPECHECK) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p toysup
+
+# Train the reference trajectories of data/ anew.
+data: $(READY)
+	$(BIN)/python data/regenerate.py
+
+clean:
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)

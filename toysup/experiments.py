@@ -1,0 +1,188 @@
+"""Experiments: a TOML file in, a frozen and validated `Experiment` out."""
+
+import itertools
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from toysup.errors import UsageError, nearest
+from toysup.models import ModelSpec
+from toysup.recipes import RecordSpec, TrainingSpec
+from toysup.regimes import RegimeSpec
+from toysup.spec import Cell, Spec, first_error, merged, shown
+
+TABLES: dict[str, type[Spec]] = {
+    "model": ModelSpec,
+    "regime": RegimeSpec,
+    "training": TrainingSpec,
+    "record": RecordSpec,
+}
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+
+
+class Condition(Spec):
+    """One regime with one model and one training recipe; the unit that is compared."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    model: ModelSpec
+    regime: RegimeSpec
+    training: TrainingSpec
+    record: RecordSpec = RecordSpec()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Condition":
+        for cell in self.cells():
+            self.at(cell).regime.resolve(self.model.n_features)
+        self.recorded_steps  # noqa: B018 — raises where training has no such step
+        return self
+
+    @property
+    def sweeps(self) -> dict[str, tuple[float, ...]]:
+        """Sweep axes by key, each with its values."""
+        return self.regime.sweeps | self.training.sweeps
+
+    @property
+    def recorded_steps(self) -> tuple[int, ...]:
+        return self.record.steps_of(self.training)
+
+    @property
+    def identity(self) -> str:
+        """What makes this condition what it is, as JSON: its model, regime, training and record."""
+        return json.dumps(self.model_dump(mode="json", exclude={"name"}, exclude_none=True))
+
+    def cells(self) -> Iterator[Cell]:
+        """The cells of the sweep, the last axis running fastest; one empty cell where nothing is swept."""
+        for values in itertools.product(*self.sweeps.values()):
+            yield dict(zip(self.sweeps, values, strict=True))
+
+    def at(self, cell: Cell) -> "Condition":
+        """This condition with one value where it sweeps."""
+
+        def pick(spec: Spec) -> Spec:
+            return spec.model_copy(update={key: cell[key] for key in spec.sweeps})
+
+        return self.model_copy(update={"regime": pick(self.regime), "training": pick(self.training)})
+
+
+class Experiment(Spec):
+    """A named set of conditions."""
+
+    name: str = Field(pattern=NAME_PATTERN)
+    title: str = ""
+    references: tuple[str, ...] = ()
+    conditions: tuple[Condition, ...] = Field(min_length=1)
+
+    @field_validator("conditions")
+    @classmethod
+    def _have_names_of_their_own(cls, value: tuple[Condition, ...]) -> tuple[Condition, ...]:
+        names = [condition.name for condition in value]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"two conditions have the name {repeated[0]}")
+        return value
+
+    def select(self, names: Sequence[str]) -> tuple[Condition, ...]:
+        """The conditions of these names (all, if none is named)."""
+        known = {condition.name: condition for condition in self.conditions}
+        if unknown := [name for name in names if name not in known]:
+            raise UsageError(f"experiment {self.name} has no condition {unknown[0]!r}; {nearest(unknown[0], known)}")
+        return tuple(known[name] for name in dict.fromkeys(names)) if names else self.conditions
+
+
+class _File(Spec):
+    """The layout of an experiment file: what all conditions share, and what each one changes of it."""
+
+    name: str
+    title: str = ""
+    references: tuple[str, ...] = ()
+    model: dict[str, Any] = Field(default_factory=dict)
+    regime: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    record: dict[str, Any] = Field(default_factory=dict)
+    condition: tuple[dict[str, Any], ...] = ()
+
+
+def builtin_experiments() -> dict[str, str]:
+    """Name → title of the experiments that come with toysup."""
+    files = (path for path in resources.files("toysup.builtin").iterdir() if path.name.endswith(".toml"))
+    tables = [tomllib.loads(path.read_text(encoding="utf-8")) for path in files]
+    return {table["name"]: table["title"] for table in sorted(tables, key=lambda table: str(table["name"]))}
+
+
+def load_experiment(name_or_path: str | Path, *, changes: Mapping[str, object] | None = None) -> Experiment:
+    """The experiment of a built-in name or a TOML file.
+
+    `changes` maps paths such as `training.learning_rate` to values that replace the file's in every condition, and are
+    checked like them. Raises UsageError with one line naming the file, the key, the value and what would be right.
+    """
+    where, text = _read(name_or_path)
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: not TOML: {error}") from None
+    try:
+        file = _File.model_validate(table)
+    except ValidationError as error:
+        raise first_error(error, where=where, spec=_File) from None
+    changed = _by_table(changes or {})
+    conditions = [_condition(file, item, changed, where) for item in file.condition or ({"name": file.name},)]
+    try:
+        return Experiment(name=file.name, title=file.title, references=file.references, conditions=tuple(conditions))
+    except ValidationError as error:
+        raise first_error(error, where=where, spec=Experiment) from None
+
+
+def parse_change(text: str) -> tuple[str, object]:
+    """`training.learning_rate=3e-3` as path and value; the value is TOML, or else a bare string."""
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise UsageError(f"--set {text}: write it as KEY=VALUE, such as training.learning_rate=3e-3")
+    try:
+        return path.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return path.strip(), value.strip()
+
+
+def _read(name_or_path: str | Path) -> tuple[str, str]:
+    name = str(name_or_path)
+    if not name.endswith(".toml"):
+        if name not in builtin_experiments():
+            known = builtin_experiments()
+            raise UsageError(f"no experiment {name!r}; {nearest(name, known)} (or give the path of a .toml file)")
+        return name, resources.files("toysup.builtin").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    try:
+        return name, Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"{name}: cannot be read: {reason}") from None
+
+
+def _by_table(changes: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    tables: dict[str, dict[str, object]] = {}
+    for path, value in changes.items():
+        table, _, key = path.partition(".")
+        if table not in TABLES:
+            raise UsageError(f"{path} = {shown(value)}: {nearest(table, TABLES)} (a path is TABLE.KEY)")
+        if key not in TABLES[table].model_fields:
+            raise UsageError(f"{path} = {shown(value)}: unknown key; {nearest(key, TABLES[table].model_fields)}")
+        tables.setdefault(table, {})[key] = value
+    return tables
+
+
+def _condition(
+    file: _File, item: Mapping[str, Any], changed: Mapping[str, Mapping[str, object]], where: str
+) -> Condition:
+    where = f"{where}: condition {item.get('name', '(without a name)')}" if file.condition else where
+    merged_item: dict[str, Any] = dict(item)
+    for name, spec in TABLES.items():
+        own = item.get(name, {})
+        if isinstance(own, Mapping):
+            merged_item[name] = merged(merged(getattr(file, name), own, spec), changed.get(name, {}), spec)
+    try:
+        return Condition.model_validate(merged_item)
+    except ValidationError as error:
+        raise first_error(error, where=where, spec=Condition) from None

@@ -1,0 +1,29 @@
+"""Models: the architecture that an experiment trains, and the parameters it starts from."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from toysup.draws import normal
+from toysup.spec import Spec
+
+
+class ModelSpec(Spec):
+    """The `[model]` table: the tied autoencoder y = φ(WᵀW x + b), with φ the activation."""
+
+    n_features: int = Field(ge=1)
+    n_hidden: int = Field(ge=1)
+    activation: Literal["relu", "identity"] = "relu"
+
+
+def initial_parameters(model: ModelSpec, seed: int) -> dict[str, npt.NDArray[np.float32]]:
+    """What seed `seed` starts from: W (hidden, feature) Xavier-normal with std √(2/(n+m)), b (feature,) zero.
+
+    Xavier's scale is this model's own; TMS's notebook applies it to a stack of models, where it depends on their
+    number.
+    """
+    n, m = model.n_features, model.n_hidden
+    weights = np.sqrt(2 / (n + m)) * normal(seed, "W", (m, n))
+    return {"W": weights.astype(np.float32), "b": np.zeros(n, dtype=np.float32)}

@@ -1,0 +1,107 @@
+"""What all parts of an experiment's specification share: frozen, strict about keys, some values swept."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
+
+from toysup.errors import UsageError, nearest
+
+Swept: TypeAlias = float | tuple[float, ...]
+Cell: TypeAlias = Mapping[str, float]
+
+
+class Spec(BaseModel):
+    """One table of an experiment file. `alternatives` are groups of keys of which at most one may be given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
+
+    @property
+    def sweeps(self) -> dict[str, tuple[float, ...]]:
+        """The keys that hold a list where one value is allowed, in the order of the spec."""
+        return {
+            name: value
+            for name, field in type(self).model_fields.items()
+            if any(isinstance(mark, _Sweepable) for mark in field.metadata)
+            and isinstance(value := getattr(self, name), tuple)
+        }
+
+    def check_alternatives(self) -> None:
+        for group in self.alternatives:
+            given = [name for name in group if getattr(self, name) is not None]
+            if len(given) > 1:
+                raise ValueError(f"{' and '.join(given)} exclude one another; give one of them")
+
+
+class _Sweepable:
+    """Marks a field for one number that `is_right`, or a list of different ones (a sweep)."""
+
+    def __init__(self, is_right: Callable[[float], bool], right: str) -> None:
+        self.is_right, self.right = is_right, right
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(self.check, handler(source))
+
+    def check(self, value: object) -> Swept:
+        if not isinstance(value, list | tuple):
+            return self._number(value)
+        numbers = tuple(map(self._number, value))
+        if not numbers or len(set(numbers)) != len(numbers):
+            raise ValueError("a sweep is a list of different numbers, at least one")
+        return numbers
+
+    def _number(self, value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not self.is_right(value):
+            raise ValueError(f"must be {self.right}, or a list of such numbers to sweep over")
+        return float(value)
+
+
+PROBABILITY = _Sweepable(lambda number: 0 <= number <= 1, "a number from 0 to 1")
+NOT_NEGATIVE = _Sweepable(lambda number: 0 <= number < float("inf"), "a number of 0 or more")
+POSITIVE = _Sweepable(lambda number: 0 < number < float("inf"), "a number above 0")
+BELOW_ONE = _Sweepable(lambda number: 0 <= number < 1, "a number of at least 0 and below 1")
+
+
+def single(value: Swept | None) -> float:
+    """The value of a field that is known to be given and not swept."""
+    if value is None or isinstance(value, tuple):
+        raise ValueError(f"one value is needed here, not {value}; choose a cell of the sweep first")
+    return value
+
+
+def merged(table: Mapping[str, object], change: Mapping[str, object], spec: type[Spec]) -> dict[str, object]:
+    """`table` with the keys of `change`; what a new key is an alternative to, it replaces."""
+    replaced = {name for group in spec.alternatives if set(group) & set(change) for name in group}
+    return {key: value for key, value in table.items() if key not in replaced} | dict(change)
+
+
+def shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def first_error(error: ValidationError, *, where: str, spec: type[BaseModel]) -> UsageError:
+    """The first of pydantic's complaints as one line: where, which key, which value, what would be right."""
+    complaints = error.errors(include_url=False)
+    # A misspelt key is complained of twice, as missing and as unknown; the second is the one that helps.
+    complaint = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
+    path = [str(part) for part in complaint["loc"]]
+    key = ".".join(path)
+    message = complaint["msg"].removeprefix("Value error, ")
+    if complaint["type"] == "extra_forbidden":
+        return UsageError(f"{where}: unknown key {key}; {nearest(path[-1], _keys_at(spec, path[:-1]))}")
+    if complaint["type"] == "missing":
+        return UsageError(f"{where}: {key} is missing")
+    if isinstance(complaint["input"], Mapping) or not path:
+        return UsageError(f"{where}: {key + ': ' if key else ''}{message}")
+    return UsageError(f"{where}: {key} = {shown(complaint['input'])}: {message}")
+
+
+def _keys_at(spec: type[BaseModel], path: Iterable[str]) -> list[str]:
+    for part in path:
+        field = spec.model_fields.get(part)
+        if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            spec = field.annotation
+    return list(spec.model_fields)
