@@ -1,0 +1,5 @@
+"""Train toy models of superposition by the thousand, keep every trajectory, measure and draw it."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,15 @@
+from . import analysis as analysis
+from .errors import ToysupError as ToysupError
+from .errors import UsageError as UsageError
+from .experiments import Condition as Condition
+from .experiments import Experiment as Experiment
+from .experiments import builtin_experiments as builtin_experiments
+from .experiments import load_experiment as load_experiment
+from .modules import to_module as to_module
+from .regimes import Regime as Regime
+from .sampling import sample as sample
+from .storage import open_example as open_example
+from .storage import open_runs as open_runs
+from .storage import save_runs as save_runs
+from .training import train as train
+from .trajectories import regime_of as regime_of

@@ -1,0 +1,38 @@
+"""The boundary of the commands: toysup's errors become one `Error:` line and an exit code."""
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec
+
+import click
+
+from toysup.errors import ToysupError
+
+INTERRUPTED = 130
+P = ParamSpec("P")
+
+
+class CommandError(click.ClickException):
+    """One line on stderr, and an exit code of its own."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(" ".join(message.split()))
+        setattr(self, "exit_code", exit_code)  # noqa: B010 — click declares it for the class, and reads the instance's
+
+
+def with_error_line(command: Callable[P, None], *, interrupted: str = "Interrupted.") -> Callable[P, None]:
+    """`command`, ending with one line and an exit code where it raises a ToysupError or is interrupted."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ToysupError as error:
+            raise CommandError(str(error), error.exit_code) from None
+        except MemoryError:
+            raise CommandError("out of memory; ask for fewer seeds or samples at once", ToysupError.exit_code) from None
+        except KeyboardInterrupt:
+            click.echo(interrupted, err=True)
+            raise SystemExit(INTERRUPTED) from None
+
+    return run

@@ -1,0 +1,192 @@
+"""Trajectories on disk: one netCDF-4 file per condition, written whole or not at all, opened lazily."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from toysup.errors import ToysupError, UsageError, nearest
+from toysup.trajectories import check, first_difference, identity_of
+
+# Where toysup-analyze writes its figures, beside the runs; never searched for runs.
+FIGURES_FOLDER = "figures"
+
+
+def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
+    """Where the runs of a condition lie under `folder`."""
+    return Path(folder) / experiment / f"{condition}.nc"
+
+
+def open_runs(path: str | Path) -> xr.DataTree:
+    """The trajectories under a folder, or of one file, as a tree with a node /<experiment>/<condition> each; lazily.
+
+    Raises ToysupError where there are none, or where a file is damaged or not a trajectory.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ToysupError(f"{path}: no such file or folder")
+    files = [path] if path.is_file() else _files(path)
+    if not files:
+        raise ToysupError(f"{path}: no runs here (no .nc file); toysup-train EXPERIMENT --output {path} makes some")
+    nodes: dict[str, xr.Dataset] = {}
+    for file in files:
+        dataset = open_trajectory(file)
+        node = f"/{dataset.attrs['experiment']}/{dataset.attrs['condition_name']}"
+        if node in nodes:
+            raise ToysupError(f"{file}: a second file of {node[1:]}, after {nodes[node].encoding['source']}")
+        nodes[node] = dataset
+    # Within an experiment in the order of its file, which is the order in which a reader meets the conditions.
+    order = sorted(nodes, key=lambda node: (node.split("/")[1], nodes[node].attrs.get("condition_position", 0)))
+    return xr.DataTree.from_dict({node: nodes[node] for node in order})
+
+
+def open_trajectory(path: str | Path) -> xr.Dataset:
+    """The dataset of one file, lazily; ToysupError where it is damaged or not a trajectory."""
+    try:
+        dataset = xr.open_dataset(path, engine="netcdf4", decode_timedelta=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, PermissionError) else "not a netCDF-4 file, or damaged"
+        raise ToysupError(f"{path}: {reason}") from None
+    try:
+        return _with_strings(check(dataset, where=str(path)))
+    except ToysupError:
+        dataset.close()
+        raise
+
+
+def open_example(name: str) -> xr.DataTree:
+    """The reference trajectories of a built-in experiment that come with toysup, such as "conditional-importance"."""
+    root = resources.files("toysup.data")
+    known = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("_")]
+    if name not in known:
+        raise UsageError(f"no example {name!r}; {nearest(name, known)}")
+    with resources.as_file(root.joinpath(name)) as folder:
+        return open_runs(folder)
+
+
+def save_runs(runs: xr.DataTree, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+    """Write each trajectory of `runs` to <folder>/<experiment>/<condition>.nc, each file whole or not at all.
+
+    Where a file is there already, the seeds that it lacks are added to it; it is refused with UsageError, naming the
+    first key that differs, if it was trained to another specification, unless `overwrite`. Returns the paths.
+    """
+    written = []
+    for leaf in runs.leaves:
+        dataset = check(leaf.to_dataset(), where=f"runs{leaf.path}")
+        path = path_of(folder, dataset.attrs["experiment"], dataset.attrs["condition_name"])
+        if path.exists() and not overwrite:
+            with open_trajectory(path) as there:
+                refuse_other(there, identity=dataset.attrs["condition"], engine=dataset.attrs["engine"], where=path)
+                dataset = _extended(there.load(), dataset)
+        write(dataset, path)
+        written.append(path)
+    return written
+
+
+def refuse_other(there: xr.Dataset, *, identity: str, engine: str, where: Path) -> None:
+    """UsageError if the runs on disk were trained to another specification than those that would join them."""
+    old = {**identity_of(there), "engine": there.attrs.get("engine")}
+    if difference := first_difference(old, {**json.loads(identity), "engine": engine}):
+        raise UsageError(
+            f"{where}: holds runs of another specification ({difference}); use --overwrite or another --output"
+        )
+
+
+def write(dataset: xr.Dataset, path: Path) -> None:
+    """Write a dataset to `path` as netCDF-4, whole or not at all."""
+    with replacing(path) as temporary:
+        dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(dataset))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write to; it is flushed to disk and renamed over `path` if all went well.
+
+    Raises ToysupError naming `path` where that cannot be done; what was at `path` then stays as it was.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        # mkstemp makes files that only their owner can read; a plain open would have followed the umask.
+        temporary.chmod(0o666 & ~_umask())
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise ToysupError(f"{path}: cannot be written: {error.strerror or error}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_unwritable(folder: str | Path) -> None:
+    """ToysupError unless runs can be written under `folder`, which is made if it is not there."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ToysupError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def _with_strings(dataset: xr.Dataset) -> xr.Dataset:
+    """Labels as strings of fixed width, as they were before they were written."""
+    labels = {name: coord.astype(str) for name, coord in dataset.coords.items() if coord.dtype.kind == "O"}
+    return dataset.assign_coords({name: coord.assign_attrs(dataset[name].attrs) for name, coord in labels.items()})
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        file
+        for file in folder.rglob("*.nc")
+        if not file.name.startswith(".") and FIGURES_FOLDER not in file.relative_to(folder).parts[:-1]
+    )
+
+
+def _extended(there: xr.Dataset, here: xr.Dataset) -> xr.Dataset:
+    """Both sets of seeds in order, what is there kept as it is."""
+    new = here.sel(seed=~np.isin(here["seed"], there["seed"]))
+    if new.sizes["seed"] == 0:
+        return there
+    along_seed = [name for name, variable in there.data_vars.items() if "seed" in variable.dims]
+    joined = xr.concat([there[along_seed], new[along_seed]], dim="seed", combine_attrs="override", join="exact")
+    joined = joined.assign({name: there[name] for name in there.data_vars if name not in along_seed}).sortby("seed")
+    history = f"{there.attrs['history']}\n{new.attrs['history'].splitlines()[-1]} ({new.sizes['seed']} seeds added)"
+    return joined.assign_attrs(there.attrs | {"history": history})
+
+
+def _encoding(dataset: xr.Dataset) -> dict[str, Mapping[str, object]]:
+    """Strings as fixed-width characters: reopening a file with variable-length ones crashes the interpreter."""
+    encoding: dict[str, Mapping[str, object]] = {}
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind in "OUS":
+            encoding[str(name)] = {"dtype": "S1"}
+        elif variable.dtype.kind == "f" and name != "epoch" and name != "train_loss":
+            encoding[str(name)] = {"_FillValue": None}
+        else:
+            encoding[str(name)] = {}
+    return encoding
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,185 @@
+"""The dataset of one condition: its schema, built from snapshots and checked on what is opened."""
+
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from toysup.errors import ToysupError, UsageError
+from toysup.experiments import Condition, Experiment
+from toysup.instances import Snapshot
+from toysup.regimes import Regime
+
+SCHEMA_VERSION = 1
+TABLES = ("context_probability", "activation_probability", "importance")
+TABLE_DIMS = {
+    "context_probability": ("context",),
+    "activation_probability": ("context", "feature"),
+    "importance": ("context", "feature"),
+}
+PARAMETER_DIMS = {"W": ("hidden", "feature"), "b": ("feature",)}
+LONG_NAMES = {
+    "W": "weights onto the hidden state",
+    "b": "output bias",
+    "train_loss": "training loss per sample, mean since the previous snapshot",
+    "context_probability": "probability of the context",
+    "activation_probability": "probability that a feature is active, given the context",
+    "importance": "weight of a feature's squared error, given the context",
+    "seed": "seed of the instance",
+    "step": "optimiser steps taken",
+    "epoch": "epochs seen; NaN for an infinite stream",
+    "feature": "feature",
+    "subset": "subset that the feature belongs to",
+    "context": "context",
+    "hidden": "hidden dimension",
+}
+
+
+def build(
+    experiment: Experiment, condition: Condition, seeds: Sequence[int], snapshots: Iterable[Snapshot], *, engine: str
+) -> xr.Dataset:
+    """The dataset of `condition` (schema version 1) from an engine's snapshots of the instances of `seeds`."""
+    sweeps = condition.sweeps
+    kept = list(snapshots)
+    leading = (*(len(values) for values in sweeps.values()), len(seeds))
+
+    def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """(step, instance, ...) → (sweep axes..., seed, step, ...)."""
+        array = np.moveaxis(np.asarray(arrays), 0, 1)
+        return array.reshape(*leading, *array.shape[1:])
+
+    axes = (*sweeps, "seed", "step")
+    variables: dict[str, Any] = {
+        name: ((*axes, *PARAMETER_DIMS[name]), stacked([snapshot.parameters[name] for snapshot in kept]))
+        for name in kept[0].parameters
+    }
+    variables["train_loss"] = (axes, stacked([snapshot.train_loss for snapshot in kept]))
+    regimes = [condition.at(cell).regime.resolve(condition.model.n_features) for cell in condition.cells()]
+    for name in TABLES:
+        variables[name] = _table(condition, name, [getattr(regime, name) for regime in regimes])
+    coords = _coords(condition, seeds, [snapshot.step for snapshot in kept], regimes[0])
+    dataset = xr.Dataset(variables, coords, _attrs(experiment, condition, engine))
+    for variable in map(str, dataset.variables):
+        long_name = LONG_NAMES.get(variable, variable.replace("_", " "))
+        dataset[variable].attrs.update(long_name=long_name, units="1")
+    return dataset
+
+
+def _table(condition: Condition, name: str, rows: Sequence[np.ndarray]) -> tuple[tuple[str, ...], np.ndarray]:
+    """One of the tables with the sweep axes along which it varies, and only those."""
+    sizes = [len(values) for values in condition.sweeps.values()]
+    table = np.asarray(rows).reshape(*sizes, *rows[0].shape)
+    axes = list(condition.sweeps)
+    for axis in reversed(range(len(sizes))):
+        first = table.take([0], axis=axis)
+        if (table == first).all():
+            table = first.squeeze(axis)
+            del axes[axis]
+    return (*axes, *TABLE_DIMS[name]), table
+
+
+def _coords(condition: Condition, seeds: Sequence[int], steps: Sequence[int], regime: Regime) -> dict[str, Any]:
+    per_epoch = condition.training.steps_per_epoch
+    return {
+        **{name: (name, np.asarray(values)) for name, values in condition.sweeps.items()},
+        "seed": ("seed", np.asarray(seeds, dtype=np.int64)),
+        "step": ("step", np.asarray(steps, dtype=np.int64)),
+        "epoch": ("step", np.asarray(steps) / (per_epoch if per_epoch is not None else np.nan)),
+        "context": ("context", np.array(regime.contexts)),
+        "hidden": ("hidden", np.arange(1, condition.model.n_hidden + 1)),
+        "feature": ("feature", np.arange(1, condition.model.n_features + 1)),
+        "subset": ("feature", np.array(regime.subset)),
+    }
+
+
+def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[str, Any]:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "Conventions": "CF-1.11",
+        "title": f"{experiment.title or experiment.name}: {condition.name}",
+        "source": f"toysup {version('toysup')}",
+        "references": "; ".join(experiment.references),
+        "history": f"{now} trained by toysup {version('toysup')}",
+        "toysup_schema": SCHEMA_VERSION,
+        "experiment": experiment.name,
+        "condition_name": condition.name,
+        "condition_position": [other.name for other in experiment.conditions].index(condition.name),
+        "condition": condition.identity,
+        "engine": engine,
+        "versions": json.dumps(
+            {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "torch", "xarray")}
+        ),
+    }
+
+
+def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
+    """`dataset` itself, if it follows the schema; ToysupError naming `where` and what is wrong, if not."""
+    schema = dataset.attrs.get("toysup_schema")
+    if schema is None:
+        raise ToysupError(f"{where}: not a toysup trajectory (it has no attribute toysup_schema)")
+    if not np.ndim(schema) == 0 or schema != SCHEMA_VERSION:
+        raise ToysupError(f"{where}: schema version {schema}, but this toysup reads version {SCHEMA_VERSION}")
+    for name, trailing in {**PARAMETER_DIMS, "train_loss": (), **TABLE_DIMS}.items():
+        leading = () if name in TABLES else ("seed", "step")
+        if name not in dataset:
+            raise ToysupError(f"{where}: damaged: the variable {name} is missing")
+        dims = dataset[name].dims
+        if dims[len(dims) - len(trailing) :] != trailing or not set(leading) <= set(dims):
+            raise ToysupError(
+                f"{where}: damaged: {name} has the dims {dims}, not (..., {', '.join(leading + trailing)})"
+            )
+    for name in ("seed", "step", "epoch", "feature", "subset", "context", "hidden"):
+        if name not in dataset.coords:
+            raise ToysupError(f"{where}: damaged: the coordinate {name} is missing")
+    for name in ("experiment", "condition_name", "condition"):
+        if not isinstance(dataset.attrs.get(name), str):
+            raise ToysupError(f"{where}: damaged: the attribute {name} is missing")
+    identity_of(dataset, where=where)
+    return dataset
+
+
+def identity_of(dataset: xr.Dataset, *, where: str = "dataset") -> dict[str, Any]:
+    """The resolved model, regime, training and record that a dataset says it was trained with."""
+    try:
+        found = json.loads(dataset.attrs["condition"])
+    except (KeyError, json.JSONDecodeError):
+        raise ToysupError(f"{where}: damaged: the attribute condition is not JSON") from None
+    if not isinstance(found, dict) or not {"model", "regime", "training", "record"} <= set(found):
+        raise ToysupError(f"{where}: damaged: the attribute condition lacks a part of the specification")
+    return found
+
+
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> str | None:
+    """The first key in which two identities differ, as `training.epochs: 12 there, 2 here`; None if they are equal."""
+    for key in dict.fromkeys([*one, *other]):
+        there, here = one.get(key), other.get(key)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            if found := first_difference(there, here, f"{path}{key}."):
+                return found
+        elif there != here:
+            return f"{path}{key}: {_absent(there)} there, {_absent(here)} here"
+    return None
+
+
+def _absent(value: object) -> str:
+    return "nothing" if value is None else json.dumps(value)
+
+
+def regime_of(dataset: xr.Dataset) -> Regime:
+    """The regime that `dataset` was trained under, from the tables that it carries.
+
+    Raises UsageError where a sweep varies the tables: select one cell first.
+    """
+    if swept := {str(dim) for name in TABLES for dim in dataset[name].dims} - {"context", "feature"}:
+        raise UsageError(f"the regime varies along {', '.join(sorted(swept))}; select one value first")
+    tables = {name: dataset[name].transpose(*TABLE_DIMS[name]).values.astype(np.float64) for name in TABLES}
+    return Regime(
+        contexts=tuple(map(str, dataset["context"].values)),
+        subset=tuple(map(str, dataset["subset"].values)),
+        **tables,
+    )
