@@ -1,0 +1,5 @@
+"""Statistics of superposition over labelled trajectories: xarray in, xarray out, over any leading dims at once."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,12 @@
+from . import figures as figures
+from .dimensionality import feature_dimensionality as feature_dimensionality
+from .dimensionality import represented as represented
+from .dimensionality import represented_count as represented_count
+from .dimensionality import total_dimensionality as total_dimensionality
+from .gram import feature_norms as feature_norms
+from .gram import gram as gram
+from .interference import feature_interference as feature_interference
+from .interference import probability_weighted_interference as probability_weighted_interference
+from .interference import quadrant_interference as quadrant_interference
+from .losses import losses as losses
+from .seeds import over_seeds as over_seeds

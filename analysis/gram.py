@@ -1,0 +1,56 @@
+"""The Gram matrix of a model's features, and their norms."""
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.analysis.labels import named, require_dims, with_other_feature
+
+Array = npt.NDArray[np.floating]
+
+
+def gram(W: xr.DataArray) -> xr.DataArray:
+    """The Gram matrix G = WᵀW: entry (i, j) is the linear response of output i to input feature j.
+
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; dimensionless, any leading dims.
+
+    Returns
+    -------
+    DataArray (..., feature, other_feature)
+        Dimensionless, in the dtype of W; `other_feature` carries `other_subset`.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Source: Elhage et al. (2022), "Toy Models of Superposition".
+    """
+    require_dims(W, ("hidden", "feature"), what="W")
+    result = xr.apply_ufunc(
+        gram_kernel,
+        W,
+        input_core_dims=[["hidden", "feature"]],
+        output_core_dims=[["feature", "other_feature"]],
+        dask="parallelized",
+        dask_gufunc_kwargs={"output_sizes": {"other_feature": W.sizes["feature"]}},
+        output_dtypes=[W.dtype],
+    )
+    return named(with_other_feature(result, W), "gram", "Gram matrix WᵀW")
+
+
+def feature_norms(W: xr.DataArray) -> xr.DataArray:
+    """The norm ‖W_i‖ of each feature's direction: (..., hidden, feature) → (..., feature), dimensionless.
+
+    UsageError if a dim is missing.
+    """
+    require_dims(W, ("hidden", "feature"), what="W")
+    return named((W**2).sum("hidden", skipna=False) ** 0.5, "feature_norm", "norm of the feature's direction ‖W_i‖")
+
+
+def gram_kernel(W: Array) -> Array:
+    product: Array = np.matmul(np.swapaxes(W, -1, -2), W)
+    return product
