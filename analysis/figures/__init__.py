@@ -1,0 +1,27 @@
+"""Figures of a paper's quality: statistics in, a matplotlib Figure out.
+
+Each function draws what it is given: it computes no statistic, changes none of its arguments, and neither shows nor
+saves. Draw and save within ``style()``::
+
+    with figures.style():
+        figures.gram_grid(gram).savefig("gram.pdf")
+"""
+
+from .dimensionality import dimensionality_over_training, feature_dimensionality
+from .gram import gram_grid
+from .interference import quadrant_interference
+from .losses import loss_comparison, loss_curves, loss_matrix
+from .style import DOUBLE_COLUMN, SINGLE_COLUMN, style
+
+__all__ = [
+    "DOUBLE_COLUMN",
+    "SINGLE_COLUMN",
+    "dimensionality_over_training",
+    "feature_dimensionality",
+    "gram_grid",
+    "loss_comparison",
+    "loss_curves",
+    "loss_matrix",
+    "quadrant_interference",
+    "style",
+]

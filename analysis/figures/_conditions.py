@@ -1,0 +1,48 @@
+"""Conditions as lines of a figure, one below the other: names are read without turning the head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xarray as xr
+from matplotlib.axes import Axes
+
+from ._marks import means, seed_dots
+from ._text import interval_of, n_of, wrapped
+from .style import Look
+
+LINE_HEIGHT = 0.24
+"""Inches that one condition takes."""
+
+_NAME_WIDTH = 24
+
+
+def condition_line(ax: Axes, at: int, values: xr.DataArray, summary: xr.Dataset, look: Look) -> None:
+    """One condition's dots, mean and interval, along x at a height of its own."""
+    seed_dots(ax, values.values, at, look=look, along="x", width=0.55)
+    means(ax, summary, at, look=look, along="x")
+
+
+def name_lines(ax: Axes, summaries: Mapping[str, xr.Dataset]) -> None:
+    """The conditions' names on the y axis, the first at the top; with n where it is not the same for all."""
+    same = _same_n(summaries)
+    names = [name if same else f"{name} ({n_of(data)})" for name, data in summaries.items()]
+    ax.set_yticks(range(len(names)), [wrapped(name, width=_NAME_WIDTH) for name in names])
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def lines_high(names: Mapping[str, object]) -> float:
+    """Inches that all conditions take, those with names on two lines or more among them."""
+    return sum(max(LINE_HEIGHT, 0.13 * (1 + wrapped(name, width=_NAME_WIDTH).count("\n")) + 0.05) for name in names)
+
+
+def key(summaries: Mapping[str, xr.Dataset]) -> str:
+    """What dots and bars are, and n where all conditions have the same."""
+    same = _same_n(summaries)
+    each = f"{same} per condition. " if same else ""
+    return f"{each}Dots: seeds. Markers: their mean.{interval_of(summaries.values(), drawn_as='Bars')}"
+
+
+def _same_n(summaries: Mapping[str, xr.Dataset]) -> str | None:
+    counts = {n_of(data) for data in summaries.values()}
+    return counts.pop() if len(counts) == 1 else None

@@ -1,0 +1,63 @@
+"""What a figure asks of the data it is given, each with the line that says what was wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import xarray as xr
+
+SUMMARY = ("mean", "ci_low", "ci_high", "n_seeds", "n_excluded")
+
+Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
+
+
+def arranged(data: Labelled, *dims: str, what: str) -> Labelled:
+    """A view of `data` with its dims in this order; a coordinate of one value stands for a dim of length 1."""
+    for dim in dims:
+        if dim not in data.sizes and dim in data.coords:
+            data = data.expand_dims(dim)
+    found = tuple(str(dim) for dim in data.sizes)
+    if missing := [dim for dim in dims if dim not in found]:
+        raise ValueError(f"{what} lacks the dimension {missing[0]!r}: it has {found}, and {dims} are drawn")
+    if extra := [dim for dim in found if dim not in dims]:
+        raise ValueError(f"{what} has the dimension {extra[0]!r}, which is not drawn: select one value of it first")
+    if empty := [dim for dim in dims if data.sizes[dim] == 0]:
+        raise ValueError(f"{what} is empty along {empty[0]!r}: there is nothing to draw")
+    return data.transpose(*dims)
+
+
+def summary_arranged(summary: xr.Dataset, *dims: str, what: str) -> xr.Dataset:
+    """The same for a summary over seeds, which has a mean, an interval and counts."""
+    if missing := [name for name in SUMMARY if name not in summary.data_vars]:
+        raise ValueError(f"{what} lacks the variable {missing[0]!r}: a summary over seeds has {', '.join(SUMMARY)}")
+    return arranged(summary, *dims, what=what)
+
+
+def all_values(values: Mapping[str, xr.DataArray], *dims: str) -> dict[str, xr.DataArray]:
+    """Every condition's values per seed, arranged."""
+    _some(values)
+    return {name: arranged(array, *dims, what=f"values of {name!r}") for name, array in values.items()}
+
+
+def all_summaries(summaries: Mapping[str, xr.Dataset], *dims: str) -> dict[str, xr.Dataset]:
+    """Every condition's summary, arranged."""
+    _some(summaries)
+    return {name: summary_arranged(data, *dims, what=f"summary of {name!r}") for name, data in summaries.items()}
+
+
+def same_conditions(values: Mapping[str, Any], summaries: Mapping[str, Any]) -> None:
+    """Values and summaries are of the same conditions."""
+    if odd := sorted(set(values) ^ set(summaries)):
+        raise ValueError(f"values and summaries are of different conditions: {odd[0]!r} is in one only")
+
+
+def at_most(limit: int, items: Sequence[object], *, what: str) -> None:
+    """A figure of so many panels can still be read."""
+    if len(items) > limit:
+        raise ValueError(f"{len(items)} {what} are too many to read in one figure: select at most {limit}")
+
+
+def _some(conditions: Mapping[str, object]) -> None:
+    if not conditions:
+        raise ValueError("no conditions were given: there is nothing to draw")

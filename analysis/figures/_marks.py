@@ -1,0 +1,46 @@
+"""What stands for numbers: a dot for a seed, a marker with a bar for a mean with its interval."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike, NDArray
+
+from .style import INK, Look
+
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+def seed_dots(
+    ax: Axes, values: ArrayLike, position: float, *, look: Look, along: Literal["x", "y"], width: float = 0.6
+) -> None:
+    """Dots, one per seed, at their values `along` one axis and side by side around a position on the other."""
+    data = np.asarray(values, dtype=float)
+    count = data.size
+    # Multiples of the golden ratio spread evenly for any number of seeds, with no random state to depend on.
+    across = position + width * ((np.arange(count) * _GOLDEN) % 1 - 0.5) * (count > 1)
+    x, y = (data, across) if along == "x" else (across, data)
+    size, alpha = (7.0, 0.55) if count <= 30 else (4.0, 0.4)
+    ax.scatter(x, y, s=size, color=look.colour, alpha=alpha, linewidths=0, zorder=2, gid="seeds")
+
+
+def means(
+    ax: Axes, summary: xr.Dataset, positions: ArrayLike, *, look: Look, along: Literal["x", "y"], size: float = 14
+) -> None:
+    """A marker at each mean, and a bar from `ci_low` to `ci_high` where these are numbers."""
+    mean, low, high = (_flat(summary[name]) for name in ("mean", "ci_low", "ci_high"))
+    at = np.broadcast_to(np.asarray(positions, dtype=float), mean.shape)
+    known = np.isfinite(low) & np.isfinite(high)
+    lines = ax.hlines if along == "x" else ax.vlines
+    lines(at[known], low[known], high[known], color=INK, linewidth=1.1, zorder=3, gid="intervals")
+    x, y = (mean, at) if along == "x" else (at, mean)
+    ax.scatter(
+        x, y, s=size, color=look.colour, marker=look.marker, edgecolors=INK, linewidths=0.6, zorder=4, gid="means"
+    )
+
+
+def _flat(array: xr.DataArray) -> NDArray[Any]:
+    return np.asarray(array.values, dtype=float).ravel()

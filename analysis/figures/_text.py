@@ -1,0 +1,74 @@
+"""The words in a figure: names, counts of seeds, numbers, and the note below that says what is drawn."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from .style import INK
+
+# A letter of DejaVu Sans is 0.6 of the font size wide on average; text is wrapped before it is drawn.
+_LETTER = 0.6
+
+
+def text_width(text: str, *, size: float) -> float:
+    """About how wide a line of text is, in the unit of its size."""
+    return len(text) * _LETTER * size
+
+
+def fitted(text: str, *, room: float, size: float) -> str:
+    """The text, cut with an ellipsis where there is no room for all of it."""
+    letters = int(room / (_LETTER * size))
+    return text if len(text) <= letters else text[: letters - 1] + "…" if letters > 1 else ""
+
+
+def wrapped(text: str, *, width: int) -> str:
+    """A text on as many lines as it takes; a name breaks after `-` and `_` too, `n = 20` does not."""
+    marked = text.replace("-", "-\u200b ").replace("_", "_\u200b ").replace("n = ", "n\u00a0=\u00a0")
+    lines = textwrap.wrap(marked, width, break_on_hyphens=False)
+    return "\n".join(lines).replace("\u200b ", "").replace("\u200b", "").replace("\u00a0", " ")
+
+
+def n_of(summary: xr.Dataset) -> str:
+    """How many seeds a summary is over, as `n = 20`, and how many were left out where others were not."""
+    # Without any seed there is nothing to see: the loss of step 0, conditions that cannot be compared.
+    used = summary["n_seeds"].values > 0
+    if not used.any():
+        return "n = 0"
+    counts, excluded = summary["n_seeds"].values[used], int(summary["n_excluded"].values[used].max())
+    low, high = int(counts.min()), int(counts.max())
+    count = f"n = {low}" if low == high else f"n = {low}–{high}"
+    return f"{count}, {excluded} excluded" if excluded else count
+
+
+def interval_of(summaries: Iterable[xr.Dataset], *, drawn_as: str) -> str:
+    """What the bars or bands are, as a sentence; nothing where no summary has an interval.
+
+    The level is said where all summaries say the same one in the attr `confidence_level`.
+    """
+    known = [data for data in summaries if bool(np.isfinite(data["ci_low"]).any())]
+    levels = {data.attrs.get("confidence_level") for data in known}
+    level = levels.pop() if len(levels) == 1 else None
+    name = "confidence interval" if level is None else f"{100 * float(level):g}% confidence interval"
+    return f" {drawn_as}: {name}." if known else ""
+
+
+def number(value: float, digits: int = 3) -> str:
+    """So many significant digits, with a power of ten where zeros would have to be counted."""
+    if value == 0:
+        return "0"
+    if not np.isfinite(value) or 1e-3 <= abs(value) < 1e4:
+        return f"{value:#.{digits}g}".rstrip(".")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return rf"${mantissa}{{\times}}10^{{{int(exponent)}}}$"
+
+
+def note(figure: Figure, text: str) -> None:
+    """Write a note under the figure, as wide as the figure."""
+    size = 6.5
+    letters = int(figure.get_figwidth() * 72 * 0.95 / (_LETTER * size))
+    figure.supxlabel(wrapped(text, width=letters), fontsize=size, color=INK, x=0.01, ha="left")

@@ -1,0 +1,179 @@
+"""Gram matrices as pictures: seeds × phases, orange for positive, blue for negative."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+from ._inputs import arranged, at_most
+from ._panels import blank, grid
+from ._subsets import Block, by_subset, labels_of
+from ._text import note, text_width, wrapped
+from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN
+
+ORANGE_BLUE = LinearSegmentedColormap.from_list(
+    "toysup_orange_blue", ["#08306b", "#2f78b7", "#a6cbe6", "#ffffff", "#fdc58d", "#ee7f1b", "#9c3f00"]
+).with_extremes(bad="#bbbbbb")
+"""The post's colours: blue below zero, white at zero, orange above; grey where there is no number."""
+
+_MOST = 8
+_LABEL_SIZE = 6.5
+
+
+class _Name(NamedTuple):
+    """A label on the edge of a matrix: its place in features, and its share of the edge."""
+
+    text: str
+    at: float
+    share: float
+
+
+def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | None = None) -> Figure:
+    """Draw Gram matrices G, one row per seed (or per condition, of one seed), one column per phase of training.
+
+    Subsets are set apart by lines and labelled; features are drawn subset by subset. All panels share one scale,
+    symmetric about zero.
+
+    Parameters
+    ----------
+    gram
+        G, dims (seed, step, feature, other_feature) in any order, dimensionless, with ``condition`` in the place of
+        ``seed`` to compare conditions; a seed or step that was selected may be a scalar coord. At most 8 of each. The
+        coords ``epoch(step)``, ``subset(feature)`` and ``other_subset(other_feature)`` are used where they are there.
+    limit
+        End of the colour scale; default the largest |G| drawn. Entries beyond it take the end colour.
+    title
+        What stands above, such as the name of the condition.
+
+    Raises
+    ------
+    ValueError
+        For other dims, too many panels, or a limit that is not positive.
+    """
+    rows = "condition" if "condition" in gram.dims else "seed"
+    gram = arranged(gram, rows, "step", "feature", "other_feature", what="gram")
+    labels, phases = labels_of(gram, rows), _phases(gram)
+    at_most(_MOST, labels, what=f"{rows}s")
+    at_most(_MOST, phases, what="steps")
+    outputs, output_blocks = by_subset(gram, dim="feature", coord="subset")
+    inputs, input_blocks = by_subset(gram, dim="other_feature", coord="other_subset")
+    values = np.asarray(gram.values, dtype=float)[:, :, outputs][..., inputs]
+    largest = float(np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max())
+    limit = _checked(limit, default=largest)
+
+    figure, axes, side = _square_panels(len(labels), len(phases), title=title)
+    note(figure, f"{_shown(gram, rows)}. Rows of a matrix are outputs, columns inputs.")
+    for i, row in enumerate(axes):
+        row[0].set_ylabel(str(labels[i]) if rows == "condition" else f"seed {labels[i]}")
+        for j, ax in enumerate(row):
+            picture = _picture(ax, values[i, j], limit, output_blocks, input_blocks)
+    for ax, phase in zip(axes[0], phases, strict=True):
+        ax.set_title(phase)
+    _name_outputs([row[0] for row in axes], _names(gram, "feature", outputs, output_blocks), side)
+    _name_inputs(axes[-1], _names(gram, "other_feature", inputs, input_blocks), side)
+    _colour_bar(figure, axes, picture, clipped=largest > limit)
+    return figure
+
+
+def _shown(gram: xr.DataArray, rows: str) -> str:
+    """How many seeds a reader sees."""
+    if rows == "condition":
+        return f"n = 1, seed {gram['seed'].item()}" if gram.coords.get("seed", np.empty(2)).ndim == 0 else "n = 1"
+    return f"n = {gram.sizes['seed']} {'seed' if gram.sizes['seed'] == 1 else 'seeds'} shown"
+
+
+def _phases(gram: xr.DataArray) -> list[str]:
+    epoch = gram.coords["epoch"].values if "epoch" in gram.coords else np.nan
+    steps = [int(step) for step in gram["step"].values] if "step" in gram.coords else range(gram.sizes["step"])
+    return [
+        "initialisation" if step == 0 else f"step {step}" if np.isnan(at) else f"epoch {at:g}"
+        for step, at in zip(steps, np.broadcast_to(epoch, gram.sizes["step"]), strict=True)
+    ]
+
+
+def _checked(limit: float | None, *, default: float) -> float:
+    if limit is None:
+        return default or 1.0
+    if not (np.isfinite(limit) and limit > 0):
+        raise ValueError(f"limit is {limit!r}: the end of the colour scale is a positive number")
+    return float(limit)
+
+
+def _square_panels(rows: int, columns: int, *, title: str | None) -> tuple[Figure, list[list[Axes]], float]:
+    """The figure, its panels, and the side of one in points."""
+    page = SINGLE_COLUMN if columns < 3 else DOUBLE_COLUMN
+    side = min(1.5, (page - 1.5) / columns, 8.0 / rows)
+    figure = blank(1.5 + side * columns, 0.8 + (side + 0.05) * rows + (0.2 if title else 0))
+    figure.set_layout_engine("compressed")
+    if title:
+        figure.suptitle(wrapped(title, width=int(figure.get_figwidth() * 14)))
+    return figure, grid(figure, rows, columns, sharex=False, sharey=False), side * 72
+
+
+def _picture(
+    ax: Axes, matrix: NDArray[np.float64], limit: float, output_blocks: list[Block], input_blocks: list[Block]
+) -> AxesImage:
+    """One matrix, with lines between subsets."""
+    for block in output_blocks[1:]:
+        ax.axhline(block.start - 0.5, color=INK, linewidth=0.6, gid="boundary")
+    for block in input_blocks[1:]:
+        ax.axvline(block.start - 0.5, color=INK, linewidth=0.6, gid="boundary")
+    ax.set(xticks=[], yticks=[])
+    ax.spines[["top", "right"]].set_visible(True)
+    return ax.imshow(matrix, cmap=ORANGE_BLUE, vmin=-limit, vmax=limit, interpolation="nearest", aspect="equal")
+
+
+def _names(gram: xr.DataArray, dim: str, order: NDArray[np.intp], blocks: list[Block]) -> list[_Name]:
+    """The subsets, or the first and last feature where there is only one subset."""
+    size = len(order)
+    if len(blocks) > 1:
+        return [_Name(b.subset, (b.start + b.stop - 1) / 2, (b.stop - b.start) / size) for b in blocks]
+    labels = labels_of(gram, dim)
+    return [_Name(str(labels[order[at]]), at, 0.5) for at in sorted({0, size - 1})]
+
+
+def _name_outputs(axes: list[Axes], names: list[_Name], side: float) -> None:
+    along = _fit(names, side) and not names[0].text.isdigit()
+    shown = names if along else _with_room(names, side)
+    for ax in axes:
+        ax.set_yticks([name.at for name in shown], [name.text for name in shown], fontsize=_LABEL_SIZE, va="center")
+        ax.tick_params(axis="y", length=0, labelrotation=90 if along else 0)
+
+
+def _name_inputs(axes: list[Axes], names: list[_Name], side: float) -> None:
+    along = _fit(names, side)
+    shown = names if along else _with_room(names, side)
+    for ax in axes:
+        ax.set_xticks([name.at for name in shown], [name.text for name in shown], fontsize=_LABEL_SIZE)
+        ax.tick_params(axis="x", length=0, labelrotation=0 if along else 90)
+
+
+def _fit(names: list[_Name], side: float) -> bool:
+    return all(text_width(name.text, size=_LABEL_SIZE) < name.share * side for name in names)
+
+
+def _with_room(names: list[_Name], side: float) -> list[_Name]:
+    """Those that can be written across their subset: one that is lower than a line would lie on its neighbour."""
+    return [name for name in names if name.share * side > 1.2 * _LABEL_SIZE]
+
+
+def _colour_bar(figure: Figure, axes: list[list[Axes]], picture: AxesImage, *, clipped: bool) -> Colorbar:
+    bar = figure.colorbar(
+        picture,
+        ax=[ax for row in axes for ax in row],
+        extend="both" if clipped else "neither",
+        pad=0.01,
+        shrink=1.0 if len(axes) < 3 else 0.6,
+        aspect=15 if len(axes) < 3 else 25,
+        label="$G_{ij}$ (dimensionless)" if len(axes) > 1 else "$G_{ij}$\n(dimensionless)",
+    )
+    bar.outline.set_linewidth(0.6)
+    return bar

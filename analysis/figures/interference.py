@@ -1,0 +1,97 @@
+"""Interference between subsets, quadrant by quadrant as in the Gram matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ._conditions import condition_line, key, lines_high, name_lines
+from ._inputs import all_summaries, all_values, same_conditions
+from ._panels import blank, grid
+from ._subsets import labels_of
+from ._text import note
+from .style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
+
+_LABELS = {
+    "energy": r"energy, $\Sigma\,G_{ij}^2$ over $i \neq j$ (dimensionless)",
+    "rms": r"root mean square $G_{ij}$ (dimensionless)",
+    "mean_abs": r"mean $|G_{ij}|$ (dimensionless)",
+    "max_abs": r"largest $|G_{ij}|$ (dimensionless)",
+    "interfering_fraction": "fraction of pairs that interfere",
+    "negative_fraction": "negative fraction of interfering pairs",
+    "energy_share": "share of off-diagonal energy of $G$",
+}
+
+
+def quadrant_interference(
+    values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset], *, statistic: str
+) -> Figure:
+    """Draw a statistic of the quadrants of G, laid out like G: a dot per seed, the mean with its interval.
+
+    Rows are the subset of i, columns that of j; all panels share their axes. A condition without a quadrant leaves
+    its line there empty.
+
+    Parameters
+    ----------
+    values
+        The statistic per condition, dims (seed, subset, other_subset), dimensionless.
+    summaries
+        The same conditions' summaries over seeds, dims (subset, other_subset).
+    statistic
+        Its name, such as "energy" or "interfering_fraction", which the axis is labelled by.
+
+    Raises
+    ------
+    ValueError
+        For no conditions, different ones in the two arguments, or other dims.
+    """
+    same_conditions(values, summaries)
+    values = all_values(values, "seed", "subset", "other_subset")
+    summaries = all_summaries(summaries, "subset", "other_subset")
+    rows, columns = (_union(values, dim) for dim in ("subset", "other_subset"))
+    width = SINGLE_COLUMN if len(columns) == 1 else DOUBLE_COLUMN
+    figure = blank(width, 0.65 + len(rows) * (0.28 + lines_high(summaries)))
+    axes = grid(figure, len(rows), len(columns))
+    for row, subset in zip(axes, rows, strict=True):
+        for ax, other in zip(row, columns, strict=True):
+            _quadrant(ax, values, summaries, subset, other)
+            if len(rows) * len(columns) > 1:
+                ax.set_title(_quadrant_name(subset, other, letters=84 // len(columns)))
+    name_lines(axes[0][0], summaries)
+    _label_axis(axes, statistic)
+    note(figure, key(summaries))
+    return figure
+
+
+def _union(values: Mapping[str, xr.DataArray], dim: str) -> list[str]:
+    return list(dict.fromkeys(str(label) for array in values.values() for label in labels_of(array, dim)))
+
+
+def _quadrant_name(subset: str, other: str, *, letters: int) -> str:
+    between = " " if len(subset + other) + 12 <= letters else "\n"
+    return f"$i$ in {subset},{between}$j$ in {other}"
+
+
+def _quadrant(
+    ax: Axes, values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset], subset: str, other: str
+) -> None:
+    cell = {"subset": subset, "other_subset": other}
+    for at, (name, look) in enumerate(zip(values, looks(len(values)), strict=True)):
+        if all(label in values[name][dim].values for dim, label in cell.items()):
+            condition_line(ax, at, values[name].sel(cell), summaries[name].sel(cell), look)
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+
+
+def _label_axis(axes: list[list[Axes]], statistic: str) -> None:
+    """Start at zero where nothing is below it, and name the statistic once, or under both of two columns."""
+    low, high = axes[0][0].get_xlim()
+    if all(ax.dataLim.x0 >= 0 for row in axes for ax in row):
+        low = -0.02 * high
+    axes[0][0].set_xlim(low, high)
+    last = axes[-1]
+    for ax in last if len(last) < 3 else [last[len(last) // 2]]:
+        ax.set_xlabel(_LABELS.get(statistic, statistic.replace("_", " ")))
