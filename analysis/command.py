@@ -1,0 +1,160 @@
+"""`toysup-analyze`: statistics and figures of trained runs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from toysup.command_errors import with_error_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from toysup.analysis.plots import Figures
+    from toysup.analysis.selection import Selected
+
+FORMATS = click.Choice(["table", "csv", "json"])
+FIGURE_FORMATS = click.Choice(["pdf", "png", "svg"])
+
+
+@dataclass(frozen=True)
+class Request:
+    """What all commands are asked for."""
+
+    runs: Path
+    format: str
+    output: Path
+    figure_format: str
+    conditions: tuple[str, ...]
+    step: int | None
+    epoch: float | None
+
+    def selected(self) -> list[Selected]:
+        from toysup.analysis.selection import select
+        from toysup.storage import open_runs
+
+        tree = open_runs(self.runs)
+        return select(tree, conditions=self.conditions, step=self.step, epoch=self.epoch)
+
+    def print(self, rows: pd.DataFrame) -> None:
+        from toysup.analysis.rows import rendered
+
+        click.echo(rendered(rows, self.format), nl=False)
+
+    def draw(self, selected: list[Selected], figures_of: Callable[[list[Selected]], Figures]) -> None:
+        """Write the figures of each experiment to its folder in the output."""
+        from toysup.analysis.report import draw
+
+        for path in draw(selected, figures_of, self.output, [self.figure_format]):
+            click.echo(f"wrote {path}", err=True)
+
+
+def _analysis(command: Callable[..., None]) -> Callable[..., None]:
+    """Give `command` the options that all share, as one Request."""
+
+    @click.argument("runs", type=click.Path(path_type=Path))
+    @click.option("--format", type=FORMATS, default="table", help="How the rows are printed.")
+    @click.option("--output", type=click.Path(path_type=Path), help="Folder for figures.  [default: RUNS/figures]")
+    @click.option("--figure-format", type=FIGURE_FORMATS, default="pdf", help="Format of the figures.")
+    @click.option("--condition", "conditions", multiple=True, metavar="NAME", help="Only this condition; repeats.")
+    @click.option("--step", type=int, help="A recorded step.  [default: the last]")
+    @click.option("--epoch", type=float, help="A recorded epoch.")
+    @functools.wraps(command)
+    def run(
+        runs: Path,
+        format: str,
+        output: Path | None,
+        figure_format: str,
+        conditions: tuple[str, ...],
+        step: int | None,
+        epoch: float | None,
+        **own: Any,
+    ) -> None:
+        folder = runs if runs.is_dir() else runs.parent
+        request = Request(runs, format, output or folder / "figures", figure_format, conditions, step, epoch)
+        with_error_line(command)(request, **own)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(package_name="toysup")
+def main() -> None:
+    """Measure and draw what toysup-train wrote. RUNS is a folder of runs or one file.
+
+    Rows go to stdout, figures to --output, notes to stderr.
+    """
+
+
+@main.command()
+@_analysis
+def info(request: Request) -> None:
+    """What was trained: conditions, sizes, seeds, snapshots."""
+    from toysup.analysis.measures import info_rows
+
+    request.print(info_rows(request.selected()))
+
+
+@main.command()
+@_analysis
+def gram(request: Request) -> None:
+    """The Gram matrix WᵀW, entry by entry, and its pictures through training."""
+    from toysup.analysis.measures import gram_rows
+    from toysup.analysis.plots import gram_figures
+
+    selected = request.selected()
+    request.print(gram_rows(selected))
+    request.draw(selected, gram_figures)
+
+
+@main.command()
+@_analysis
+def dimensionality(request: Request) -> None:
+    """Represented features, total dimensionality, and D and norm of each feature."""
+    from toysup.analysis.measures import dimensionality_rows
+    from toysup.analysis.plots import dimensionality_figures
+
+    selected = request.selected()
+    request.print(dimensionality_rows(selected))
+    request.draw(selected, dimensionality_figures)
+
+
+@main.command()
+@click.option("--by", type=click.Choice(["quadrant", "feature"]), default="quadrant", help="What a row is about.")
+@_analysis
+def interference(request: Request, by: str) -> None:
+    """Interference between subsets, or what each feature meets."""
+    from toysup.analysis.measures import interference_rows
+    from toysup.analysis.plots import interference_figures
+
+    selected = request.selected()
+    request.print(interference_rows(selected, by=by))
+    request.draw(selected, interference_figures)
+
+
+@main.command()
+@click.option("--by", type=click.Choice(["feature", "context"]), help="Split the loss.  [default: its total]")
+@_analysis
+def losses(request: Request, by: str | None) -> None:
+    """The loss of each condition's models under every condition with the same inputs."""
+    from toysup.analysis.measures import cross_losses, loss_rows
+    from toysup.analysis.plots import loss_figures
+
+    selected = request.selected()
+    parts = cross_losses(selected)
+    request.print(loss_rows(selected, parts, by=by))
+    request.draw(selected, lambda group: loss_figures(group, parts))
+
+
+@main.command()
+@_analysis
+def report(request: Request) -> None:
+    """All tables and figures in one folder, with a page that shows them."""
+    from toysup.analysis.report import write_report
+
+    click.echo(f"wrote {write_report(request.selected(), request.output, request.figure_format)}", err=True)

@@ -1,0 +1,149 @@
+"""The report: every table and figure of the selected conditions in one folder, with a page that shows them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from toysup.analysis import measures, plots
+from toysup.analysis.figures import style
+from toysup.analysis.rows import rendered, shown
+from toysup.analysis.selection import Selected, by_experiment
+from toysup.storage import replacing
+
+PAGE = "index.html"
+# What a browser shows; the format that was asked for is linked beside it.
+SHOWN_FORMAT = "png"
+STYLE = """
+body { font: 16px/1.5 Georgia, serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1, h2, h3, table, figcaption { font-family: system-ui, sans-serif; }
+figure { margin: 1.5rem 0; } figure img { max-width: 100%; }
+figcaption, .note { font-size: 0.85rem; color: #555; }
+table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0; }
+th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; }
+.wide { overflow-x: auto; }
+"""
+
+
+def draw(
+    selected: Sequence[Selected],
+    figures_of: Callable[[list[Selected]], plots.Figures],
+    folder: Path,
+    formats: Sequence[str],
+) -> Iterator[Path]:
+    """Write the figures of each experiment to <folder>/<experiment>/<name>.<format>, and give their paths."""
+    for experiment, group in by_experiment(selected).items():
+        with style():
+            for name, figure in figures_of(group):
+                for format in dict.fromkeys(formats):
+                    path = folder / experiment / f"{name}.{format}"
+                    with replacing(path) as temporary:
+                        figure.savefig(temporary, format=format)
+                    yield path
+
+
+def write_report(selected: Sequence[Selected], folder: Path, figure_format: str) -> Path:
+    """Write the report of `selected` to `folder` and give the path of its page."""
+    parts = measures.cross_losses(selected)
+    tables = {
+        "dimensionality": measures.dimensionality_rows(selected),
+        "interference": measures.interference_rows(selected, by="quadrant"),
+        "feature-interference": measures.interference_rows(selected, by="feature"),
+        "losses": measures.loss_rows(selected, parts),
+        "losses-by-feature": measures.loss_rows(selected, parts, by="feature"),
+    }
+    for name, rows in tables.items():
+        _write_text(folder / f"{name}.csv", rendered(rows, "csv"))
+    drawn: dict[str, Callable[[list[Selected]], plots.Figures]] = {
+        "gram": plots.gram_figures,
+        "dimensionality": plots.dimensionality_figures,
+        "interference": plots.interference_figures,
+        "losses": lambda group: plots.loss_figures(group, parts),
+    }
+    figures = {
+        name: _relative(draw(selected, figures_of, folder, [SHOWN_FORMAT, figure_format]), folder)
+        for name, figures_of in drawn.items()
+    }
+    _write_text(folder / PAGE, _page(selected, tables, figures))
+    return folder / PAGE
+
+
+def _relative(paths: Iterator[Path], folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures: dict[str, list[str]]) -> str:
+    title = " and ".join(by_experiment(selected))
+    steps = sorted({int(item.at_step["step"].item()) for item in selected})
+    interference, loss = tables["interference"], tables["losses"]
+    counts = tables["dimensionality"].dropna(subset=["mean"])
+    counts = counts[counts["statistic"].isin(["represented", "total_dimensionality"])]
+    note = (
+        f"Statistics at step {', '.join(map(str, steps))}. Means over seeds with 95% bootstrap intervals (BCa) in "
+        "brackets; losses are importance-weighted squared errors per sample, on common samples. Dimensionless "
+        f"throughout. {selected[0].dataset.attrs['source']}."
+    )
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p class=note>{escape(note)}</p>",
+        "<h2>What was trained</h2>",
+        _table(measures.info_rows(selected)),
+        _section("Gram matrices", "gram", figures, [], []),
+        _section("Dimensionality", "dimensionality", figures, [_with_interval(counts)], ["dimensionality"]),
+        _section(
+            "Interference between subsets",
+            "interference",
+            figures,
+            [_with_interval(interference[interference["statistic"].isin(["energy", "interfering_fraction"])])],
+            ["interference", "feature-interference"],
+        ),
+        _section("Losses", "losses", figures, [_with_interval(loss)], ["losses", "losses-by-feature"]),
+    ]
+    head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
+    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _section(
+    heading: str, name: str, figures: dict[str, list[str]], tables: Sequence[pd.DataFrame], files: Sequence[str]
+) -> str:
+    """A heading, the figures with links to their other formats, the tables, and links to the whole tables."""
+    shown_first = [path for path in figures[name] if path.endswith(f".{SHOWN_FORMAT}")]
+    parts = [f"<h2>{escape(heading)}</h2>"]
+    for path in shown_first:
+        stem = path.removesuffix(SHOWN_FORMAT)
+        links = [_link(other) for other in figures[name] if other.startswith(stem)]
+        image = f'<img src="{escape(path)}" alt="{escape(path)}">'
+        parts.append(f"<figure>{image}<figcaption>{' · '.join(links)}</figcaption></figure>")
+    parts += [_table(table) for table in tables]
+    if files:
+        parts.append(f"<p class=note>All rows: {' · '.join(_link(f'{file}.csv') for file in files)}</p>")
+    return "".join(parts)
+
+
+def _link(path: str) -> str:
+    return f'<a href="{escape(path)}">{escape(path)}</a>'
+
+
+def _with_interval(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean and interval in one cell; columns that say nothing left out."""
+    value = [f"{shown(row['mean'])} [{shown(row['ci_low'])}, {shown(row['ci_high'])}]" for _, row in rows.iterrows()]
+    kept = rows.drop(columns=["mean", "ci_low", "ci_high", "step"]).dropna(axis="columns", how="all")
+    if "trained_on" in kept:
+        kept = kept.drop(columns="condition")
+    if not kept["n_excluded"].any():
+        kept = kept.drop(columns="n_excluded")
+    kept.insert(list(kept.columns).index("statistic") + 1, "mean [interval]", value)
+    return kept.drop(columns="experiment") if kept["experiment"].nunique() == 1 else kept
+
+
+def _table(frame: pd.DataFrame) -> str:
+    header = "".join(f"<th>{escape(str(column).replace('_', ' '))}</th>" for column in frame.columns)
+    lines = ["".join(f"<td>{escape(shown(value))}</td>" for value in row) for row in frame.itertuples(index=False)]
+    rows = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f"<div class=wide><table><tr>{header}</tr>{rows}</table></div>"

@@ -1,0 +1,85 @@
+"""Tidy rows: one number each, with its interval over seeds, as a table, CSV or JSON."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from toysup.analysis.selection import Selected
+
+NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
+
+
+def rows_of(
+    selected: Selected, statistic: str, summary: xr.Dataset, about: Sequence[str] = (), **labels: str
+) -> pd.DataFrame:
+    """The rows of one statistic: a summary over seeds with the dims `about` and those of the sweep."""
+    dims = [*selected.sweeps, *about]
+    bare = summary[NUMBERS].drop_vars([name for name in summary.coords if name not in dims])
+    frame = bare.to_dataframe(dim_order=dims).reset_index() if dims else pd.DataFrame([_scalars(bare)])
+    frame = frame.assign(
+        experiment=selected.experiment,
+        condition=selected.condition,
+        step=int(selected.dataset["step"].values[selected.index]),
+        statistic=statistic,
+        **labels,
+    )
+    return frame[["experiment", "condition", *selected.sweeps, "step", *labels, *about, "statistic", *NUMBERS]]
+
+
+def _scalars(summary: xr.Dataset) -> dict[str, Any]:
+    return {name: summary[name].item() for name in NUMBERS}
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """All rows under one header; a column that some rows lack is empty there."""
+    columns = list(dict.fromkeys(column for frame in frames for column in frame.columns))
+    # What a row is about and its numbers come last, whatever the order in which the frames brought them.
+    tail = [column for column in columns if column == "statistic" or column in NUMBERS]
+    columns = [column for column in columns if column not in tail] + tail
+    whole = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
+    return whole.reindex(columns=columns)
+
+
+def rendered(frame: pd.DataFrame, format: str) -> str:
+    """The rows as "table", "csv" (empty where NaN) or "json" (a list of objects, null where NaN)."""
+    if format == "csv":
+        return frame.to_csv(index=False)
+    if format == "json":
+        records: list[Mapping[Any, Any]] = [dict(zip(frame, row, strict=True)) for row in frame.itertuples(index=False)]
+        return json.dumps([{key: _plain(value) for key, value in row.items()} for row in records], indent=1) + "\n"
+    return _table(frame)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _table(frame: pd.DataFrame) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in frame.columns:
+        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
+    for row in frame.itertuples(index=False):
+        table.add_row(*(shown(value) for value in row))
+    text = io.StringIO()
+    # A row is never wrapped or cut, whatever the terminal's width.
+    Console(file=text, width=10_000).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def shown(value: object) -> str:
+    """A cell as a person reads it: four significant digits, a dash where there is nothing."""
+    value = _plain(value)
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,106 @@
+"""Which trajectories, at which step, a command works on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import xarray as xr
+
+from toysup.errors import UsageError, nearest
+from toysup.trajectories import TABLES
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """One condition of an experiment, with all its steps and the index of the one chosen."""
+
+    experiment: str
+    condition: str
+    dataset: xr.Dataset
+    index: int
+
+    @property
+    def at_step(self) -> xr.Dataset:
+        """The dataset at the chosen step."""
+        return self.dataset.isel(step=self.index)
+
+    @property
+    def sweeps(self) -> list[str]:
+        """The sweep axes: the dims that a trajectory of one cell does not have."""
+        return sweep_axes(self.dataset)
+
+    def at(self, cell: Mapping[str, float]) -> "Selected":
+        """The same with one cell of its sweep."""
+        own = {axis: value for axis, value in cell.items() if axis in self.sweeps}
+        return Selected(self.experiment, self.condition, self.dataset.sel(own), self.index)
+
+
+def sweep_axes(dataset: xr.Dataset) -> list[str]:
+    return [str(dim) for dim in dataset["W"].dims if dim not in ("seed", "step", "hidden", "feature")]
+
+
+def select(
+    runs: xr.DataTree, *, conditions: Sequence[str] = (), step: int | None = None, epoch: float | None = None
+) -> list[Selected]:
+    """The conditions of these names (all, if none is given), at a recorded step or epoch (the last, if not given).
+
+    Raises UsageError naming what there is where a condition or a step is not there.
+    """
+    leaves = [leaf.to_dataset() for leaf in runs.leaves]
+    known = [leaf.attrs["condition_name"] for leaf in leaves]
+    if unknown := [name for name in conditions if name not in known]:
+        raise UsageError(f"no condition {unknown[0]!r} in these runs; {nearest(unknown[0], set(known))}")
+    return [
+        Selected(leaf.attrs["experiment"], leaf.attrs["condition_name"], leaf, _index(leaf, step, epoch))
+        for leaf in leaves
+        if not conditions or leaf.attrs["condition_name"] in conditions
+    ]
+
+
+def by_experiment(selected: Sequence[Selected]) -> dict[str, list[Selected]]:
+    """The conditions of each experiment."""
+    return {name: [item for item in selected if item.experiment == name] for name in _names(selected)}
+
+
+def by_cell(selected: Sequence[Selected]) -> Iterator[tuple[dict[str, float], list[Selected]]]:
+    """Each cell of the sweeps with the conditions at it; a condition that does not sweep is at every cell."""
+    axes: dict[str, list[float]] = {}
+    for item in selected:
+        for axis in item.sweeps:
+            axes.setdefault(axis, []).extend(item.dataset[axis].values.tolist())
+    unique = {axis: list(dict.fromkeys(values)) for axis, values in axes.items()}
+    for values in product(*unique.values()):
+        cell = dict(zip(unique, values, strict=True))
+        yield cell, [item.at(cell) for item in selected if _has(item, cell)]
+
+
+def _has(item: Selected, cell: Mapping[str, float]) -> bool:
+    return all(value in item.dataset[axis].values for axis, value in cell.items() if axis in item.sweeps)
+
+
+def _names(selected: Sequence[Selected]) -> list[str]:
+    return list(dict.fromkeys(item.experiment for item in selected))
+
+
+def _index(dataset: xr.Dataset, step: int | None, epoch: float | None) -> int:
+    if step is None and epoch is None:
+        return dataset.sizes["step"] - 1
+    if step is not None and epoch is not None:
+        raise UsageError("--step and --epoch exclude one another; give one of them")
+    name = "step" if step is not None else "epoch"
+    wanted = float(step if step is not None else epoch or 0)
+    recorded = dataset[name].values
+    found = np.flatnonzero(np.isclose(recorded, wanted, rtol=0, atol=1e-9))
+    if len(found) == 0:
+        there = "none, it was trained by steps" if np.isnan(recorded).all() else ", ".join(f"{v:g}" for v in recorded)
+        raise UsageError(f"{name} {wanted:g} of {dataset.attrs['condition_name']} was not recorded; recorded: {there}")
+    return int(found[0])
+
+
+def same_inputs(one: xr.Dataset, other: xr.Dataset) -> bool:
+    """Whether models of one can be evaluated under the regime of the other: features and sweep cells agree."""
+    if one.sizes["feature"] != other.sizes["feature"]:
+        return False
+    varying = {str(dim) for name in TABLES for dim in other[name].dims} - {"context", "feature"}
+    return all(axis in one.coords and one[axis].equals(other[axis]) for axis in varying)

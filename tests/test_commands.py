@@ -1,0 +1,282 @@
+"""The commands as their users meet them: what comes out, and one line with an exit code where something is wrong."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import Result
+
+import toysup
+from toysup import analysis
+
+Command = Callable[..., Result]
+SHORT = ["--set", "training.steps=12", "--set", "training.dataset_size=500", "--set", "record.steps=[4]"]
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    assert result.exit_code == 0, result.output
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+def assert_refused(result: Result, code: int, *words: str) -> None:
+    """One `Error:` line, with these words, and no traceback."""
+    assert result.exit_code == code, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+    assert len(lines) == 1, result.stderr
+    assert result.stderr.rstrip().endswith(lines[0])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    assert all(word in lines[0] for word in words), lines[0]
+
+
+def test_train_writes_and_extends(run_train: Command, tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    result = run_train("conditional-importance", "-o", out, "--seeds", 2, *SHORT)
+    assert result.exit_code == 0, result.output
+    assert [line.split(": ")[1].split(",")[0] for line in result.stdout.splitlines()] == ["2 seeds"] * 4
+    path = out / "conditional-importance" / "fixed.nc"
+    first = xr.load_dataset(path)
+    before = path.stat().st_mtime_ns
+    result = run_train("conditional-importance", "-o", out, "--seeds", 2, *SHORT)
+    assert "0 trained now" in result.stdout
+    assert path.stat().st_mtime_ns == before
+    run_train("conditional-importance", "-o", out, "--seeds", 1, "--first-seed", 7, "--condition", "fixed", *SHORT)
+    assert xr.load_dataset(path).seed.values.tolist() == [0, 1, 7]
+    xr.testing.assert_equal(xr.load_dataset(path).sel(seed=[0, 1]), first)
+    result = run_train("conditional-importance", "-o", out, "-q", "--seeds", 1, "--overwrite", *SHORT)
+    assert result.output == ""
+    assert xr.load_dataset(path).seed.values.tolist() == [0]
+
+
+def test_train_lists_experiments(run_train: Command) -> None:
+    result = run_train("--list")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["conditional-importance", "tms-intro"]
+
+
+def test_train_refuses_before_it_trains(run_train: Command, runs: Path, tmp_path: Path) -> None:
+    misspelt = tmp_path / "mine.toml"
+    misspelt.write_text('name = "mine"\n[model]\nn_features = 2\nn_hidden = 1\n[training]\nbatchsize = 3\n')
+    before = {path: path.read_bytes() for path in runs.rglob("*.nc")}
+    new = ["-o", tmp_path / "new"]
+    for arguments, code, words in [
+        (["conditional-importence", *new], 2, ["conditional-importence", "conditional-importance"]),
+        ([misspelt, *new], 2, [str(misspelt), "training.batchsize", "batch_size"]),
+        ([tmp_path / "no.toml", *new], 2, ["no.toml", "cannot be read"]),
+        (["conditional-importance", *new, "--set", "regime.feature_probability=1.5"], 2, ["= 1.5", "from 0 to 1"]),
+        (["conditional-importance", *new, "--set", "training.epochs"], 2, ["KEY=VALUE"]),
+        (["conditional-importance", *new, "--condition", "fixt"], 2, ["'fixt'", "did you mean fixed"]),
+        (["conditional-importance", *new, "--seeds", 0], 2, ["--seeds"]),
+        (["conditional-importance", *new, "--engine", "jax"], 2, ["'jax'", "torch"]),
+        (["conditional-importance", *new, "--device", "cuda:77"], 2, ["'cuda:77'", "cpu"]),
+        (["conditional-importance", "-o", runs], 2, ["fixed.nc", "training.steps: 40 there, nothing here"]),
+        (["conditional-importance", "-o", misspelt / "under"], 1, ["cannot be written"]),
+        (["conditional-importance", "-o", misspelt], 1, ["cannot be written"]),
+    ]:
+        assert_refused(run_train(*arguments), code, *words)
+    assert not (tmp_path / "new").exists()
+    assert {path: path.read_bytes() for path in runs.rglob("*.nc")} == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_train_refuses_a_read_only_folder(run_train: Command, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    assert_refused(run_train("conditional-importance", "-o", tmp_path / "runs", *SHORT), 1, "Permission denied")
+
+
+def test_interrupting_keeps_what_is_finished(
+    run_train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toysup.training import train_condition as original
+
+    def interrupted(experiment, condition, *args, **kwargs):
+        if condition.name == "conditional":
+            raise KeyboardInterrupt
+        return original(experiment, condition, *args, **kwargs)
+
+    monkeypatch.setattr("toysup.training.train_condition", interrupted)
+    result = run_train("conditional-importance", "-o", tmp_path, "--seeds", 1, *SHORT)
+    assert result.exit_code == 130
+    assert "finished conditions are kept" in result.stderr
+    assert os.listdir(tmp_path / "conditional-importance") == ["fixed.nc"]
+
+
+def test_tidy_rows(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
+    table = rows(run_analyze("interference", runs, "--format", "csv", "--step", 20))
+    assert list(table[0]) == (
+        [
+            "experiment",
+            "condition",
+            "step",
+            "subset",
+            "other_subset",
+            "statistic",
+            "mean",
+            "ci_low",
+            "ci_high",
+            "n_seeds",
+            "n_excluded",
+        ]
+    )
+    assert len(table) == 4 * 4 * 7  # conditions × quadrants × statistics
+    (row,) = [
+        row
+        for row in table
+        if (row["condition"], row["subset"], row["other_subset"], row["statistic"])
+        == ("conditional", "comedy", "tragedy", "energy")
+    ]
+    W = trained["conditional-importance/conditional"].W.sel(step=20)
+    energy = analysis.quadrant_interference(W).energy.sel(subset="comedy", other_subset="tragedy")
+    assert float(row["mean"]) == pytest.approx(float(energy.mean()), rel=1e-6)
+    assert float(row["ci_low"]) <= float(row["mean"]) <= float(row["ci_high"])
+    assert (row["step"], row["n_seeds"], row["n_excluded"]) == ("20", "3", "0")
+
+
+def test_formats_agree(run_analyze: Command, runs: Path) -> None:
+    arguments = ["dimensionality", runs, "--condition", "fixed", "--format"]
+    table, text = rows(run_analyze(*arguments, "csv")), run_analyze(*arguments, "table").stdout
+    objects = json.loads(run_analyze(*arguments, "json").stdout)
+    assert len(table) == len(objects) == 2 + 2 * 20
+    assert objects[0]["feature"] is None
+    assert objects[0]["statistic"] == "represented"
+    for row, item in zip(table, objects, strict=True):
+        assert {key: "" if value is None else str(value) for key, value in item.items()} == row
+        assert f"{item['mean']:.4g}" in text
+
+
+def test_one_seed_has_no_interval(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+    run_train("conditional-importance", "-o", tmp_path, "--seeds", 1, "--condition", "fixed", *SHORT)
+    result = run_analyze("dimensionality", tmp_path, "--format", "json")
+    assert all(row["ci_low"] is None and row["n_seeds"] == 1 for row in json.loads(result.stdout))
+    assert {row["ci_low"] for row in rows(run_analyze("losses", tmp_path, "--format", "csv"))} == {""}
+
+
+def test_the_half_identity_from_the_command(run_analyze: Command, runs: Path) -> None:
+    table = rows(run_analyze("losses", runs, "--format", "csv"))
+    loss = {(row["trained_on"], row["evaluated_on"]): float(row["mean"]) for row in table}
+    three = ["fixed", "conditional", "anticorrelated"]
+    assert set(loss) == {(one, other) for one in three for other in three} | {("split-40", "split-40")}
+    for trained_on in three:
+        assert loss[trained_on, "conditional"] == pytest.approx(loss[trained_on, "fixed"] / 2, rel=1e-6)
+
+
+def test_losses_by_part_sum_to_the_total(run_analyze: Command, runs: Path) -> None:
+    def by(*extra: str) -> list[dict[str, str]]:
+        return rows(run_analyze("losses", runs, "--condition", "fixed", "--format", "csv", *extra))
+
+    (whole,) = by()
+    for part, count in (("feature", 20), ("context", 2)):
+        parts = by("--by", part)
+        assert len(parts) == len({row[part] for row in parts}) == count
+        assert sum(float(row["mean"]) for row in parts) == pytest.approx(float(whole["mean"]))
+
+
+def test_interference_by_feature_and_gram(run_analyze: Command, runs: Path) -> None:
+    table = rows(run_analyze("interference", runs, "--by", "feature", "--condition", "fixed", "--format", "csv"))
+    assert {row["statistic"] for row in table} == {"feature_interference", "probability_weighted_interference"}
+    gram = rows(run_analyze("gram", runs, "--condition", "fixed", "--format", "csv", "--epoch", 5))
+    assert len(gram) == 400
+    assert {row["step"] for row in gram} == {"20"}
+
+
+def test_sweep_values_are_columns(run_analyze: Command, swept: xr.DataTree, tmp_path: Path) -> None:
+    toysup.save_runs(swept, tmp_path)
+    for command, count in (("dimensionality", 2 * (2 + 10)), ("interference", 14), ("losses", 2), ("gram", 50)):
+        table = rows(run_analyze(command, tmp_path, "--format", "csv"))
+        assert len(table) == count, command
+        assert {row["feature_probability"] for row in table} == {"0.5", "0.05"}
+        assert list(table[0])[:4] == ["experiment", "condition", "feature_probability", "step"]
+    assert run_analyze("report", tmp_path).exit_code == 0
+
+
+def test_figures_are_written_where_asked(run_analyze: Command, runs: Path, tmp_path: Path) -> None:
+    result = run_analyze("losses", runs, "--output", tmp_path / "out", "--figure-format", "svg")
+    assert result.exit_code == 0
+    names = sorted(path.name for path in (tmp_path / "out" / "conditional-importance").iterdir())
+    assert names == ["loss-comparison.svg", "loss-curves.svg", "loss-matrix.svg"]
+    one_file = runs / "conditional-importance" / "fixed.nc"
+    run_analyze("interference", one_file)
+    assert (runs / "conditional-importance" / "figures" / "conditional-importance" / "interference-energy.pdf").exists()
+
+
+def test_info_says_what_was_trained(run_analyze: Command, runs: Path) -> None:
+    (first, *rest) = json.loads(run_analyze("info", runs, "--format", "json").stdout)
+    assert (first["condition"], first["features"], first["hidden"], first["seeds"]) == ("fixed", 20, 10, 3)
+    assert (first["last_step"], first["last_epoch"]) == (40, 10)
+    assert len(rest) == 3
+
+
+def test_report_is_one_page_with_every_figure_and_table(run_analyze: Command, runs: Path) -> None:
+    result = run_analyze("report", runs)
+    assert result.exit_code == 0, result.output
+    page = (runs / "figures" / "index.html").read_text()
+    links = re.findall(r'(?:href|src)="([^"]+)"', page)
+    assert len({link for link in links if link.endswith(".png")}) == 4 + 2 + 2 + 3
+    assert all((runs / "figures" / link).stat().st_size > 0 for link in links)
+    # Cells of a table have the numbers of the command's rows.
+    table = rows(run_analyze("dimensionality", runs, "--format", "csv"))
+    assert f"{float(table[0]['mean']):.4g} [" in page
+
+
+def test_analyze_refuses_in_one_line(run_analyze: Command, runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    foreign, truncated = tmp_path / "foreign.nc", tmp_path / "truncated.nc"
+    xr.Dataset({"T": ("x", [1.0])}).to_netcdf(foreign)
+    truncated.write_bytes((runs / "conditional-importance" / "fixed.nc").read_bytes()[:5000])
+    blocked = tmp_path / "a-file"
+    blocked.write_text("")
+    for arguments, code, words in [
+        ([tmp_path / "nowhere"], 1, ["no such file"]),
+        ([tmp_path / "empty"], 1, ["no runs here"]),
+        ([foreign], 1, ["foreign.nc", "not a toysup trajectory"]),
+        ([truncated], 1, ["truncated.nc", "damaged"]),
+        ([runs, "--condition", "fixd"], 2, ["'fixd'", "did you mean fixed"]),
+        ([runs, "--step", 21], 2, ["step 21", "0, 10, 20, 40"]),
+        ([runs, "--epoch", 1], 2, ["epoch 1", "0, 2.5, 5, 10"]),
+        ([runs, "--epoch", 5, "--step", 20], 2, ["exclude"]),
+        ([runs, "--format", "xml"], 2, ["--format"]),
+        ([runs, "--output", blocked], 1, ["a-file", "cannot be written"]),
+    ]:
+        assert_refused(run_analyze("interference", *arguments), code, *words)
+    assert_refused(run_analyze("interferense", runs), 2, "interferense")
+
+
+def test_a_damaged_value_deep_in_a_file_is_one_line_too(run_analyze: Command, runs: Path) -> None:
+    path = runs / "conditional-importance" / "fixed.nc"
+    with netCDF4.Dataset(path, "a") as file:
+        file["context_probability"][:] = np.nan
+    result = run_analyze("losses", runs, "--condition", "fixed", "--format", "json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)[0]["n_excluded"] == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "forbidden"),
+    [
+        ("import toysup", ["torch", "matplotlib", "seaborn"]),
+        ("import toysup.analysis", ["torch", "matplotlib", "seaborn"]),
+        ("from toysup.train_command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
+        ("from toysup.analysis.command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
+        ("from toysup import analysis; analysis.gram, analysis.losses, analysis.over_seeds", ["torch", "matplotlib"]),
+    ],
+)
+def test_imports_are_lazy(code: str, forbidden: list[str]) -> None:
+    check = f"{code}\nimport sys\nassert not {{*{forbidden}}} & set(sys.modules), set(sys.modules) & {{*{forbidden}}}"
+    subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", ["", "info", "gram", "dimensionality", "interference", "losses", "report"])
+def test_every_command_has_help_and_documentation(run_analyze: Command, command: str) -> None:
+    result = run_analyze(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) > 5
+    assert f"toysup-analyze {command}".strip() in Path("docs/commands.md").read_text()

@@ -1,0 +1,92 @@
+"""What is packaged is what is there, and imports point one way through the layers."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# From the first layer to the last; a module may import those above its own line and those beside it.
+LAYERS = [
+    [f"toysup.{name}" for name in names.split()]
+    for names in (
+        "errors spec draws regimes models recipes experiments sampling",
+        "instances torch_sampling optimizers torch_engine",
+        "trajectories storage modules training",
+        "command_errors train_command",
+        "analysis.labels analysis.gram analysis.dimensionality analysis.interference analysis.losses analysis.seeds",
+        "analysis.figures",
+        "analysis.selection analysis.rows analysis.measures analysis.plots analysis.report analysis.command",
+    )
+]
+STATISTICS, FIGURES = LAYERS[4], LAYERS[5]
+
+
+def folder_of(package: str) -> Path:
+    mapping = PROJECT["tool"]["setuptools"]["package-dir"]
+    for name, folder in mapping.items():
+        if package == name or package.startswith(f"{name}."):
+            return ROOT / folder / Path(*package.removeprefix(name).strip(".").split("."))
+    return ROOT / Path(*package.split("."))
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in PROJECT["tool"]["setuptools"]["packages"]:
+        for path in folder_of(package).glob("*.py"):
+            found[package if path.stem == "__init__" else f"{package}.{path.stem}"] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(module: str) -> int | None:
+    for number, names in enumerate(LAYERS):
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return number
+    return None
+
+
+def test_packages_are_the_folders_that_exist() -> None:
+    listed = {folder_of(package) for package in PROJECT["tool"]["setuptools"]["packages"]}
+    existing = {
+        path.parent
+        for top in ("toysup", "analysis", "data")
+        for path in (ROOT / top).rglob("*.py")
+        if "__pycache__" not in path.parts
+    }
+    assert listed == existing
+
+
+@pytest.mark.parametrize(("module", "path"), modules().items(), ids=list(modules()))
+def test_imports_point_one_way(module: str, path: Path) -> None:
+    own = layer(module)
+    if own is None:
+        assert path.name in ("__init__.py", "regenerate.py")
+        return
+    for name in imports(path):
+        other = layer(name)
+        assert other is None or other <= own, f"{module} imports {name}, which is in a later layer"
+
+
+def test_statistics_never_draw_or_read_files() -> None:
+    for module, path in modules().items():
+        if module in STATISTICS:
+            assert not imports(path) & {"matplotlib", "seaborn", "toysup.storage", "netCDF4"}
+        if any(module.startswith(name) for name in FIGURES):
+            assert not {name for name in imports(path) if name.startswith(("toysup.analysis.seeds", "toysup.storage"))}
+
+
+def test_a_module_is_of_a_readable_size() -> None:
+    assert max(len(path.read_text().splitlines()) for path in modules().values()) <= 400
