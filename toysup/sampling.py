@@ -46,12 +46,13 @@ def feature_values(words: IntArray, threshold: IntArray) -> npt.NDArray[np.float
     return np.where(active, words.astype(np.float32) * value_scale(threshold), np.float32(0))
 
 
-def sample(regime: Regime, seed: int, samples: IntArray) -> tuple[npt.NDArray[np.float32], IntArray]:
+def sample(regime: Regime, seed: int, samples: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], IntArray]:
     """The samples of these indices that `seed` sees under `regime`: x (sample, feature) and each one's context index.
 
     In an infinite stream the indices of step s (from 0) are s·batch_size … (s+1)·batch_size − 1; a finite dataset is
     0 … dataset_size − 1 in the epoch's order.
     """
+    samples = np.asarray(samples, dtype=np.int64)
     word = sample_words(seed, "context", samples, 1)
     context = (word >= context_thresholds(regime.context_probability)).sum(axis=1)
     words = sample_words(seed, "feature", samples, len(regime.subset))
