@@ -77,6 +77,7 @@ def test_train_refuses_before_it_trains(run_train: Command, runs: Path, tmp_path
         (["conditional-importance", *new, "--condition", "fixt"], 2, ["'fixt'", "did you mean fixed"]),
         (["conditional-importance", *new, "--seeds", 0], 2, ["--seeds"]),
         (["conditional-importance", *new, "--engine", "jax"], 2, ["'jax'", "torch"]),
+        (["conditional-importance", *new, "--engine", "fused", "--device", "cuda"], 2, ["fused", "'cuda'"]),
         (["conditional-importance", *new, "--device", "cuda:77"], 2, ["'cuda:77'", "cpu"]),
         (["conditional-importance", "-o", runs], 2, ["fixed.nc", "training.steps: 40 there, nothing here"]),
         (["conditional-importance", "-o", misspelt / "under"], 1, ["cannot be written"]),
@@ -96,14 +97,14 @@ def test_train_refuses_a_read_only_folder(run_train: Command, tmp_path: Path) ->
 def test_interrupting_keeps_what_is_finished(
     run_train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from toysup.training import train_condition as original
+    from toysup.storage import record as original
 
-    def interrupted(experiment, condition, *args, **kwargs):
-        if condition.name == "conditional":
+    def interrupted(path: Path, *args: object, **kwargs: object) -> None:
+        if path.stem == "conditional":
             raise KeyboardInterrupt
-        return original(experiment, condition, *args, **kwargs)
+        original(path, *args, **kwargs)
 
-    monkeypatch.setattr("toysup.training.train_condition", interrupted)
+    monkeypatch.setattr("toysup.storage.record", interrupted)
     result = run_train("conditional-importance", "-o", tmp_path, "--seeds", 1, *SHORT)
     assert result.exit_code == 130
     assert "finished conditions are kept" in result.stderr

@@ -14,7 +14,7 @@ LAYERS = [
     [f"toysup.{name}" for name in names.split()]
     for names in (
         "errors spec draws regimes models recipes experiments sampling",
-        "instances torch_sampling optimizers torch_engine",
+        "instances torch_sampling optimizers torch_engine fused",
         "trajectories storage modules training",
         "command_errors train_command",
         "analysis.labels analysis.gram analysis.dimensionality analysis.interference analysis.losses analysis.seeds",

@@ -41,11 +41,16 @@ class Instances:
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All instances at one step; `train_loss` (instance,) is the mean per sample since the previous snapshot."""
+    """All instances at one step.
+
+    `train_loss` (instance,) is the mean per sample since the previous snapshot; `diverged_at` (instance,) is the first
+    step whose loss was not finite, counted from 1, or −1.
+    """
 
     step: int
     parameters: Parameters
     train_loss: FloatArray
+    diverged_at: npt.NDArray[np.int64]
 
 
 def instances_of(condition: Condition, seeds: Sequence[int]) -> Instances:

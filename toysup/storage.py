@@ -3,16 +3,29 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import netCDF4
 import numpy as np
 import xarray as xr
 
 from toysup.errors import ToysupError, UsageError, nearest
-from toysup.trajectories import check, first_difference, identity_of
+from toysup.experiments import Condition, Experiment
+from toysup.instances import Snapshot
+from toysup.trajectories import (
+    Layout,
+    attrs_of,
+    check,
+    first_difference,
+    head_of,
+    identity_of,
+    layouts_of,
+    place,
+)
 
 # Where toysup-analyze writes its figures, beside the runs; never searched for runs.
 FIGURES_FOLDER = "figures"
@@ -87,6 +100,86 @@ def save_runs(runs: xr.DataTree, folder: str | Path, *, overwrite: bool = False)
         write(dataset, path)
         written.append(path)
     return written
+
+
+def record(
+    path: Path,
+    experiment: Experiment,
+    condition: Condition,
+    seeds: Sequence[int],
+    snapshots: Iterable[Snapshot],
+    *,
+    engine: str,
+    extend: bool,
+) -> None:
+    """Write a run to `path` as its snapshots come, so that memory does not grow with it; whole or not at all.
+
+    With `extend`, the seeds that are at `path` already are kept beside the new ones.
+    """
+    with ExitStack() as stack:
+        there = stack.enter_context(open_trajectory(path)) if extend and path.exists() else None
+        old = there["seed"].values.tolist() if there is not None else []
+        union = sorted({*old, *seeds})
+        head = head_of(experiment, condition, union, engine=engine)
+        if there is not None:
+            head.attrs["history"] = f"{there.attrs['history']}\n{head.attrs['history']} ({len(seeds)} seeds added)"
+        temporary = stack.enter_context(replacing(path))
+        head.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(head))
+        file = stack.enter_context(netCDF4.Dataset(temporary, "a"))
+        layouts = layouts_of(condition, len(union))
+        targets = {name: _variable(file, name, layout) for name, layout in layouts.items()}
+        if there is not None:
+            _copy(there, targets, layouts, _places(old, union))
+        for number, snapshot in enumerate(snapshots):
+            with _one_line(path):
+                place(targets, layouts, number, snapshot, _places(seeds, union))
+        with _one_line(path):
+            file.sync()
+
+
+def _variable(file: netCDF4.Dataset, name: str, layout: Layout) -> Any:
+    for dim, size in zip(layout.dims, layout.shape, strict=True):
+        if dim not in file.dimensions:
+            file.createDimension(dim, size)
+    fill_value = np.nan if name == "train_loss" else False
+    variable: Any = file.createVariable(name, np.dtype(layout.dtype), layout.dims, fill_value=fill_value)
+    variable.setncatts(attrs_of(name) | {"coordinates": " ".join(_auxiliary(layout))})
+    return variable
+
+
+def _auxiliary(layout: Layout) -> list[str]:
+    """The coords of a variable that are no dims of it, which CF has each variable name."""
+    return [name for name, dim in (("epoch", "step"), ("subset", "feature")) if dim in layout.dims]
+
+
+def _places(seeds: Sequence[int], among: Sequence[int]) -> slice | list[int]:
+    """Where `seeds` stand in `among`: a slice where they stand together, which is written faster."""
+    places = [among.index(seed) for seed in seeds]
+    together = places == list(range(places[0], places[0] + len(places)))
+    return slice(places[0], places[0] + len(places)) if together else places
+
+
+def _copy(
+    there: xr.Dataset, targets: Mapping[str, Any], layouts: Mapping[str, Layout], places: slice | list[int]
+) -> None:
+    """Copy the runs that are there already, a snapshot at a time."""
+    for name, layout in layouts.items():
+        source = there[name].transpose(*layout.dims)
+        at = (slice(None),) * layout.dims.index("seed") + (places,)
+        if "step" not in layout.dims:
+            targets[name][at] = source.values
+            continue
+        for step in range(source.sizes["step"]):
+            targets[name][(*at, step)] = source.isel(step=step).values
+
+
+@contextmanager
+def _one_line(path: Path) -> Iterator[None]:
+    """netCDF says that a disk is full as a RuntimeError; one from an engine is another matter."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ToysupError(f"{path}: cannot be written: {error}") from None
 
 
 def refuse_other(there: xr.Dataset, *, identity: str, engine: str, where: Path) -> None:

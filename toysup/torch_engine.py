@@ -51,7 +51,8 @@ def train(instances: Instances, *, device: str = "cpu", progress: Progress | Non
     importance = torch.tensor(instances.importance, dtype=torch.float32, device=place)
     sampler, optimizer = Sampler(instances, place), Optimizer(instances, parameters)
     total, count = torch.zeros(len(instances), dtype=torch.float64, device=place), 0
-    yield _snapshot(0, parameters, total * np.nan)
+    diverged = torch.full((len(instances),), -1, device=place)
+    yield _snapshot(0, parameters, total * np.nan, diverged)
     recorded = set(instances.recorded_steps)
     for step in range(instances.training.n_steps):
         x, context = sampler.batch(step)
@@ -59,12 +60,13 @@ def train(instances: Instances, *, device: str = "cpu", progress: Progress | Non
             parameters, x, importance[sampler.rows, context], instances.model.activation
         )
         optimizer.step(step, gradients)
+        diverged = torch.where((diverged < 0) & ~loss.isfinite(), step + 1, diverged)
         total += loss * x.shape[1]
         count += x.shape[1]
         if progress is not None and (step + 1) % STEPS_PER_REPORT == 0:
             progress(step + 1, float(total.mean()) / count)
         if step + 1 in recorded:
-            yield _snapshot(step + 1, parameters, total / count)
+            yield _snapshot(step + 1, parameters, total / count, diverged)
             total, count = torch.zeros_like(total), 0
 
 
@@ -79,6 +81,8 @@ def torch_device(name: str) -> torch.device:
     return device
 
 
-def _snapshot(step: int, parameters: dict[str, Tensor], train_loss: Tensor) -> Snapshot:
+def _snapshot(step: int, parameters: dict[str, Tensor], train_loss: Tensor, diverged: Tensor) -> Snapshot:
     copies = {name: value.cpu().numpy().copy() for name, value in parameters.items()}
-    return Snapshot(step=step, parameters=copies, train_loss=train_loss.cpu().numpy())
+    return Snapshot(
+        step=step, parameters=copies, train_loss=train_loss.cpu().numpy(), diverged_at=diverged.cpu().numpy()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,8 +37,8 @@ def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) 
 @click.option("--first-seed", type=click.IntRange(min=0, max=2**61), default=0, help="The first of them.")
 @click.option("--condition", "conditions", multiple=True, metavar="NAME", help="Train only this condition; repeats.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="training.epochs=2 and so on; repeats.")
-@click.option("--engine", default="torch", help="What trains: torch.")
-@click.option("--device", default="cpu", help="Where the torch engine runs: cpu, cuda, cuda:1.")
+@click.option("--engine", help="What trains: fused (on the CPU) or torch.  [default: fused on the CPU]")
+@click.option("--device", default="cpu", help="Where it runs: cpu, or with torch cuda, cuda:1 and so on.")
 @click.option("--overwrite", is_flag=True, help="Train anew and replace what is there.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @click.option(
@@ -52,7 +53,7 @@ def main(
     first_seed: int,
     conditions: tuple[str, ...],
     changes: tuple[str, ...],
-    engine: str,
+    engine: str | None,
     device: str,
     overwrite: bool,
     quiet: bool,
@@ -64,29 +65,35 @@ def main(
     """
     from toysup.experiments import load_experiment, parse_change
     from toysup.storage import path_of, refuse_unwritable
+    from toysup.training import choose_engine
 
     loaded = load_experiment(experiment, changes=dict(map(parse_change, changes)))
     chosen = loaded.select(conditions)
-    _refuse_place(engine, device)
+    engine = choose_engine(engine, device)
     wanted = range(first_seed, first_seed + seeds)
     missing = {
         condition.name: _missing_seeds(loaded, condition, wanted, output, engine, overwrite) for condition in chosen
     }
     refuse_unwritable(output)
+    if engine == "fused" and any(missing.values()):
+        _prepare_fused(quiet)
     for condition in chosen:
-        if missing[condition.name]:
-            _train(loaded, condition, missing[condition.name], output, engine, device, overwrite, quiet)
+        path, todo = path_of(output, loaded.name, condition.name), missing[condition.name]
+        if todo:
+            _train(path, loaded, condition, todo, engine, device, overwrite, quiet)
         if not quiet:
-            click.echo(_summary(path_of(output, loaded.name, condition.name), len(missing[condition.name])))
+            click.echo(_summary(path, len(todo)))
 
 
-def _refuse_place(engine: str, device: str) -> None:
-    from toysup.training import engine_named
+def _prepare_fused(quiet: bool) -> None:
+    """Compile the fused engine, or load it where that was done before; say so if it takes a while."""
+    from toysup.fused.engine import prepare
 
-    engine_named(engine)
-    from toysup.torch_engine import torch_device
-
-    torch_device(device)
+    notice = threading.Timer(2.0, lambda: click.echo("Compiling the fused engine, once: 20 to 40 s.", err=True))
+    if not quiet:
+        notice.start()
+    prepare()
+    notice.cancel()
 
 
 def _missing_seeds(
@@ -104,23 +111,21 @@ def _missing_seeds(
 
 
 def _train(
+    path: Path,
     experiment: Experiment,
     condition: Condition,
     seeds: list[int],
-    output: Path,
     engine: str,
     device: str,
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    import xarray as xr
-
-    from toysup.storage import save_runs
-    from toysup.training import train_condition
+    from toysup.storage import record
+    from toysup.training import snapshots_of
 
     with _progress(condition, len(seeds), quiet) as progress:
-        dataset = train_condition(experiment, condition, seeds, engine=engine, device=device, progress=progress)
-    save_runs(xr.DataTree.from_dict({f"/{experiment.name}/{condition.name}": dataset}), output, overwrite=overwrite)
+        snapshots = snapshots_of(condition, seeds, engine, device, progress)
+        record(path, experiment, condition, seeds, snapshots, engine=engine, extend=not overwrite)
 
 
 @contextmanager
@@ -150,6 +155,12 @@ def _summary(path: Path, n_trained: int) -> str:
     from toysup.storage import open_trajectory
 
     with open_trajectory(path) as dataset:
-        loss = float(dataset["train_loss"].isel(step=-1).mean())
-        seeds = dataset.sizes["seed"]
-    return f"{path}: {seeds} seeds, {n_trained} trained now, mean training loss {loss:.3g}"
+        diverged = dataset["diverged_at"]
+        finite = dataset["train_loss"].isel(step=-1).where(diverged < 0)
+        line = f"{path}: {dataset.sizes['seed']} seeds, {n_trained} trained now, mean training loss {finite.mean():.3g}"
+        first = diverged.where(diverged > 0).min([dim for dim in diverged.dims if dim != "seed"])
+        return line + "".join(
+            f"\n  seed {seed} diverged, first at step {step:.0f}"
+            for seed, step in zip(dataset["seed"].values, first.values, strict=True)
+            if step > 0
+        )

@@ -11,7 +11,8 @@ from toysup.trajectories import build
 
 DEFAULT_SEEDS = 20
 MAX_SEED = 2**62
-ENGINES = ("torch",)
+# The first that can train a model where it is to be trained is chosen, if none is named.
+ENGINES = ("fused", "torch")
 
 
 def train(
@@ -19,49 +20,61 @@ def train(
     *,
     seeds: int | Sequence[int] = DEFAULT_SEEDS,
     conditions: Sequence[str] = (),
-    engine: str = "torch",
+    engine: str | None = None,
     device: str = "cpu",
 ) -> xr.DataTree:
     """Train the conditions of an experiment (or of its name or path) in memory.
 
     `seeds` is a number of seeds, counted from 0, or a sequence of them; `conditions` names those to train (all, if
-    empty). Returns a tree with one node /<experiment>/<condition>, as `open_runs` does. A seed's initial weights and
-    samples do not depend on which other seeds it is trained with.
+    empty). `engine` is "fused" (compiled, on the CPU; the choice if none is named and `device` is "cpu") or "torch".
+    Returns a tree with one node /<experiment>/<condition>, as `open_runs` does. A seed's initial weights and samples
+    do not depend on which other seeds it is trained with.
     """
     if isinstance(experiment, str):
         experiment = load_experiment(experiment)
-    wanted = range(seeds) if isinstance(seeds, int) else seeds
+    wanted = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    engine = choose_engine(engine, device)
     return xr.DataTree.from_dict(
         {
-            f"/{experiment.name}/{condition.name}": train_condition(
-                experiment, condition, wanted, engine=engine, device=device
+            f"/{experiment.name}/{condition.name}": build(
+                experiment, condition, wanted, snapshots_of(condition, wanted, engine, device), engine=engine
             )
             for condition in experiment.select(conditions)
         }
     )
 
 
-def train_condition(
-    experiment: Experiment,
-    condition: Condition,
-    seeds: Sequence[int],
-    *,
-    engine: str = "torch",
-    device: str = "cpu",
-    progress: Progress | None = None,
-) -> xr.Dataset:
-    """The trajectories of one condition of `experiment` for `seeds`."""
+def snapshots_of(
+    condition: Condition, seeds: Sequence[int], engine: str, device: str = "cpu", progress: Progress | None = None
+) -> Iterator[Snapshot]:
+    """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
     if not seeds or min(seeds) < 0 or max(seeds) >= MAX_SEED or len(set(seeds)) != len(seeds):
         raise UsageError("seeds must be different whole numbers of 0 or more, at least one")
-    run = engine_named(engine)
-    snapshots = run(instances_of(condition, seeds), device=device, progress=progress)
-    return build(experiment, condition, seeds, snapshots, engine=engine)
+    run = _train_function(engine)
+    return run(instances_of(condition, seeds), device=device, progress=progress)
 
 
-def engine_named(name: str) -> Callable[..., Iterator[Snapshot]]:
-    """The training function of an engine; it is imported only now, because torch takes seconds."""
+def choose_engine(name: str | None, device: str) -> str:
+    """The engine of that name, or the first that runs on `device`; UsageError where it or the device is not there."""
+    if name is None:
+        name = "fused" if device == "cpu" else "torch"
     if name not in ENGINES:
         raise UsageError(f"no engine {name!r}; {nearest(name, ENGINES)}")
-    from toysup import torch_engine
+    if name == "fused" and device != "cpu":
+        raise UsageError(f"the fused engine runs on the cpu, not on {device!r}; --engine torch runs there")
+    if name == "torch":
+        from toysup.torch_engine import torch_device
 
-    return torch_engine.train
+        torch_device(device)
+    return name
+
+
+def _train_function(engine: str) -> Callable[..., Iterator[Snapshot]]:
+    """Engines are imported only when they are used, because torch and numba take seconds."""
+    if engine == "torch":
+        from toysup import torch_engine
+
+        return torch_engine.train
+    from toysup.fused import engine as fused_engine
+
+    return fused_engine.train

@@ -5,7 +5,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -27,6 +27,7 @@ LONG_NAMES = {
     "W": "weights onto the hidden state",
     "b": "output bias",
     "train_loss": "training loss per sample, mean since the previous snapshot",
+    "diverged_at": "first step whose loss or weights were not finite, -1 if none",
     "context_probability": "probability of the context",
     "activation_probability": "probability that a feature is active, given the context",
     "importance": "weight of a feature's squared error, given the context",
@@ -40,34 +41,83 @@ LONG_NAMES = {
 }
 
 
+class Layout(NamedTuple):
+    """A variable that a run fills: its dims, shape and dtype."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+
+
 def build(
     experiment: Experiment, condition: Condition, seeds: Sequence[int], snapshots: Iterable[Snapshot], *, engine: str
 ) -> xr.Dataset:
-    """The dataset of `condition` (schema version 1) from an engine's snapshots of the instances of `seeds`."""
-    sweeps = condition.sweeps
-    kept = list(snapshots)
-    leading = (*(len(values) for values in sweeps.values()), len(seeds))
+    """The dataset of `condition` (schema version 1), in memory, from an engine's snapshots of the seeds."""
+    layouts = layouts_of(condition, len(seeds))
+    arrays = {name: np.empty(layout.shape, layout.dtype) for name, layout in layouts.items()}
+    for number, snapshot in enumerate(snapshots):
+        place(arrays, layouts, number, snapshot, slice(None))
+    head = head_of(experiment, condition, seeds, engine=engine)
+    return head.assign({name: (layout.dims, arrays[name], attrs_of(name)) for name, layout in layouts.items()})
 
-    def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """(step, instance, ...) → (sweep axes..., seed, step, ...)."""
-        array = np.moveaxis(np.asarray(arrays), 0, 1)
-        return array.reshape(*leading, *array.shape[1:])
 
-    axes = (*sweeps, "seed", "step")
-    variables: dict[str, Any] = {
-        name: ((*axes, *PARAMETER_DIMS[name]), stacked([snapshot.parameters[name] for snapshot in kept]))
-        for name in kept[0].parameters
-    }
-    variables["train_loss"] = (axes, stacked([snapshot.train_loss for snapshot in kept]))
+def head_of(experiment: Experiment, condition: Condition, seeds: Sequence[int], *, engine: str) -> xr.Dataset:
+    """All of a dataset but what a run fills: its coords, tables and attrs."""
     regimes = [condition.at(cell).regime.resolve(condition.model.n_features) for cell in condition.cells()]
-    for name in TABLES:
-        variables[name] = _table(condition, name, [getattr(regime, name) for regime in regimes])
-    coords = _coords(condition, seeds, [snapshot.step for snapshot in kept], regimes[0])
-    dataset = xr.Dataset(variables, coords, _attrs(experiment, condition, engine))
+    tables = {name: _table(condition, name, [getattr(regime, name) for regime in regimes]) for name in TABLES}
+    dataset = xr.Dataset(tables, _coords(condition, seeds, regimes[0]), _attrs(experiment, condition, engine))
     for variable in map(str, dataset.variables):
-        long_name = LONG_NAMES.get(variable, variable.replace("_", " "))
-        dataset[variable].attrs.update(long_name=long_name, units="1")
+        dataset[variable].attrs.update(attrs_of(variable))
     return dataset
+
+
+def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
+    """The variables that a run of `condition` fills."""
+    sizes = {name: len(values) for name, values in condition.sweeps.items()}
+    sizes |= {"seed": n_seeds, "step": len(condition.recorded_steps)}
+    sizes |= {"hidden": condition.model.n_hidden, "feature": condition.model.n_features}
+    leading = (*condition.sweeps, "seed")
+    dims = {name: (*leading, "step", *trailing) for name, trailing in PARAMETER_DIMS.items()}
+    dims |= {"train_loss": (*leading, "step"), "diverged_at": leading}
+    dtypes: dict[str, type[np.generic]] = {"train_loss": np.float64, "diverged_at": np.int64}
+    return {
+        name: Layout(own, tuple(sizes[dim] for dim in own), dtypes.get(name, np.float32)) for name, own in dims.items()
+    }
+
+
+def place(
+    targets: Mapping[str, Any],
+    layouts: Mapping[str, Layout],
+    number: int,
+    snapshot: Snapshot,
+    seeds: slice | Sequence[int],
+) -> None:
+    """Write the snapshot of this number to its place in `targets`, arrays or variables of a file, at these seeds."""
+    values: dict[str, np.ndarray] = {
+        **snapshot.parameters,
+        "train_loss": snapshot.train_loss,
+        "diverged_at": _diverged_at(snapshot),
+    }
+    for name, layout in layouts.items():
+        axes = layout.dims.index("seed")
+        at_step = (number,) if "step" in layout.dims else ()
+        # The instances of a snapshot are the cells of the sweep times the seeds.
+        trailing = layout.shape[axes + 1 + len(at_step) :]
+        shaped = values[name].reshape(*layout.shape[:axes], -1, *trailing)
+        targets[name][(slice(None),) * axes + (seeds, *at_step) + (slice(None),) * len(trailing)] = shaped
+
+
+def _diverged_at(snapshot: Snapshot) -> np.ndarray:
+    """Also where the weights stopped being finite without a loss that showed it."""
+    finite = np.logical_and.reduce(
+        [np.isfinite(value).all(axis=tuple(range(1, value.ndim))) for value in snapshot.parameters.values()]
+    )
+    return np.where((snapshot.diverged_at < 0) & ~finite, snapshot.step, snapshot.diverged_at)
+
+
+def attrs_of(name: str) -> dict[str, str]:
+    """Every variable says what it is; all are dimensionless."""
+    return {"long_name": LONG_NAMES.get(name, name.replace("_", " ")), "units": "1"}
 
 
 def _table(condition: Condition, name: str, rows: Sequence[np.ndarray]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -83,7 +133,8 @@ def _table(condition: Condition, name: str, rows: Sequence[np.ndarray]) -> tuple
     return (*axes, *TABLE_DIMS[name]), table
 
 
-def _coords(condition: Condition, seeds: Sequence[int], steps: Sequence[int], regime: Regime) -> dict[str, Any]:
+def _coords(condition: Condition, seeds: Sequence[int], regime: Regime) -> dict[str, Any]:
+    steps = condition.recorded_steps
     per_epoch = condition.training.steps_per_epoch
     return {
         **{name: (name, np.asarray(values)) for name, values in condition.sweeps.items()},
@@ -98,6 +149,7 @@ def _coords(condition: Condition, seeds: Sequence[int], steps: Sequence[int], re
 
 
 def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[str, Any]:
+    versions = {name: version(name) for name in ("numba", "numpy", "torch", "xarray")}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "Conventions": "CF-1.11",
@@ -111,9 +163,7 @@ def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[st
         "condition_position": [other.name for other in experiment.conditions].index(condition.name),
         "condition": condition.identity,
         "engine": engine,
-        "versions": json.dumps(
-            {"python": platform.python_version()} | {name: version(name) for name in ("numpy", "torch", "xarray")}
-        ),
+        "versions": json.dumps({"python": platform.python_version()} | versions),
     }
 
 

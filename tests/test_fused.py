@@ -1,0 +1,322 @@
+"""The fused engine against plain NumPy and torch: gradients, trajectories, samples, and what must not change a bit."""
+
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import toysup
+from toysup import analysis, torch_engine
+from toysup.draws import order
+from toysup.fused import engine
+from toysup.fused.arguments import Batches, State, Tables, drawn, given, new_state
+from toysup.fused.kernel import advance
+from toysup.fused.update import OPTIMIZERS, Optimizer
+from toysup.instances import Instances, instances_of
+from toysup.regimes import Regime
+from toysup.sampling import context_thresholds, sample, thresholds, value_scale
+from toysup.training import snapshots_of
+
+TOLERANCE = {np.float32: 1e-5, np.float64: 1e-10}
+
+
+def law_of(n: int, *, n_contexts: int = 2, p: float = 0.3) -> Regime:
+    """Contexts in each of which some features are inactive and others do not matter; with one, a plain regime."""
+    c, f = np.arange(n_contexts)[:, None], np.arange(n)
+    active, matters = np.full((n_contexts, n), p), np.ones((n_contexts, n))
+    if n_contexts > 1:
+        active[(f + c) % (n_contexts + 2) == 1] = 0.0
+        matters = np.where((f // 2 + c) % (n_contexts + 1) == 1, 0.0, 0.9**f)
+    names = tuple(f"c{i}" for i in range(n_contexts))
+    return Regime(names, ("all",) * n, np.full(n_contexts, 1 / n_contexts), active, matters)
+
+
+def tables_of(law: Regime, seeds: list[int], dtype: type = np.float32) -> Tables:
+    threshold = thresholds(np.stack([law.activation_probability] * len(seeds)))
+    return Tables(
+        np.array(seeds, np.uint64),
+        context_thresholds(np.stack([law.context_probability] * len(seeds))).astype(np.uint32),
+        threshold.astype(np.uint32),
+        value_scale(threshold),
+        np.stack([law.importance] * len(seeds)).astype(dtype),
+    )
+
+
+def start(count: int, n: int, m: int, dtype: type = np.float32) -> State:
+    rng = np.random.default_rng(1)
+    W = rng.normal(size=(count, m, n)) * np.sqrt(2 / (n + m))
+    return new_state(W.astype(dtype), 0.1 * rng.normal(size=(count, n)).astype(dtype))
+
+
+def rule_of(kind: str, count: int, steps: int = 200) -> Optimizer:
+    """Hyperparameters that differ between instances, and a schedule."""
+    i = np.arange(count)
+    return Optimizer(
+        kind=OPTIMIZERS[kind],
+        factor=np.linspace(1, 0.5, steps),
+        learning_rate=(0.05 if kind == "sgd" else 1e-3) * (1 + 0.1 * i),
+        weight_decay=0.01 * i,
+        momentum=0.9 - 0.1 * i,
+        beta1=0.9 - 0.05 * i,
+        beta2=0.999 - 0.01 * i,
+        epsilon=1e-8,
+    )
+
+
+def only(part: State | Tables | Optimizer, i: int) -> State | Tables | Optimizer:
+    """The arguments of one instance."""
+    shared = ("kind", "factor", "epsilon")
+    return type(part)(
+        *(x if name in shared else x[i : i + 1].copy() for name, x in zip(part._fields, part, strict=True))
+    )
+
+
+def some_batches(law: Regime, count: int, steps: int, rows: int, dtype: type) -> Batches:
+    """Random batches that respect which features a context leaves out."""
+    rng = np.random.default_rng(2)
+    context = rng.integers(len(law.contexts), size=(count, steps, rows))
+    x = rng.random((count, steps, rows, len(law.subset)))
+    x *= (rng.random(x.shape) < 0.3) & (law.activation_probability[context] > 0)
+    return given(x.astype(dtype), context)
+
+
+def slow_gradient(W, b, x, importance, activation):
+    """Summed loss, dW, db of the batch's mean loss, for one model in plain NumPy."""
+    h = x @ W.T
+    a = h @ W + b
+    y = np.maximum(a, 0) if activation == "relu" else a
+    slope = a > 0 if activation == "relu" else 1
+    g = 2 * importance * (y - x) * slope / len(x)
+    return (importance * (y - x) ** 2).sum(), h.T @ g + W @ (g.T @ x), g.sum(0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "m", "rows"), [(1, 1, 3), (5, 2, 50), (20, 10, 700), (37, 3, 130)])
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+def test_gradient_equals_numpys(n: int, m: int, rows: int, dtype: type, activation: str) -> None:
+    """One step of plain gradient descent at rate 1 shows the gradient."""
+    law, state = law_of(n), start(2, n, m, dtype)
+    batches, before = some_batches(law, 2, 1, rows, dtype), start(2, n, m, dtype)
+    zero, one = np.zeros(2), np.ones(2)
+    rule = Optimizer(OPTIMIZERS["sgd"], np.ones(1), one, zero, zero, zero, zero, 1e-8)
+    losses, diverged = advance(state, tables_of(law, [0, 1], dtype), rule, batches, 0, 1, activation=activation)
+    for i in range(2):
+        importance = law.importance[batches.context[i, 0]]
+        weights = before.W[i].astype(float), before.b[i].astype(float)
+        loss, dW, db = slow_gradient(*weights, batches.x[i, 0], importance, activation)
+        tolerance = TOLERANCE[dtype]
+        np.testing.assert_allclose(before.W[i] - state.W[i], dW, rtol=0, atol=tolerance * np.abs(before.W[i]).max())
+        np.testing.assert_allclose(before.b[i] - state.b[i], db, rtol=0, atol=tolerance)
+        assert losses[i] == pytest.approx(loss, rel=tolerance)
+    assert (diverged == -1).all()
+
+
+def torch_trajectory(state: State, rule: Optimizer, kind: str, law: Regime, batches: Batches, activation: str, i: int):
+    """Instance i trained by torch's own optimiser, with autograd."""
+    W, b = (torch.tensor(part[i], requires_grad=True) for part in (state.W, state.b))
+    rate, decay = float(rule.learning_rate[i]), float(rule.weight_decay[i])
+    betas = (float(rule.beta1[i]), float(rule.beta2[i]))
+    stepper = {
+        "sgd": lambda: torch.optim.SGD([W, b], rate, momentum=float(rule.momentum[i]), weight_decay=decay),
+        "adam": lambda: torch.optim.Adam([W, b], rate, betas=betas, weight_decay=decay),
+        "adamw": lambda: torch.optim.AdamW([W, b], rate, betas=betas, weight_decay=decay),
+    }[kind]()
+    total = 0.0
+    for step in range(batches.x.shape[1]):
+        stepper.param_groups[0]["lr"] = rate * rule.factor[step]
+        x = torch.tensor(batches.x[i, step])
+        importance = torch.tensor(law.importance[batches.context[i, step]], dtype=x.dtype)
+        y = x @ W.T @ W + b
+        y = torch.relu(y) if activation == "relu" else y
+        loss = (importance * (y - x) ** 2).sum(1).mean()
+        stepper.zero_grad()
+        loss.backward()
+        stepper.step()
+        total += loss.item() * len(x)
+    return W.detach().numpy(), b.detach().numpy(), total
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(("n", "m", "activation"), [(20, 10, "relu"), (20, 10, "identity"), (40, 4, "relu")])
+def test_a_hundred_steps_are_torchs(kind: str, n: int, m: int, activation: str, dtype: type) -> None:
+    law, state, rule = law_of(n), start(2, n, m, dtype), rule_of(kind, 2)
+    batches = some_batches(law, 2, 100, 64, dtype)
+    losses, _ = advance(state, tables_of(law, [0, 1], dtype), rule, batches, 0, 100, activation=activation)
+    for i in range(2):
+        W, b, total = torch_trajectory(start(2, n, m, dtype), rule, kind, law, batches, activation, i)
+        atol = TOLERANCE[dtype] * np.abs(W).max()
+        np.testing.assert_allclose(state.W[i], W, rtol=0, atol=atol)
+        np.testing.assert_allclose(state.b[i], b, rtol=0, atol=atol)
+        assert losses[i] == pytest.approx(total, rel=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dataset_size", [0, 150])
+@pytest.mark.parametrize(("n_contexts", "first_seed"), [(1, 0), (2, 5), (3, 2**40)])
+def test_what_is_drawn_is_the_defined_sample(dataset_size: int, n_contexts: int, first_seed: int) -> None:
+    """Training on drawn samples is training on the same samples, drawn by their definition and given."""
+    steps, rows, seeds = 9, 40, [first_seed, first_seed + 1]
+    law, rule = law_of(6, n_contexts=n_contexts), rule_of("adamw", 2)
+    tables, state = tables_of(law, seeds, np.float64), start(2, 6, 3, np.float64)
+    losses, _ = advance(state, tables, rule, drawn(rows, dataset_size, np.float64), 0, steps)
+    for i, seed in enumerate(seeds):
+        alone, expected = only(start(2, 6, 3, np.float64), i), 0.0
+        for step in range(steps):
+            x, context = sample(law, seed, slow_rows(seed, step, rows, dataset_size))
+            assert len(x) == (30 if dataset_size and step % 4 == 3 else 40)
+            one = given(x[None, None].astype(np.float64), context[None, None])
+            expected += advance(alone, only(tables, i), only(rule, i), one, step, step + 1)[0][0]
+        np.testing.assert_allclose(state.W[i], alone.W[0], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(state.b[i], alone.b[0], rtol=0, atol=1e-12)
+        assert losses[i] == pytest.approx(expected, rel=1e-12)
+
+
+def slow_rows(seed: int, step: int, rows: int, dataset_size: int) -> np.ndarray:
+    """The indices of the samples of one step."""
+    if dataset_size == 0:
+        return np.arange(step * rows, (step + 1) * rows)
+    epoch, batch = divmod(step, -(-dataset_size // rows))
+    return order(seed, epoch, dataset_size)[batch * rows : (batch + 1) * rows]
+
+
+def test_an_order_that_spans_several_chunks_of_words() -> None:
+    law, rule, size = law_of(3, n_contexts=1), rule_of("sgd", 1, steps=20_000), 2100
+    tables, state, other = tables_of(law, [0], np.float64), start(1, 3, 2, np.float64), start(1, 3, 2, np.float64)
+    for step in (size, size + 1029, 2 * size - 1):
+        advance(state, tables, rule, drawn(1, size, np.float64), step, step + 1)
+        x, context = sample(law, 0, slow_rows(0, step, 1, size))
+        advance(other, tables, rule, given(x[None, None].astype(np.float64), context[None, None]), step, step + 1)
+    np.testing.assert_allclose(state.W, other.W, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dataset_size", [0, 1000])
+def test_threads_company_and_calls_do_not_change_a_bit(dataset_size: int) -> None:
+    law, rule, batches = law_of(20), rule_of("adamw", 5), drawn(300, dataset_size, np.float32)
+    tables = tables_of(law, [0, 1, 2, 3, 4])
+
+    def run(threads: int = 1, cuts: tuple[int, ...] = (0, 30)) -> State:
+        state = start(5, 20, 10)
+        for first, last in pairwise(cuts):
+            advance(state, tables, rule, batches, first, last, threads=threads)
+        return state
+
+    whole = run()
+    for again in (run(threads=2), run(threads=3), run(cuts=(0, 1, 7, 30))):
+        assert all(np.array_equal(a, b) for a, b in zip(whole, again, strict=True))
+    for i in range(5):
+        alone = only(start(5, 20, 10), i)
+        advance(alone, only(tables, i), only(rule, i), batches, 0, 30)
+        assert all(np.array_equal(a[i], b[0]) for a, b in zip(whole, alone, strict=True))
+
+
+def test_shapes_that_the_kernel_would_overrun_are_refused() -> None:
+    tables, rule, batches = tables_of(law_of(20), [0, 1]), rule_of("adam", 2), drawn(8, 0, np.float32)
+    with pytest.raises(ValueError, match="threshold must be"):
+        advance(start(2, 19, 10), tables, rule, batches, 0, 1)
+    with pytest.raises(ValueError, match="learning_rate must be"):
+        advance(start(2, 20, 10), tables, rule_of("adam", 3), batches, 0, 1)
+    with pytest.raises(ValueError, match="factor has 200 steps"):
+        advance(start(2, 20, 10), tables, rule, batches, 0, 201)
+    with pytest.raises(ValueError, match="b must be"):
+        advance(start(2, 20, 10)._replace(b=np.zeros((2, 20))), tables, rule, batches, 0, 1)
+
+
+def some_instances(condition: int = 1, seeds: list[int] | None = None, **changes: object) -> Instances:
+    settings = {"training.steps": 60, "training.dataset_size": 1000, "record.steps": [5, 30]}
+    settings |= {key.replace("__", "."): value for key, value in changes.items()}
+    experiment = toysup.load_experiment("conditional-importance", changes=settings)
+    return instances_of(experiment.conditions[condition], seeds or [0, 1, 2])
+
+
+@pytest.mark.parametrize("condition", [0, 1, 2, 3])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"training__optimizer": "sgd", "training__momentum": 0.9, "training__learning_rate": 0.02},
+        {"training__optimizer": "adamw", "training__weight_decay": 0.1, "training__schedule": "cosine"},
+        {"model__activation": "identity", "training__learning_rate": [1e-3, 1e-2]},
+    ],
+)
+def test_engines_agree_snapshot_by_snapshot(condition: int, changes: dict) -> None:
+    """They see the same samples to the bit, so that only rounding is between them."""
+    instances = some_instances(condition, **changes)
+    for ours, theirs in zip(engine.train(instances), torch_engine.train(instances), strict=True):
+        assert ours.step == theirs.step
+        scale = np.abs(theirs.parameters["W"]).max()
+        for name in ("W", "b"):
+            np.testing.assert_allclose(ours.parameters[name], theirs.parameters[name], rtol=0, atol=2e-5 * scale)
+        np.testing.assert_allclose(ours.train_loss, theirs.train_loss, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("condition", range(4))
+def test_statistics_over_50_seeds_are_those_of_the_reference_engine(condition: int) -> None:
+    """Of seeds that the engines do not share: equal ones would agree by construction."""
+    experiment = toysup.load_experiment("conditional-importance", changes={"training.epochs": 4})
+    chosen = experiment.conditions[condition]
+    found = []
+    for name, seeds in (("fused", range(50)), ("torch", range(50, 100))):
+        (dataset,) = (
+            leaf.to_dataset()
+            for leaf in toysup.train(experiment, seeds=seeds, conditions=[chosen.name], engine=name).leaves
+        )
+        last = dataset.isel(step=-1)
+        energy = analysis.quadrant_interference(last.W).energy
+        found.append(
+            [last.train_loss, analysis.represented_count(last.W), analysis.total_dimensionality(last.W)]
+            + [energy.isel(subset=a, other_subset=b) for a in (0, 1) for b in (0, 1)]
+        )
+    for ours, theirs in zip(*found, strict=True):
+        assert stats.ks_2samp(ours, theirs).pvalue > 0.001
+
+
+def test_divergence_is_recorded_and_stops_no_other() -> None:
+    for train in (engine.train, torch_engine.train):
+        instances = some_instances(
+            0, training__optimizer="sgd", training__learning_rate=[0.01, 1e7], training__dataset_size=1000
+        )
+        *_, last = train(instances)
+        assert (last.diverged_at[:3] == -1).all()
+        assert ((last.diverged_at[3:] > 1) & (last.diverged_at[3:] < 60)).all()
+        assert np.isfinite(last.parameters["W"][:3]).all()
+        assert not np.isfinite(last.parameters["W"][3:]).all()
+        assert np.isfinite(last.train_loss[:3]).all()
+
+
+def test_progress_is_told_with_the_loss() -> None:
+    told: list[tuple[int, float]] = []
+    list(engine.train(some_instances(), progress=lambda step, loss: told.append((step, loss))))
+    assert [step for step, _ in told] == sorted({step for step, _ in told})
+    assert told[-1][0] == 60
+    assert all(0 < loss < 1 for _, loss in told)
+
+
+def test_an_edit_of_any_source_is_compiled_anew(tmp_path: Path) -> None:
+    """numba watches the file of the cached function only; the key must hold the others too."""
+    source = Path(engine.__file__).parent
+    digests = []
+    for edit in ("", "# edited\n"):
+        folder = tmp_path / ("edited" if edit else "plain")
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "philox.py").write_text((folder / "philox.py").read_text() + edit)
+        code = "import toysup.fused.kernel as k, pathlib; k.__file__ = r'%s'; print(k._digest_of_sources())" % (
+            folder / "kernel.py"
+        )
+        digests.append(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+    assert digests[0] != digests[1]
+
+
+def test_seeds_of_the_post_do_not_depend_on_how_they_were_trained() -> None:
+    experiment = toysup.load_experiment("conditional-importance", changes={"training.epochs": 1})
+    condition = experiment.conditions[1]
+    *_, among = snapshots_of(condition, [3, 7, 8], "fused")
+    *_, alone = snapshots_of(condition, [7], "fused")
+    np.testing.assert_array_equal(among.parameters["W"][1], alone.parameters["W"][0])
+    np.testing.assert_array_equal(among.train_loss[1], alone.train_loss[0])

@@ -1,0 +1,62 @@
+"""What the kernel is given: the state that it advances, what is drawn, and where batches come from."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+
+
+class State(NamedTuple):
+    """Parameters and the optimiser's moments, advanced in place: W (I, m, n), b (I, n), float32 or float64."""
+
+    W: Array
+    b: Array
+    first_W: Array
+    first_b: Array
+    second_W: Array
+    second_b: Array
+
+
+class Tables(NamedTuple):
+    """What each instance draws, and what its errors weigh, as `toysup.sampling` defines it.
+
+    `seed` (I,) uint64; `context_threshold` (I, C−1) and `threshold` (I, C, n) uint32; `scale` (I, C, n) float32;
+    `importance` (I, C, n) in the dtype of the state.
+    """
+
+    seed: Array
+    context_threshold: Array
+    threshold: Array
+    scale: Array
+    importance: Array
+
+
+class Batches(NamedTuple):
+    """Where batches come from: drawn (`injected` is false), or given as x (I, steps, B, n), context (I, steps, B).
+
+    A drawn batch is of an infinite stream where `dataset_size` is 0.
+    """
+
+    injected: bool
+    size: int
+    dataset_size: int
+    x: Array
+    context: Array
+
+
+def new_state(W: Array, b: Array) -> State:
+    """A state that starts from copies of `W` (I, m, n) and `b` (I, n), with zero moments."""
+    W, b = np.array(W, order="C"), np.array(b, W.dtype, order="C")
+    return State(W, b, np.zeros_like(W), np.zeros_like(b), np.zeros_like(W), np.zeros_like(b))
+
+
+def drawn(size: int, dataset_size: int, dtype: npt.DTypeLike) -> Batches:
+    """Batches of `size` samples, of a dataset or (0) of an infinite stream."""
+    return Batches(False, size, dataset_size, np.empty((1, 1, 1, 1), dtype), np.empty((1, 1, 1), np.int64))
+
+
+def given(x: Array, context: Array) -> Batches:
+    """The batches x (I, steps, B, n), in the dtype of the state, with the contexts (I, steps, B)."""
+    return Batches(True, x.shape[2], 0, np.ascontiguousarray(x), np.ascontiguousarray(context, np.int64))

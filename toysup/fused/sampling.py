@@ -1,0 +1,138 @@
+"""The samples of `toysup.sampling`, drawn where they are used: a tile of values, one sample to a column."""
+
+import numpy as np
+from numba import njit, uint32, uint64
+
+from toysup.fused.buffers import ceil_div
+from toysup.fused.philox import CONTEXT, FEATURE, ORDER, philox
+from toysup.fused.vectors import wide_vectors
+
+_HALF = uint64(32)
+
+
+@njit
+def next_rows(step, size, order, sample):
+    """The samples of this step, and their number: the last batch of an epoch may be smaller."""
+    if len(order) == 0:
+        first = uint64(step) * uint64(size)
+        for r in range(size):
+            sample[r] = first + uint64(r)
+        return size
+    offset = step % ceil_div(len(order), size) * size
+    rows = min(size, len(order) - offset)
+    for r in range(rows):
+        sample[r] = order[offset + r]
+    return rows
+
+
+@njit
+def shuffle_if_new(step, size, order_epoch, seed, order):
+    """The epoch of this step, after shuffling `order` for it unless it is `order_epoch`, whose order is there."""
+    if len(order) == 0:
+        return order_epoch
+    epoch = step // ceil_div(len(order), size)
+    if epoch != order_epoch:
+        _shuffle(order, uint64(epoch), seed)
+    return epoch
+
+
+@njit
+def _shuffle(order, epoch, seed):
+    """Fisher-Yates of 0 .. len-1, from the end, where word i of the epoch decides the place of i."""
+    for i in range(len(order)):
+        order[i] = i
+    chunk = 256
+    words = np.empty((4, chunk), np.uint64)
+    top = len(order) - 1
+    for first in range(top // 4 // chunk * chunk, -1, -chunk):
+        _order_words(uint64(first), epoch, seed, words)
+        for i in range(top, max(4 * first, 1) - 1, -1):
+            r = (words[i & 3, (i >> 2) - first] * uint64(i + 1)) >> _HALF
+            order[i], order[r] = order[r], order[i]
+        top = 4 * first - 1
+
+
+@njit
+def _order_words(first, epoch, seed, words):
+    wide_vectors()
+    w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
+    for k in range(words.shape[1]):
+        w0[k], w1[k], w2[k], w3[k] = philox(first + uint64(k), epoch, ORDER, seed)
+
+
+@njit
+def draw_contexts(sample, rows, context_threshold, seed, context):
+    """The context of each sample; with one context there is nothing to draw."""
+    if len(context_threshold) == 0:
+        return
+    wide_vectors()
+    for r in range(rows):
+        context[r] = philox(uint64(0), sample[r], CONTEXT, seed)[0]
+    for r in range(rows):
+        reached = 0
+        for t in context_threshold:
+            reached += context[r] >= t
+        context[r] = reached
+
+
+@njit
+def group_by_context(rows, sample, context, grouped, group):
+    """Sort the samples by context, keeping their order within it: those of c are grouped[group[c] : group[c + 1]]."""
+    n_contexts = len(group) - 1
+    if n_contexts == 1:
+        group[1] = rows
+        for r in range(rows):
+            grouped[r] = sample[r]
+        return
+    for c in range(n_contexts + 1):
+        group[c] = 0
+    for r in range(rows):
+        group[context[r] + 1] += 1
+    for c in range(n_contexts):
+        group[c + 1] += group[c]
+    for r in range(rows):
+        c = context[r]
+        grouped[group[c]] = sample[r]
+        group[c] += 1
+    # Each entry now holds the end of its group, which is the start of the next.
+    for c in range(n_contexts, 0, -1):
+        group[c] = group[c - 1]
+    group[0] = 0
+
+
+@njit
+def draw_tile(tile, input_row, threshold, scale, seed, X):
+    """The values of all inputs of the samples in `tile`, one sample to a column."""
+    n = len(input_row)
+    zeros = len(X) - 4
+    row, t, s = np.empty(4, np.int64), np.empty(4, np.uint32), np.empty(4, np.float32)
+    for block in range((n + 3) // 4):
+        needed = False
+        for q in range(4):
+            f = 4 * block + q
+            row[q] = input_row[f] if f < n else zeros + q
+            t[q] = threshold[f] if f < n else 0
+            s[q] = scale[f] if f < n else 0
+            needed = needed or row[q] < zeros
+        if needed:
+            x = X[row[0]], X[row[1]], X[row[2]], X[row[3]]
+            _draw_block(tile, uint64(block), seed, (t[0], t[1], t[2], t[3]), (s[0], s[1], s[2], s[3]), x)
+
+
+@njit
+def _draw_block(tile, block, seed, threshold, scale, x):
+    wide_vectors()
+    x0, x1, x2, x3 = x
+    for j in range(len(tile)):
+        w0, w1, w2, w3 = philox(block, tile[j], FEATURE, seed)
+        x0[j] = _value(w0, threshold[0], scale[0])
+        x1[j] = _value(w1, threshold[1], scale[1])
+        x2[j] = _value(w2, threshold[2], scale[2])
+        x3[j] = _value(w3, threshold[3], scale[3])
+
+
+@njit(inline="always")
+def _value(word, threshold, scale):
+    """One word decides whether a feature is active and, since it is then uniform below the threshold, its value."""
+    word = uint32(word)
+    return np.float32(word) * scale if word < threshold else np.float32(0)
