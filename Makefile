@@ -5,7 +5,7 @@ READY := .venv/.ready
 RUNS ?= runs
 TYPECHECK := build/typecheck
 
-.PHONY: demo test test-all lint data clean
+.PHONY: demo test test-all lint bench data clean
 
 demo: $(READY)
 	$(BIN)/toysup-train conditional-importance --output $(RUNS)
@@ -24,6 +24,10 @@ lint: $(READY)
 	rm -rf $(TYPECHECK) build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(TYPECHECK) .
 	cd $(TYPECHECK) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p toysup
+
+# About ten minutes; leave the machine alone meanwhile. Writes build/benchmarks and the last table of docs/benchmarks.md.
+bench: $(READY)
+	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 
 # Train the reference trajectories of data/ anew.
 data: $(READY)

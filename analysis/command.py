@@ -34,12 +34,16 @@ class Request:
     step: int | None
     epoch: float | None
 
-    def selected(self) -> list[Selected]:
+    def selected(self, *, draws: bool = True) -> list[Selected]:
+        """The conditions asked for; refuses first what would fail after the work."""
         from toysup.analysis.selection import select
-        from toysup.storage import open_runs
+        from toysup.storage import open_runs, refuse_unwritable
 
         tree = open_runs(self.runs)
-        return select(tree, conditions=self.conditions, step=self.step, epoch=self.epoch)
+        selected = select(tree, conditions=self.conditions, step=self.step, epoch=self.epoch)
+        if draws:
+            refuse_unwritable(self.output)
+        return selected
 
     def print(self, rows: pd.DataFrame) -> None:
         from toysup.analysis.rows import rendered
@@ -97,7 +101,7 @@ def info(request: Request) -> None:
     """What was trained: conditions, sizes, seeds, snapshots."""
     from toysup.analysis.measures import info_rows
 
-    request.print(info_rows(request.selected()))
+    request.print(info_rows(request.selected(draws=False)))
 
 
 @main.command()
@@ -157,4 +161,5 @@ def report(request: Request) -> None:
     """All tables and figures in one folder, with a page that shows them."""
     from toysup.analysis.report import write_report
 
-    click.echo(f"wrote {write_report(request.selected(), request.output, request.figure_format)}", err=True)
+    for path in write_report(request.selected(), request.output, request.figure_format):
+        click.echo(f"wrote {path}", err=True)

@@ -3,7 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.gram import Array, feature_norms, gram_kernel
+from toysup.analysis.blocks import Array, in_blocks
+from toysup.analysis.gram import feature_norms, gram_kernel
 from toysup.analysis.labels import named, require_dims
 
 REPRESENTED_THRESHOLD = 0.5
@@ -34,11 +35,12 @@ def feature_dimensionality(W: xr.DataArray) -> xr.DataArray:
     """
     require_dims(W, ("hidden", "feature"), what="W")
     result = xr.apply_ufunc(
-        dimensionality_kernel,
+        _dimensionality,
         W,
         input_core_dims=[["hidden", "feature"]],
         output_core_dims=[["feature"]],
         dask="parallelized",
+        dask_gufunc_kwargs={"allow_rechunk": True},
         output_dtypes=[W.dtype],
     )
     return named(result, "feature_dimensionality", "feature dimensionality D_i")
@@ -69,10 +71,15 @@ def represented_count(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHO
     return named(count.where(finite), "represented", "represented features", threshold=threshold)
 
 
-def dimensionality_kernel(W: Array) -> Array:
+def _dimensionality(W: Array) -> Array:
+    return in_blocks(_block_dimensionality, W, values_per_model=W.shape[-1] ** 2)
+
+
+def _block_dimensionality(W: Array) -> Array:
     # D does not depend on the scale of W, so take it out first: squares of tiny weights would underflow.
     largest = np.abs(W).max(axis=(-2, -1), keepdims=True)
-    squares = gram_kernel(np.divide(W, largest, out=np.zeros_like(W), where=largest != 0)) ** 2
+    squares = gram_kernel(np.divide(W, largest, out=np.zeros_like(W), where=largest != 0))
+    np.square(squares, out=squares)
     own = np.diagonal(squares, axis1=-2, axis2=-1)
     total = squares.sum(axis=-1)
     share: Array = np.divide(own, total, out=np.zeros_like(own), where=total != 0)

@@ -1,12 +1,10 @@
 """The Gram matrix of a model's features, and their norms."""
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.blocks import Array
 from toysup.analysis.labels import named, require_dims, with_other_feature
-
-Array = npt.NDArray[np.floating]
 
 
 def gram(W: xr.DataArray) -> xr.DataArray:
@@ -36,7 +34,7 @@ def gram(W: xr.DataArray) -> xr.DataArray:
         input_core_dims=[["hidden", "feature"]],
         output_core_dims=[["feature", "other_feature"]],
         dask="parallelized",
-        dask_gufunc_kwargs={"output_sizes": {"other_feature": W.sizes["feature"]}},
+        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": {"other_feature": W.sizes["feature"]}},
         output_dtypes=[W.dtype],
     )
     return named(with_other_feature(result, W), "gram", "Gram matrix WᵀW")
@@ -52,5 +50,7 @@ def feature_norms(W: xr.DataArray) -> xr.DataArray:
 
 
 def gram_kernel(W: Array) -> Array:
-    product: Array = np.matmul(np.swapaxes(W, -1, -2), W)
+    # A model that diverged may overflow; that it is not finite is in the result.
+    with np.errstate(over="ignore", invalid="ignore"):
+        product: Array = np.matmul(np.swapaxes(W, -1, -2), W)
     return product

@@ -1,11 +1,12 @@
 """Interference: what a model's features do to one another, feature by feature and between subsets."""
 
-import itertools
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.gram import Array, gram
+from toysup.analysis.blocks import Array, in_blocks
+from toysup.analysis.gram import gram_kernel
 from toysup.analysis.labels import named, require_dims, subset_labels, with_other_feature
 
 INTERFERING_THRESHOLD = 0.1
@@ -99,17 +100,20 @@ def quadrant_interference(W: xr.DataArray, *, threshold: float = INTERFERING_THR
     UsageError
         If a dim is missing.
     """
-    G = gram(W)
+    require_dims(W, ("hidden", "feature"), what="W")
     labels = subset_labels(W)
     subsets = list(dict.fromkeys(labels))
     results = xr.apply_ufunc(
-        _quadrant_kernel,
-        G,
+        _quadrants,
+        W,
         kwargs={"codes": np.array([subsets.index(label) for label in labels]), "threshold": threshold},
-        input_core_dims=[["feature", "other_feature"]],
+        input_core_dims=[["hidden", "feature"]],
         output_core_dims=[["subset", "other_subset"]] * len(QUADRANT_STATISTICS),
         dask="parallelized",
-        dask_gufunc_kwargs={"output_sizes": {"subset": len(subsets), "other_subset": len(subsets)}},
+        dask_gufunc_kwargs={
+            "allow_rechunk": True,
+            "output_sizes": {"subset": len(subsets), "other_subset": len(subsets)},
+        },
         output_dtypes=[W.dtype] * len(QUADRANT_STATISTICS),
     )
     coords = {"subset": subsets, "other_subset": subsets}
@@ -133,32 +137,48 @@ def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
     return labelled.assign_coords({"feature": W["feature"]} if "feature" in W.coords else {})
 
 
-def _quadrant_kernel(G: Array, *, codes: np.ndarray, threshold: float) -> tuple[Array, ...]:
-    n, count = len(codes), int(codes.max()) + 1
-    flat = G.reshape(*G.shape[:-2], n * n)
-    out = np.full((len(QUADRANT_STATISTICS), *G.shape[:-2], count, count), np.nan, dtype=G.dtype)
-    for one, other in itertools.product(range(count), repeat=2):
-        pairs = (codes[:, None] == one) & (codes[None, :] == other) & ~np.eye(n, dtype=bool)
-        out[..., one, other] = _pair_statistics(flat[..., np.flatnonzero(pairs)], threshold)
-    energy = out[0]
-    total = energy.sum(axis=(-2, -1), keepdims=True)
-    out[-1] = np.divide(energy, total, out=np.full_like(energy, np.nan), where=total != 0)
-    return tuple(out)
+def _quadrants(W: Array, *, codes: np.ndarray, threshold: float) -> tuple[Array, ...]:
+    """The statistics of QUADRANT_STATISTICS, each (..., subset, other_subset), from W (..., hidden, feature)."""
+    # Side by side, a subset's features are a slice, and its sums one product with a matrix of zeros and ones.
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes)
+    kernel = partial(_block_quadrants, counts=counts, threshold=threshold)
+    statistics = in_blocks(kernel, W[..., order], values_per_model=4 * len(codes) ** 2)
+    return tuple(np.moveaxis(statistics, -3, 0))
 
 
-def _pair_statistics(entries: Array, threshold: float) -> Array:
-    """The statistics of QUADRANT_STATISTICS but the last, which needs the other quadrants, over the last axis."""
-    statistics = np.full((len(QUADRANT_STATISTICS), *entries.shape[:-1]), np.nan, dtype=entries.dtype)
-    statistics[0] = (entries**2).sum(axis=-1)
-    if entries.shape[-1] > 0:
-        size = np.abs(entries)
-        interfering = size > threshold
-        count = interfering.sum(axis=-1)
-        negative = (interfering & (entries < 0)).sum(axis=-1)
-        statistics[1] = np.sqrt(statistics[0] / entries.shape[-1])
-        statistics[2] = size.mean(axis=-1)
-        statistics[3] = size.max(axis=-1)
-        finite = np.isfinite(statistics[0])
-        statistics[4] = np.where(finite, count / entries.shape[-1], np.nan)
-        statistics[5] = np.divide(negative, count, out=np.full(count.shape, np.nan), where=finite & (count > 0))
-    return statistics
+def _block_quadrants(W: Array, *, counts: np.ndarray, threshold: float) -> Array:
+    """(model, statistic, subset, other_subset); NaN throughout for a model that is not finite."""
+    G = gram_kernel(W)
+    diagonal = np.arange(G.shape[-1])
+    G[:, diagonal, diagonal] = 0
+    size = np.abs(G)
+    interfering = size > threshold
+    members = np.repeat(np.eye(len(counts), dtype=W.dtype), counts, axis=0)
+
+    def quadrant_sums(entries: Array) -> Array:
+        # Two large products instead of many small ones: over the columns of all rows, then over their rows.
+        count, n = entries.shape[:2]
+        by_row = (entries.reshape(-1, n) @ members).reshape(count, n, -1).swapaxes(1, 2)
+        return (by_row.reshape(-1, n) @ members).reshape(count, len(counts), -1).swapaxes(1, 2)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        energy = quadrant_sums(G * G)
+        pairs = counts[:, None] * counts - np.diag(counts)
+        n_interfering = quadrant_sums(interfering.astype(W.dtype))
+        n_negative = quadrant_sums((interfering & (G < 0)).astype(W.dtype))
+        ends = np.cumsum(counts)
+        slices = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+        largest = np.stack([[size[:, one, other].max(axis=(1, 2)) for other in slices] for one in slices])
+        statistics = [
+            energy,
+            np.sqrt(energy / pairs),
+            quadrant_sums(size) / pairs,
+            np.where(pairs > 0, np.moveaxis(largest, -1, 0), np.nan),
+            n_interfering / pairs,
+            n_negative / n_interfering,
+            energy / energy.sum(axis=(-2, -1), keepdims=True),
+        ]
+    stacked: Array = np.stack(statistics, axis=1).astype(W.dtype, copy=False)
+    stacked[~np.isfinite(energy).all(axis=(-2, -1))] = np.nan
+    return stacked

@@ -1,21 +1,33 @@
 """The loss of trained models under their own regime and under others, on common samples."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.gram import gram_kernel
 from toysup.analysis.labels import named, require_dims
 from toysup.errors import UsageError
 from toysup.regimes import Regime
 from toysup.sampling import feature_values, sample_words, thresholds
-from toysup.trajectories import TABLES, identity_of, regime_of
+from toysup.trajectories import TABLES, condition_of, regime_of
+
+Array = npt.NDArray[np.float32]
 
 DEFAULT_SAMPLES = 20_000
 # Models are compared on a random stream of its own: no training sample has this purpose.
 EVALUATION = "evaluation"
 EVALUATION_SEED = 0
 
-Array = npt.NDArray[np.float32]
+# What each activation does to an array, in place.
+ACTIVATE: dict[str, Callable[[npt.NDArray[Any]], object]] = {
+    "relu": lambda a: np.maximum(a, 0, out=a),
+    "identity": lambda a: a,
+}
+# Values of the outputs of all models for a part of the samples: 1 MiB of float32.
+_BLOCK_VALUES = 2**18
 
 
 def losses(trained: xr.Dataset, under: xr.Dataset | None = None, *, n_samples: int = DEFAULT_SAMPLES) -> xr.DataArray:
@@ -80,7 +92,7 @@ def _cell_losses(models: xr.Dataset, under: xr.Dataset, cell: dict[str, int], n_
     leading = W.dims[:-2]
     b = b.transpose(*leading, "feature")
     flat = W.values.reshape(-1, *W.shape[-2:]), b.values.reshape(-1, b.shape[-1])
-    errors = _squared_errors(*flat, regime, n_samples, identity_of(models)["model"]["activation"])
+    errors = _squared_errors(*flat, regime, n_samples, condition_of(models).model.activation)
     parts = errors * (regime.context_probability[:, None] * regime.importance)
     return xr.DataArray(parts.reshape(*W.shape[:-2], *parts.shape[1:]), dims=(*leading, "context", "feature"))
 
@@ -95,12 +107,23 @@ def _squared_errors(W: Array, b: Array, regime: Regime, n_samples: int, activati
         if same < context:
             errors[:, context] = errors[:, same]
             continue
-        x = feature_values(words, threshold)
-        for model in range(len(W)):
-            error = _activated(x @ W[model].T @ W[model] + b[model], activation) - x
-            errors[model, context] = np.einsum("sf,sf->f", error, error, dtype=np.float64) / n_samples
+        errors[:, context] = _mean_squares(W, b, feature_values(words, threshold), activation)
     return errors
 
 
-def _activated(before: Array, activation: str) -> Array:
-    return np.maximum(before, 0) if activation == "relu" else before
+def _mean_squares(W: Array, b: Array, x: Array, activation: str) -> npt.NDArray[np.float64]:
+    """mean over samples of (y_i − x_i)²: (model, feature), for x (sample, feature)."""
+    models, _, n = W.shape
+    total = np.zeros((models, n))
+    # One product with the Gram matrices of all models side by side, for so many samples that it stays in cache.
+    gram = gram_kernel(W).transpose(1, 0, 2).reshape(n, models * n)
+    rows = max(1, _BLOCK_VALUES // (models * n))
+    for start in range(0, len(x), rows):
+        part = x[start : start + rows]
+        y = (part @ gram).reshape(len(part), models, n)
+        y += b
+        ACTIVATE[activation](y)
+        y -= part[:, None, :]
+        np.square(y, out=y)
+        total += y.sum(axis=0)
+    return total / len(x)

@@ -22,41 +22,39 @@ Figures = Iterator[tuple[str, Figure]]
 
 
 def series(group: Sequence[Selected]) -> Iterator[tuple[str, dict[str, Selected]]]:
-    """What is drawn together: an experiment's conditions, and the cells of its sweeps as long as they are few.
+    """What is drawn together: an experiment's conditions and the cells of their sweeps, as long as they are few.
 
     Gives a suffix for the figures' names, and each condition or cell under its label.
     """
-    cells = list(by_cell(group))
-    labelled = [
-        {
-            _label(item, cell if swept.sweeps else {}, len(group)): item
-            for item, swept in zip(items, group, strict=False)
-        }
-        for cell, items in cells
-    ]
-    together = {label: item for part in labelled for label, item in part.items()}
-    if len(together) <= MAX_SERIES:
+    together = {_label(item, len(group)): item for condition in group for item in condition.cells()}
+    swept = any(item.cell for item in together.values())
+    if len(together) <= MAX_SERIES or not swept:
         yield "", together
         return
-    for (cell, _), part in zip(cells, labelled, strict=True):
-        yield "-" + "-".join(f"{axis}={value:g}" for axis, value in cell.items()), part
+    for cell, items in by_cell(group):
+        yield f"-{_in_a_name(cell)}", {item.condition: item for item in items}
 
 
-def _label(item: Selected, cell: Mapping[str, float], n_conditions: int) -> str:
-    at = [f"{axis} = {value:g}" for axis, value in cell.items()]
+def _label(item: Selected, n_conditions: int) -> str:
+    # repr is the shortest text that no other number has.
+    at = [f"{axis} = {value!r}" for axis, value in item.cell.items()]
     return ", ".join([item.condition] * (n_conditions > 1 or not at) + at)
+
+
+def _in_a_name(cell: Mapping[str, float]) -> str:
+    return "-".join(f"{axis}={value!r}" for axis, value in cell.items())
 
 
 def gram_figures(group: Sequence[Selected]) -> Figures:
     """A grid for each condition: the first seeds, at initialisation, a third of the way and at the chosen step."""
-    for suffix, items in series(group):
+    for _, items in series(group):
         for label, item in items.items():
             steps = item.dataset["step"].values[: item.index + 1]
             third = int(np.abs(steps - steps[-1] / 3).argmin())
             phases = sorted({0, third, item.index})
             W = item.dataset["W"].isel(step=phases, seed=slice(GRAM_SEEDS))
-            name = label.replace(" = ", "=").replace(", ", "-") if not suffix else item.condition + suffix
-            yield f"gram-{name}", figures.gram_grid(gram(W), title=label)
+            name = "-".join(filter(None, ["gram", item.condition, _in_a_name(item.cell)]))
+            yield name, figures.gram_grid(gram(W), title=label)
 
 
 def dimensionality_figures(group: Sequence[Selected]) -> Figures:
@@ -87,7 +85,7 @@ def loss_figures(group: Sequence[Selected], parts: Losses) -> Figures:
         yield f"loss-comparison{suffix}", figures.loss_comparison(own, _summaries(own))
     if len(group) > 1:
         for cell, members in by_cell(group):
-            name = "-".join(["loss-matrix", *(f"{axis}={value:g}" for axis, value in cell.items())])
+            name = "-".join(filter(None, ["loss-matrix", _in_a_name(cell)]))
             yield name, figures.loss_matrix(_matrix(members, parts))
 
 

@@ -43,34 +43,34 @@ def draw(
                     yield path
 
 
-def write_report(selected: Sequence[Selected], folder: Path, figure_format: str) -> Path:
-    """Write the report of `selected` to `folder` and give the path of its page."""
+def write_report(selected: Sequence[Selected], folder: Path, figure_format: str) -> Iterator[Path]:
+    """Write the report of `selected` to `folder`, and give the paths of its files as they are there, the page last."""
     parts = measures.cross_losses(selected)
     tables = {
+        "gram": measures.gram_rows(selected),
         "dimensionality": measures.dimensionality_rows(selected),
         "interference": measures.interference_rows(selected, by="quadrant"),
         "feature-interference": measures.interference_rows(selected, by="feature"),
         "losses": measures.loss_rows(selected, parts),
         "losses-by-feature": measures.loss_rows(selected, parts, by="feature"),
+        "losses-by-context": measures.loss_rows(selected, parts, by="context"),
     }
     for name, rows in tables.items():
         _write_text(folder / f"{name}.csv", rendered(rows, "csv"))
+        yield folder / f"{name}.csv"
     drawn: dict[str, Callable[[list[Selected]], plots.Figures]] = {
         "gram": plots.gram_figures,
         "dimensionality": plots.dimensionality_figures,
         "interference": plots.interference_figures,
         "losses": lambda group: plots.loss_figures(group, parts),
     }
-    figures = {
-        name: _relative(draw(selected, figures_of, folder, [SHOWN_FORMAT, figure_format]), folder)
-        for name, figures_of in drawn.items()
-    }
+    figures: dict[str, list[str]] = {name: [] for name in drawn}
+    for name, figures_of in drawn.items():
+        for path in draw(selected, figures_of, folder, [SHOWN_FORMAT, figure_format]):
+            figures[name].append(path.relative_to(folder).as_posix())
+            yield path
     _write_text(folder / PAGE, _page(selected, tables, figures))
-    return folder / PAGE
-
-
-def _relative(paths: Iterator[Path], folder: Path) -> list[str]:
-    return [path.relative_to(folder).as_posix() for path in paths]
+    yield folder / PAGE
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -82,8 +82,8 @@ def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures
     title = " and ".join(by_experiment(selected))
     steps = sorted({int(item.at_step["step"].item()) for item in selected})
     interference, loss = tables["interference"], tables["losses"]
-    counts = tables["dimensionality"].dropna(subset=["mean"])
-    counts = counts[counts["statistic"].isin(["represented", "total_dimensionality"])]
+    dimensionality = tables["dimensionality"]
+    counts = dimensionality[dimensionality["statistic"].isin(["represented", "total_dimensionality"])]
     note = (
         f"Statistics at step {', '.join(map(str, steps))}. Means over seeds with 95% bootstrap intervals (BCa) in "
         "brackets; losses are importance-weighted squared errors per sample, on common samples. Dimensionless "
@@ -94,7 +94,7 @@ def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures
         f"<p class=note>{escape(note)}</p>",
         "<h2>What was trained</h2>",
         _table(measures.info_rows(selected)),
-        _section("Gram matrices", "gram", figures, [], []),
+        _section("Gram matrices", "gram", figures, [], ["gram"]),
         _section("Dimensionality", "dimensionality", figures, [_with_interval(counts)], ["dimensionality"]),
         _section(
             "Interference between subsets",
@@ -103,7 +103,9 @@ def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures
             [_with_interval(interference[interference["statistic"].isin(["energy", "interfering_fraction"])])],
             ["interference", "feature-interference"],
         ),
-        _section("Losses", "losses", figures, [_with_interval(loss)], ["losses", "losses-by-feature"]),
+        _section(
+            "Losses", "losses", figures, [_with_interval(loss)], ["losses", "losses-by-feature", "losses-by-context"]
+        ),
     ]
     head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(body)}</body></html>\n"
@@ -133,9 +135,9 @@ def _link(path: str) -> str:
 def _with_interval(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval in one cell; columns that say nothing left out."""
     value = [f"{shown(row['mean'])} [{shown(row['ci_low'])}, {shown(row['ci_high'])}]" for _, row in rows.iterrows()]
-    kept = rows.drop(columns=["mean", "ci_low", "ci_high", "step"]).dropna(axis="columns", how="all")
-    if "trained_on" in kept:
-        kept = kept.drop(columns="condition")
+    kept = rows.drop(columns=["mean", "ci_low", "ci_high", "step"])
+    silent = [column for column in kept if kept[column].isna().all()]
+    kept = kept.drop(columns=[*silent, *(["condition"] if "trained_on" in kept else [])])
     if not kept["n_excluded"].any():
         kept = kept.drop(columns="n_excluded")
     kept.insert(list(kept.columns).index("statistic") + 1, "mean [interval]", value)

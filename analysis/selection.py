@@ -1,7 +1,8 @@
 """Which trajectories, at which step, a command works on."""
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -13,27 +14,33 @@ from toysup.trajectories import TABLES
 
 @dataclass(frozen=True, eq=False)
 class Selected:
-    """One condition of an experiment, with all its steps and the index of the one chosen."""
+    """One condition of an experiment, or one cell of its sweep, with all its steps and the index of the one chosen."""
 
     experiment: str
     condition: str
     dataset: xr.Dataset
     index: int
+    cell: Mapping[str, float] = field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def at_step(self) -> xr.Dataset:
-        """The dataset at the chosen step."""
-        return self.dataset.isel(step=self.index)
+        """The dataset at the chosen step, read once."""
+        return self.dataset.isel(step=self.index).load()
 
     @property
     def sweeps(self) -> list[str]:
         """The sweep axes: the dims that a trajectory of one cell does not have."""
         return sweep_axes(self.dataset)
 
+    def cells(self) -> Iterator["Selected"]:
+        """This condition at each cell of its own sweep."""
+        for values in product(*(self.dataset[axis].values.tolist() for axis in self.sweeps)):
+            yield self.at(dict(zip(self.sweeps, values, strict=True)))
+
     def at(self, cell: Mapping[str, float]) -> "Selected":
         """The same with one cell of its sweep."""
         own = {axis: value for axis, value in cell.items() if axis in self.sweeps}
-        return Selected(self.experiment, self.condition, self.dataset.sel(own), self.index)
+        return Selected(self.experiment, self.condition, self.dataset.sel(own), self.index, own)
 
 
 def sweep_axes(dataset: xr.Dataset) -> list[str]:
@@ -64,7 +71,7 @@ def by_experiment(selected: Sequence[Selected]) -> dict[str, list[Selected]]:
 
 
 def by_cell(selected: Sequence[Selected]) -> Iterator[tuple[dict[str, float], list[Selected]]]:
-    """Each cell of the sweeps with the conditions at it; a condition that does not sweep is at every cell."""
+    """Each cell of the sweeps with the conditions that have it; one that does not sweep an axis has all its values."""
     axes: dict[str, list[float]] = {}
     for item in selected:
         for axis in item.sweeps:

@@ -68,6 +68,9 @@ def test_train_refuses_before_it_trains(run_train: Command, runs: Path, tmp_path
     misspelt.write_text('name = "mine"\n[model]\nn_features = 2\nn_hidden = 1\n[training]\nbatchsize = 3\n')
     before = {path: path.read_bytes() for path in runs.rglob("*.nc")}
     new = ["-o", tmp_path / "new"]
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "conditional-importance").write_text("not a folder")
     for arguments, code, words in [
         (["conditional-importence", *new], 2, ["conditional-importence", "conditional-importance"]),
         ([misspelt, *new], 2, [str(misspelt), "training.batchsize", "batch_size"]),
@@ -82,6 +85,7 @@ def test_train_refuses_before_it_trains(run_train: Command, runs: Path, tmp_path
         (["conditional-importance", "-o", runs], 2, ["fixed.nc", "training.steps: 40 there, nothing here"]),
         (["conditional-importance", "-o", misspelt / "under"], 1, ["cannot be written"]),
         (["conditional-importance", "-o", misspelt], 1, ["cannot be written"]),
+        (["conditional-importance", "-o", blocked], 1, ["conditional-importance", "cannot be written"]),
     ]:
         assert_refused(run_train(*arguments), code, *words)
     assert not (tmp_path / "new").exists()
@@ -247,17 +251,89 @@ def test_analyze_refuses_in_one_line(run_analyze: Command, runs: Path, tmp_path:
         ([runs, "--format", "xml"], 2, ["--format"]),
         ([runs, "--output", blocked], 1, ["a-file", "cannot be written"]),
     ]:
-        assert_refused(run_analyze("interference", *arguments), code, *words)
+        result = run_analyze("interference", *arguments)
+        assert_refused(result, code, *words)
+        assert result.stdout == ""
     assert_refused(run_analyze("interferense", runs), 2, "interferense")
 
 
-def test_a_damaged_value_deep_in_a_file_is_one_line_too(run_analyze: Command, runs: Path) -> None:
+def test_a_seed_that_is_not_finite_is_left_out_and_counted(run_analyze: Command, runs: Path) -> None:
     path = runs / "conditional-importance" / "fixed.nc"
     with netCDF4.Dataset(path, "a") as file:
-        file["context_probability"][:] = np.nan
-    result = run_analyze("losses", runs, "--condition", "fixed", "--format", "json")
+        file["W"][1, -1, 0, 0] = np.nan
+    for command in ("losses", "interference", "dimensionality"):
+        for row in rows(run_analyze(command, runs, "--condition", "fixed", "--format", "csv")):
+            assert row["mean"] == "" or float(row["n_excluded"]) >= 1 or row["statistic"] == "feature_norm"
+
+
+def test_runs_that_all_diverged_are_reported(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+    wild = ["--set", "training.optimizer=sgd", "--set", "training.learning_rate=1e6", "--condition", "fixed"]
+    result = run_train("conditional-importance", "-o", tmp_path, "--seeds", 2, *SHORT, *wild)
     assert result.exit_code == 0
-    assert json.loads(result.stdout)[0]["n_excluded"] == 3
+    assert re.findall(r"seed (\d) diverged, first at step (\d+)", result.stdout)[1][0] == "1"
+    assert (xr.load_dataset(tmp_path / "conditional-importance" / "fixed.nc").diverged_at > 0).all()
+    assert {row["n_excluded"] for row in rows(run_analyze("losses", tmp_path, "--format", "csv"))} == {"2"}
+    result = run_analyze("report", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "Warning" not in result.stderr
+
+
+def test_losses_of_zero_are_drawn(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+    never = ["--set", "regime.feature_probability=0", "--condition", "fixed", "--seeds", 2]
+    run_train("conditional-importance", "-o", tmp_path, *SHORT, *never)
+    assert run_analyze("losses", tmp_path).exit_code == 0
+
+
+SWEEPS = """
+name = "sweeps"
+[model]
+n_features = 3
+n_hidden = 2
+[regime]
+feature_probability = 0.3
+[training]
+steps = 2
+batch_size = 4
+[[condition]]
+name = "A"
+regime.feature_probability = [0.1, 0.2]
+[[condition]]
+name = "B"
+regime.feature_probability = [0.2, 0.3]
+[[condition]]
+name = "C"
+training.learning_rate = [0.1, 0.01]
+[[condition]]
+name = "D"
+"""
+
+
+def test_what_is_drawn_carries_its_own_sweep_values_only(
+    run_train: Command, run_analyze: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "sweeps.toml").write_text(SWEEPS)
+    assert run_train(tmp_path / "sweeps.toml", "-o", tmp_path / "runs", "--seeds", 2).exit_code == 0
+    assert run_analyze("gram", tmp_path / "runs", "--figure-format", "svg").exit_code == 0
+    names = {path.stem for path in (tmp_path / "runs" / "figures" / "sweeps").iterdir()}
+    cells = {"A": ("0.1", "0.2"), "B": ("0.2", "0.3")}
+    expected = {f"gram-{name}-feature_probability={p}" for name, values in cells.items() for p in values}
+    assert names == expected | {"gram-C-learning_rate=0.1", "gram-C-learning_rate=0.01", "gram-D"}
+    assert run_analyze("losses", tmp_path / "runs").exit_code == 0
+
+
+def test_the_middle_phase_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch, run_analyze: Command) -> None:
+    from toysup.analysis import figures
+
+    steps = []
+    original = figures.gram_grid
+
+    def watched(gram: xr.DataArray, **options: object) -> object:
+        steps.append(gram.step.values.tolist())
+        return original(gram, **options)
+
+    monkeypatch.setattr(figures, "gram_grid", watched)
+    assert run_analyze("gram", runs, "--condition", "fixed").exit_code == 0
+    assert steps == [[0, 10, 40]]
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_every_key_of_an_experiment_is_documented() -> None:
 def test_every_statistic_is_documented() -> None:
     text = (ROOT / "docs" / "statistics.md").read_text()
     for name in toysup.analysis.__all__:
-        assert f"{name}" in text, name
+        assert f"`{name}(" in text or f"`toysup.analysis.{name}`" in text, name
 
 
 def test_observations_have_a_status() -> None:

@@ -88,6 +88,26 @@ def test_losses_equal_the_module_on_plainly_drawn_samples(trained: xr.DataTree) 
     assert abs(float(analysis.losses(dataset).sum()) - plain.mean()) < 4 * error * np.sqrt(1 + 100_000 / 20_000)
 
 
+def test_the_activation_is_the_models_own() -> None:
+    changes = {"model.activation": "identity", "training.steps": 5, "regime.feature_probability": 0.5}
+    tree = toysup.train(toysup.load_experiment("tms-intro", changes=changes), seeds=1)
+    dataset = tree["tms-intro/tms-intro"].to_dataset().isel(seed=0, step=-1)
+    x, _ = toysup.sample(toysup.regime_of(dataset), 99, np.arange(50_000))
+    with torch.no_grad():
+        y = toysup.to_module(dataset)(torch.tensor(x)).numpy()
+    assert (y < 0).any()
+    plain = (toysup.regime_of(dataset).importance * (y - x) ** 2).sum(axis=1).mean()
+    assert float(analysis.losses(dataset).sum()) == pytest.approx(plain, rel=0.03)
+
+
+def test_models_are_evaluated_on_samples_that_no_training_sees() -> None:
+    from toysup.analysis.losses import EVALUATION, EVALUATION_SEED
+    from toysup.sampling import sample_words
+
+    seen = sample_words(EVALUATION_SEED, "feature", np.arange(100), 4)
+    assert not np.intersect1d(seen, sample_words(EVALUATION_SEED, EVALUATION, np.arange(100), 4)).size
+
+
 def test_leading_dims_and_sweeps(swept: xr.DataTree) -> None:
     dataset = swept["tms-intro/tms-intro"].to_dataset()
     parts = analysis.losses(dataset, n_samples=300)

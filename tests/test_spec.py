@@ -164,6 +164,16 @@ def test_learning_rate_schedules(tmp_path: Path) -> None:
         ({"regime__context_probability": {"a": 0.4, "b": 0.4}}, ["sum to 1"]),
         ({"record__steps": [11]}, ["step 11", "0 to 10"]),
         ({"record__epochs": [1]}, ["dataset_size"]),
+        ({"training__steps": "10"}, ["training.steps = '10'"]),
+        ({"training__batch_size": True}, ["training.batch_size = True"]),
+        ({"training__steps": 10**20}, ["at most 100000000"]),
+        ({"record__steps": 5}, ["record.steps = 5", "list"]),
+        ({"regime__importance": [[1, 2, 3, 4], [1]]}, ["importance does not fit"]),
+        ({"regime__importance": [1, [2], 3, 4]}, ["regime.importance"]),
+        ({"regime__importance_decay": 0.5, "regime__importance_start": -100000}, ["not finite"]),
+        ({"regime__context_probability": {"a": "0.5", "b": 0.5}}, ["regime.context_probability.a = '0.5'"]),
+        ({"regime__context_probability.all.x": 1}, ["the path is too long"]),
+        ({"training__beta1": [0.1, 0.9], "training__optimizer": "sgd"}, ["changes nothing"]),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(tmp_path: Path, change: dict, words: list[str]) -> None:
@@ -182,6 +192,10 @@ def test_wrong_values_are_refused_in_one_line(tmp_path: Path, change: dict, word
         (MINIMAL + '[[condition]]\nname = "a"\n[[condition]]\nname = "a"\n', ["two conditions", "a"]),
         (MINIMAL + "[[condition]]\nname = 'a'\nmodle.n_hidden = 1\n", ["condition a", "modle", "model"]),
         ("name = ", ["mine.toml", "not TOML"]),
+        ("x = " + "9" * 5000, ["mine.toml", "not TOML"]),
+        ("x = " + "[" * 5000, ["mine.toml", "not TOML"]),
+        (MINIMAL.replace('"mine"', '"figures"'), ["where figures go"]),
+        (MINIMAL.replace('"mine"', f'"{"m" * 300}"'), ["at most 100"]),
     ],
 )
 def test_wrong_files_are_refused_in_one_line(tmp_path: Path, text: str, words: list[str]) -> None:
@@ -204,6 +218,20 @@ def test_changes_are_toml_values_or_bare_words() -> None:
     assert parse_change("regime.feature_probability = [0.1, 0.2]")[1] == [0.1, 0.2]
     with pytest.raises(toysup.UsageError, match="KEY=VALUE"):
         parse_change("training.epochs")
+
+
+def test_one_entry_of_a_table_may_be_changed_by_its_path() -> None:
+    changes = {"regime.context_probability.comedy": 0.25, "regime.context_probability.tragedy": 0.75, "name": "again"}
+    experiment = toysup.load_experiment("conditional-importance", changes=changes)
+    assert experiment.name == "again"
+    assert experiment.conditions[0].regime.context_probability == {"comedy": 0.25, "tragedy": 0.75}
+
+
+def test_equal_conditions_have_equal_identities_however_they_are_written(tmp_path: Path) -> None:
+    plain = load(tmp_path, MINIMAL).conditions[0].identity
+    assert load(tmp_path, MINIMAL, record__log_spaced=20).conditions[0].identity == plain
+    assert load(tmp_path, MINIMAL, regime__importance_decay=1.0).conditions[0].identity == plain
+    assert load(tmp_path, MINIMAL, training__batch_size=9).conditions[0].identity != plain
 
 
 def test_experiments_are_frozen_and_their_identity_is_complete() -> None:

@@ -176,6 +176,20 @@ def test_the_sweep_gives_each_instance_its_own_recipe() -> None:
     assert np.abs(last.parameters["W"][2:] - slow.parameters["W"]).max() > 0.1
 
 
+def test_progress_is_told_with_the_loss() -> None:
+    told: list[tuple[int, float]] = []
+    list(torch_engine.train(some_instances(training__steps=120), progress=lambda *report: told.append(report)))
+    assert [step for step, _ in told] == [50, 100]
+    assert all(0 < loss < 1 for _, loss in told)
+
+
+def test_epsilon_is_the_recipes() -> None:
+    *_, usual = torch_engine.train(some_instances())
+    *_, damped = torch_engine.train(some_instances(training__epsilon=10.0))
+    start = some_instances().parameters["W"]
+    assert np.abs(damped.parameters["W"] - start).max() < np.abs(usual.parameters["W"] - start).max() / 100
+
+
 def test_unknown_places_are_refused() -> None:
     with pytest.raises(toysup.UsageError, match="'cuda:99' is not there; available: cpu"):
         next(torch_engine.train(some_instances(), device="cuda:99"))
@@ -183,3 +197,5 @@ def test_unknown_places_are_refused() -> None:
         toysup.train("conditional-importance", engine="jax")
     with pytest.raises(toysup.UsageError, match="different whole numbers"):
         toysup.train("conditional-importance", seeds=[1, 1])
+    with pytest.raises(toysup.UsageError, match="sequence of whole numbers"):
+        toysup.train("conditional-importance", seeds=[0.5])

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import netCDF4
@@ -140,35 +142,48 @@ def test_a_file_has_the_permissions_that_open_would_give(runs: Path, tmp_path: P
     assert (runs / "conditional-importance" / "fixed.nc").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def foreign(path: Path) -> None:
-    xr.Dataset({"T": ("x", [1.0])}).to_netcdf(path)
+def edited(change) -> object:
+    """Damage a file by changing its dataset."""
+
+    def damage(path: Path) -> None:
+        change(xr.load_dataset(path)).drop_encoding().to_netcdf(path)
+
+    return damage
+
+
+def identity_with(**changes: object) -> object:
+    def change(dataset: xr.Dataset) -> xr.Dataset:
+        return dataset.assign_attrs(condition=json.dumps(json.loads(dataset.attrs["condition"]) | changes))
+
+    return change
 
 
 def truncated(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:3000])
 
 
-def no_bias(path: Path) -> None:
-    xr.load_dataset(path).drop_vars("b").to_netcdf(path)
-
-
-def later_schema(path: Path) -> None:
-    xr.load_dataset(path).assign_attrs(toysup_schema=2).to_netcdf(path)
-
-
-def no_identity(path: Path) -> None:
-    xr.load_dataset(path).assign_attrs(condition="{").to_netcdf(path)
-
-
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (foreign, "not a toysup trajectory"),
+        (lambda path: xr.Dataset({"T": ("x", [1.0])}).to_netcdf(path), "not a toysup trajectory"),
         (truncated, "not a netCDF-4 file, or damaged"),
         (lambda path: path.write_text("text"), "not a netCDF-4 file, or damaged"),
-        (no_bias, "variable b is missing"),
-        (later_schema, "schema version 2"),
-        (no_identity, "condition is not JSON"),
+        (edited(lambda ds: ds.drop_vars("b")), "variable b is missing"),
+        (edited(lambda ds: ds.drop_vars("epoch")), "coordinate epoch is missing"),
+        (edited(lambda ds: ds.assign_attrs(toysup_schema=2)), "schema version 2"),
+        (edited(lambda ds: ds.assign_attrs(toysup_schema="new")), "schema version new"),
+        (edited(lambda ds: ds.assign_attrs(condition="{")), "condition is not the JSON"),
+        (edited(identity_with(model=[])), "condition is not the JSON"),
+        (edited(identity_with(model={"n_features": 20, "n_hidden": 10, "activation": "gelu"})), "is not the JSON"),
+        (edited(lambda ds: ds.assign_attrs(experiment="../../evil")), "'../../evil', which is no name"),
+        (edited(lambda ds: ds.isel(seed=[])), "seed has 0 entries"),
+        (edited(lambda ds: ds.isel(step=[0, 1])), "step has 2 entries, not those of its specification"),
+        (edited(lambda ds: ds.isel(hidden=slice(3))), "hidden has 3 entries"),
+        (edited(lambda ds: ds.assign(W=ds.W.astype(int))), "W holds int64, not floats"),
+        (edited(lambda ds: ds.assign(W=ds.W.expand_dims(extra=2))), "W has the dims extra, feature"),
+        (edited(lambda ds: ds.assign(activation_probability=ds.activation_probability + 7)), "not probabilities"),
+        (edited(lambda ds: ds.assign_coords(subset="one")), "coordinate subset is missing or"),
+        (edited(lambda ds: ds.assign_coords(step=ds.step + 1)), "steps are not those"),
     ],
 )
 def test_what_is_not_ours_is_refused_by_name(runs: Path, damage, words: str) -> None:
@@ -178,6 +193,34 @@ def test_what_is_not_ours_is_refused_by_name(runs: Path, damage, words: str) -> 
         toysup.open_runs(runs)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_dataset_without_diverged_at_diverged_nowhere(runs: Path) -> None:
+    path = runs / "conditional-importance" / "fixed.nc"
+    edited(lambda ds: ds.drop_vars("diverged_at"))(path)
+    assert toysup.open_runs(path)["conditional-importance/fixed"].diverged_at.values.tolist() == [-1] * 3
+
+
+@pytest.mark.parametrize("limit", [9_000, 30_000])
+def test_a_full_disk_is_one_line_and_loses_nothing(runs: Path, limit: int) -> None:
+    """A limit on the size of files fails in the same call of the library as a full disk does."""
+    path = runs / "conditional-importance" / "fixed.nc"
+    before = path.read_bytes()
+    options = ["-o", str(runs), "-q", "--seeds", "9", "--condition", "fixed", "--set", "training.steps=40"]
+    options += ["--set", "training.dataset_size=1000", "--set", "record.steps=[10,20]"]
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from toysup.fused.engine import prepare; prepare()\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        f"from toysup.train_command import main; main(['conditional-importance', *{options}])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1, result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("Error:")
+    assert "cannot be written" in line
+    assert path.read_bytes() == before
+    assert len(os.listdir(runs / "conditional-importance")) == 4
 
 
 def test_a_folder_without_runs(tmp_path: Path) -> None:
@@ -220,8 +263,8 @@ def test_a_model_comes_back_as_a_module(trained: xr.DataTree) -> None:
 def test_check_accepts_any_order_of_leading_dims(trained: xr.DataTree) -> None:
     dataset = trained["conditional-importance/fixed"].to_dataset()
     check(dataset.transpose("step", "seed", ...), where="here")
-    with pytest.raises(toysup.ToysupError, match="W has the dims"):
-        check(dataset.transpose("feature", ...), where="here")
+    with pytest.raises(toysup.ToysupError, match="here: damaged: W has the dims feature, hidden, step"):
+        check(dataset.assign(W=dataset.W.isel(seed=0, drop=True)), where="here")
 
 
 def test_examples_come_with_the_package() -> None:

@@ -8,7 +8,7 @@ import click
 
 from toysup.errors import ToysupError
 
-INTERRUPTED = 130
+INTERRUPTED_EXIT = 130
 P = ParamSpec("P")
 
 
@@ -33,6 +33,6 @@ def with_error_line(command: Callable[P, None], *, interrupted: str = "Interrupt
             raise CommandError("out of memory; ask for fewer seeds or samples at once", ToysupError.exit_code) from None
         except KeyboardInterrupt:
             click.echo(interrupted, err=True)
-            raise SystemExit(INTERRUPTED) from None
+            raise SystemExit(INTERRUPTED_EXIT) from None
 
     return run

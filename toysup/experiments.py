@@ -22,13 +22,16 @@ TABLES: dict[str, type[Spec]] = {
     "training": TrainingSpec,
     "record": RecordSpec,
 }
+# Names become names of files, and figures/ is where figures go.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+MAX_NAME = 100
+FIGURES_FOLDER = "figures"
 
 
 class Condition(Spec):
     """One regime with one model and one training recipe; the unit that is compared."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str = Field(pattern=NAME_PATTERN, max_length=MAX_NAME)
     model: ModelSpec
     regime: RegimeSpec
     training: TrainingSpec
@@ -52,8 +55,14 @@ class Condition(Spec):
 
     @property
     def identity(self) -> str:
-        """What makes this condition what it is, as JSON: its model, regime, training and record."""
-        return json.dumps(self.model_dump(mode="json", exclude={"name"}, exclude_none=True))
+        """What makes this condition what it is, as JSON: its model, regime, training and the steps it records.
+
+        Defaults are filled in, so that equal conditions have equal identities however they were written.
+        """
+        parts = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        if self.regime.importance is None:
+            parts["regime"].setdefault("importance_decay", 1.0)
+        return json.dumps(parts | {"record": {"steps": list(self.recorded_steps)}}, sort_keys=True)
 
     def cells(self) -> Iterator[Cell]:
         """The cells of the sweep, the last axis running fastest; one empty cell where nothing is swept."""
@@ -72,10 +81,17 @@ class Condition(Spec):
 class Experiment(Spec):
     """A named set of conditions."""
 
-    name: str = Field(pattern=NAME_PATTERN)
+    name: str = Field(pattern=NAME_PATTERN, max_length=MAX_NAME)
     title: str = ""
     references: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _is_no_folder_of_ours(cls, value: str) -> str:
+        if value == FIGURES_FOLDER:
+            raise ValueError("is where figures go; give the experiment another name")
+        return value
 
     @field_validator("conditions")
     @classmethod
@@ -122,13 +138,14 @@ def load_experiment(name_or_path: str | Path, *, changes: Mapping[str, object] |
     where, text = _read(name_or_path)
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{where}: not TOML: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where}: not TOML: {shown(str(error))}") from None
+    at_the_top = {path: value for path, value in (changes or {}).items() if path in ("name", "title")}
     try:
-        file = _File.model_validate(table)
+        file = _File.model_validate(table | at_the_top)
     except ValidationError as error:
         raise first_error(error, where=where, spec=_File) from None
-    changed = _by_table(changes or {})
+    changed = _by_table({path: value for path, value in (changes or {}).items() if path not in at_the_top})
     conditions = [_condition(file, item, changed, where) for item in file.condition or ({"name": file.name},)]
     try:
         return Experiment(name=file.name, title=file.title, references=file.references, conditions=tuple(conditions))
@@ -143,7 +160,7 @@ def parse_change(text: str) -> tuple[str, object]:
         raise UsageError(f"--set {text}: write it as KEY=VALUE, such as training.learning_rate=3e-3")
     try:
         return path.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return path.strip(), value.strip()
 
 
@@ -162,15 +179,27 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
 
 
 def _by_table(changes: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    tables: dict[str, dict[str, object]] = {}
+    tables: dict[str, dict[str, Any]] = {}
     for path, value in changes.items():
         table, _, key = path.partition(".")
         if table not in TABLES:
             raise UsageError(f"{path} = {shown(value)}: {nearest(table, TABLES)} (a path is TABLE.KEY)")
+        key, *deeper = key.split(".")
         if key not in TABLES[table].model_fields:
             raise UsageError(f"{path} = {shown(value)}: unknown key; {nearest(key, TABLES[table].model_fields)}")
-        tables.setdefault(table, {})[key] = value
+        if len(deeper) > 1:
+            raise UsageError(f"{path} = {shown(value)}: the path is too long; {table}.{key}.{deeper[0]} has no parts")
+        # One entry of a table within the table, such as regime.context_probability.comedy, joins what is there.
+        if deeper:
+            tables.setdefault(table, {}).setdefault(key, _Entries())
+            tables[table][key] |= {deeper[0]: value}
+        else:
+            tables.setdefault(table, {})[key] = value
     return tables
+
+
+class _Entries(dict[str, object]):
+    """Entries that join those of a table instead of replacing it."""
 
 
 def _condition(
@@ -181,7 +210,12 @@ def _condition(
     for name, spec in TABLES.items():
         own = item.get(name, {})
         if isinstance(own, Mapping):
-            merged_item[name] = merged(merged(getattr(file, name), own, spec), changed.get(name, {}), spec)
+            table = merged(getattr(file, name), own, spec)
+            new = {
+                key: {**table.get(key, {}), **value} if isinstance(value, _Entries) else value
+                for key, value in changed.get(name, {}).items()
+            }
+            merged_item[name] = merged(table, new, spec)
     try:
         return Condition.model_validate(merged_item)
     except ValidationError as error:

@@ -4,17 +4,16 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from toysup.draws import normal
-from toysup.spec import Spec
+from toysup.spec import Count, Spec
 
 
 class ModelSpec(Spec):
     """The `[model]` table: the tied autoencoder y = φ(WᵀW x + b), with φ the activation."""
 
-    n_features: int = Field(ge=1)
-    n_hidden: int = Field(ge=1)
+    n_features: Count
+    n_hidden: Count
     activation: Literal["relu", "identity"] = "relu"
 
 

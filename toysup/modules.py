@@ -6,7 +6,7 @@ from torch import Tensor
 
 from toysup.errors import UsageError
 from toysup.torch_engine import ACTIVATIONS
-from toysup.trajectories import PARAMETER_DIMS, identity_of
+from toysup.trajectories import PARAMETER_DIMS, condition_of
 
 
 class TiedAutoencoder(torch.nn.Module):
@@ -30,4 +30,4 @@ def to_module(dataset: xr.Dataset) -> TiedAutoencoder:
         if left := set(map(str, dataset[name].dims)) - set(dims):
             raise UsageError(f"one model is needed, but there are several along {', '.join(sorted(left))}; select one")
     tensors = {name: torch.tensor(dataset[name].transpose(*dims).values) for name, dims in PARAMETER_DIMS.items()}
-    return TiedAutoencoder(tensors["W"], tensors["b"], identity_of(dataset)["model"]["activation"])
+    return TiedAutoencoder(tensors["W"], tensors["b"], condition_of(dataset).model.activation)

@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from toysup.spec import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Spec, Swept
+from toysup.spec import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Count, Number, Spec, Swept, Whole
 
 DEFAULT_LOG_SPACED = 20
+# The schedule is kept as a table with an entry for each step.
+MAX_STEPS = 10**8
 
 
 class TrainingSpec(Spec):
@@ -18,17 +20,17 @@ class TrainingSpec(Spec):
 
     alternatives: ClassVar = (("epochs", "steps"),)
 
-    epochs: int | None = Field(default=None, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(ge=1, le=2**24)
-    dataset_size: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch_size: Count = Field(le=2**24)
+    dataset_size: Count | None = Field(default=None, le=2**31 - 1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Annotated[Swept, POSITIVE] = 1e-3
     weight_decay: Annotated[Swept, NOT_NEGATIVE] = 0.0
     momentum: Annotated[Swept, BELOW_ONE] = 0.0
     beta1: Annotated[Swept, BELOW_ONE] = 0.9
     beta2: Annotated[Swept, BELOW_ONE] = 0.999
-    epsilon: float = Field(default=1e-8, gt=0)
+    epsilon: Number = Field(default=1e-8, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
 
     @model_validator(mode="after")
@@ -40,6 +42,10 @@ class TrainingSpec(Spec):
             raise ValueError("epochs need a dataset_size; an infinite stream is trained for a number of steps")
         if self.momentum != 0 and self.optimizer != "sgd":
             raise ValueError(f"momentum is sgd's; {self.optimizer} has beta1 and beta2")
+        if self.optimizer == "sgd" and (idle := [key for key in ("beta1", "beta2") if key in self.sweeps]):
+            raise ValueError(f"a sweep over {idle[0]} changes nothing: sgd has no {idle[0]}")
+        if self.n_steps > MAX_STEPS:
+            raise ValueError(f"training takes {self.n_steps} steps; at most {MAX_STEPS} are supported")
         return self
 
     @property
@@ -82,10 +88,10 @@ class RecordSpec(Spec):
 
     alternatives: ClassVar = (("every_epochs", "epochs", "steps", "log_spaced"),)
 
-    every_epochs: int | None = Field(default=None, ge=1)
-    epochs: tuple[int, ...] | None = None
-    steps: tuple[int, ...] | None = None
-    log_spaced: int | None = Field(default=None, ge=1)
+    every_epochs: Count | None = None
+    epochs: tuple[Whole, ...] | None = None
+    steps: tuple[Whole, ...] | None = None
+    log_spaced: Count | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RecordSpec":

@@ -4,13 +4,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 
-from toysup.spec import NOT_NEGATIVE, POSITIVE, PROBABILITY, Spec, Swept, single
+from toysup.spec import NOT_NEGATIVE, POSITIVE, PROBABILITY, Number, Spec, Swept, Whole, single
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -20,7 +20,7 @@ class Regime:
     """Three tables and their labels: draw a context, then independent sparse features, then weigh squared errors.
 
     `context_probability` (context,), `activation_probability` and `importance` (context, feature); all dimensionless.
-    `subset` names the group of each feature. An active feature's value is uniform on [0, 1).
+    `subset` names the group of each feature. An active feature's value is uniform on [0, 1].
     """
 
     contexts: tuple[str, ...]
@@ -42,15 +42,15 @@ class RegimeSpec(Spec):
 
     alternatives: ClassVar = (("feature_probability", "activation_probability"), ("importance_decay", "importance"))
 
-    context_probability: dict[str, float] = Field(default_factory=lambda: {"all": 1.0})
-    subsets: dict[str, str | tuple[int, ...]] = Field(default_factory=dict)
+    context_probability: dict[str, Number] = Field(default_factory=lambda: {"all": 1.0})
+    subsets: dict[str, str | tuple[Whole, ...]] = Field(default_factory=dict)
     feature_probability: Annotated[Swept | None, PROBABILITY] = None
     importance_decay: Annotated[Swept | None, POSITIVE] = None
-    importance_start: int = 1
+    importance_start: Whole = 1
     outside_probability: Annotated[Swept, PROBABILITY] = 1.0
     outside_importance: Annotated[Swept, NOT_NEGATIVE] = 1.0
-    activation_probability: tuple[tuple[float, ...], ...] | None = None
-    importance: tuple[float, ...] | tuple[tuple[float, ...], ...] | None = None
+    activation_probability: tuple[tuple[Number, ...], ...] | None = None
+    importance: tuple[Number, ...] | tuple[tuple[Number, ...], ...] | None = None
 
     @field_validator("context_probability")
     @classmethod
@@ -70,8 +70,9 @@ class RegimeSpec(Spec):
 
     @field_validator("importance")
     @classmethod
-    def _are_weights(cls, value: object) -> object:
-        if value is not None and np.min(np.asarray(value, dtype=float), initial=0.0) < 0:
+    def _are_weights(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        rows = value if value and isinstance(value[0], tuple) else (value or (),)
+        if any(weight < 0 for row in rows for weight in row):
             raise ValueError("must hold numbers of 0 or more")
         return value
 
@@ -83,6 +84,10 @@ class RegimeSpec(Spec):
         if unknown := set(self.subsets) - set(self.context_probability):
             known = ", ".join(self.context_probability)
             raise ValueError(f"subsets names the context {min(unknown)}, which is none of {known}")
+        if self.activation_probability is not None and "outside_probability" in self.sweeps:
+            raise ValueError("a sweep over outside_probability changes nothing beside a whole activation_probability")
+        if self.importance and isinstance(self.importance[0], tuple) and "outside_importance" in self.sweeps:
+            raise ValueError("a sweep over outside_importance changes nothing beside a whole table of importance")
         return self
 
     def resolve(self, n_features: int) -> Regime:
@@ -118,17 +123,19 @@ class RegimeSpec(Spec):
         if self.importance is None:
             decay = 1.0 if self.importance_decay is None else single(self.importance_decay)
             rank = np.array([subset[:i].count(label) for i, label in enumerate(subset)])
-            return np.asarray(share * decay ** (self.importance_start + rank), dtype=np.float64)
+            with np.errstate(over="ignore", under="ignore"):
+                importance = np.asarray(share * decay ** (self.importance_start + rank), dtype=np.float64)
+            if not np.isfinite(importance).all():
+                raise ValueError("importance_decay and importance_start give an importance that is not finite")
+            return importance
         if self.importance and isinstance(self.importance[0], tuple):
             return _table(self.importance, inside.shape, "importance")
         return share * _table(self.importance, inside.shape[1:], "importance")
 
 
 def _table(rows: Sequence[object], shape: tuple[int, ...], name: str) -> FloatArray:
-    try:
-        table = np.asarray(rows, dtype=np.float64)
-    except ValueError:
-        table = np.empty(0)
+    lengths = {len(row) if isinstance(row, tuple) else 0 for row in rows}
+    table = np.asarray(rows, dtype=np.float64) if len(lengths) == 1 else np.empty(0)
     if table.shape != shape:
         wanted = f"{shape[-1]} numbers" + (f" in each of {shape[0]} rows (contexts)" if len(shape) > 1 else "")
         raise ValueError(f"{name} does not fit: it needs {wanted}, one for each of model.n_features")

@@ -1,7 +1,7 @@
 """What a sample is: the definition that every engine follows to the bit, in plain NumPy.
 
 Sample j of a seed takes one word for its context and one per feature. Feature i is active iff its word is below
-t = min(⌊2³² p⌋, 2³² − 1), and then has the value word / t: given that it is active this is uniform on [0, 1), so one
+t = min(⌊2³² p⌋, 2³² − 1), and then has the value word / t: given that it is active this is uniform on [0, 1], so one
 word decides both. Regimes with equal tables of context and activation therefore see equal samples, and a table that is
 zero in one context only removes features. Probabilities are realised to 2⁻³².
 """

@@ -1,9 +1,10 @@
 """What all parts of an experiment's specification share: frozen, strict about keys, some values swept."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from toysup.errors import UsageError, nearest
@@ -58,6 +59,10 @@ class _Sweepable:
         return float(value)
 
 
+Whole = Annotated[int, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Number = Annotated[float, Field(strict=True)]
+
 PROBABILITY = _Sweepable(lambda number: 0 <= number <= 1, "a number from 0 to 1")
 NOT_NEGATIVE = _Sweepable(lambda number: 0 <= number < float("inf"), "a number of 0 or more")
 POSITIVE = _Sweepable(lambda number: 0 < number < float("inf"), "a number above 0")
@@ -71,7 +76,7 @@ def single(value: Swept | None) -> float:
     return value
 
 
-def merged(table: Mapping[str, object], change: Mapping[str, object], spec: type[Spec]) -> dict[str, object]:
+def merged(table: Mapping[str, Any], change: Mapping[str, Any], spec: type[Spec]) -> dict[str, Any]:
     """`table` with the keys of `change`; what a new key is an alternative to, it replaces."""
     replaced = {name for group in spec.alternatives if set(group) & set(change) for name in group}
     return {key: value for key, value in table.items() if key not in replaced} | dict(change)
@@ -87,9 +92,10 @@ def first_error(error: ValidationError, *, where: str, spec: type[BaseModel]) ->
     complaints = error.errors(include_url=False)
     # A misspelt key is complained of twice, as missing and as unknown; the second is the one that helps.
     complaint = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
-    path = [str(part) for part in complaint["loc"]]
+    # Where a key may hold one of several types, pydantic puts the type that it tried into the path.
+    path = [str(part) for part in complaint["loc"] if not re.match(r"(tuple|list|dict|str|int|float)(\[|$)", str(part))]
     key = ".".join(path)
-    message = complaint["msg"].removeprefix("Value error, ")
+    message = complaint["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     if complaint["type"] == "extra_forbidden":
         return UsageError(f"{where}: unknown key {key}; {nearest(path[-1], _keys_at(spec, path[:-1]))}")
     if complaint["type"] == "missing":

@@ -14,21 +14,18 @@ import numpy as np
 import xarray as xr
 
 from toysup.errors import ToysupError, UsageError, nearest
-from toysup.experiments import Condition, Experiment
+from toysup.experiments import FIGURES_FOLDER, Condition, Experiment
 from toysup.instances import Snapshot
 from toysup.trajectories import (
     Layout,
     attrs_of,
     check,
+    condition_of,
     first_difference,
     head_of,
-    identity_of,
     layouts_of,
     place,
 )
-
-# Where toysup-analyze writes its figures, beside the runs; never searched for runs.
-FIGURES_FOLDER = "figures"
 
 
 def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
@@ -131,10 +128,7 @@ def record(
         if there is not None:
             _copy(there, targets, layouts, _places(old, union))
         for number, snapshot in enumerate(snapshots):
-            with _one_line(path):
-                place(targets, layouts, number, snapshot, _places(seeds, union))
-        with _one_line(path):
-            file.sync()
+            place(targets, layouts, number, snapshot, _places(seeds, union))
 
 
 def _variable(file: netCDF4.Dataset, name: str, layout: Layout) -> Any:
@@ -173,18 +167,10 @@ def _copy(
             targets[name][(*at, step)] = source.isel(step=step).values
 
 
-@contextmanager
-def _one_line(path: Path) -> Iterator[None]:
-    """netCDF says that a disk is full as a RuntimeError; one from an engine is another matter."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise ToysupError(f"{path}: cannot be written: {error}") from None
-
-
 def refuse_other(there: xr.Dataset, *, identity: str, engine: str, where: Path) -> None:
     """UsageError if the runs on disk were trained to another specification than those that would join them."""
-    old = {**identity_of(there), "engine": there.attrs.get("engine")}
+    # What is there is read as a specification first, so that a default it did not know is no difference.
+    old = {**json.loads(condition_of(there).identity), "engine": there.attrs["engine"]}
     if difference := first_difference(old, {**json.loads(identity), "engine": engine}):
         raise UsageError(
             f"{where}: holds runs of another specification ({difference}); use --overwrite or another --output"
@@ -215,8 +201,10 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
-    except OSError as error:
-        raise ToysupError(f"{path}: cannot be written: {error.strerror or error}") from None
+    except (OSError, RuntimeError) as error:
+        # netCDF says with a RuntimeError that a disk is full.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ToysupError(f"{path}: cannot be written: {reason}") from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

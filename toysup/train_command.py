@@ -74,7 +74,9 @@ def main(
     missing = {
         condition.name: _missing_seeds(loaded, condition, wanted, output, engine, overwrite) for condition in chosen
     }
-    refuse_unwritable(output)
+    for condition in chosen:
+        if missing[condition.name]:
+            refuse_unwritable(path_of(output, loaded.name, condition.name).parent)
     if engine == "fused" and any(missing.values()):
         _prepare_fused(quiet)
     for condition in chosen:

@@ -1,10 +1,12 @@
 """Training from Python: an experiment in, a tree of trajectories out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import index
+from pathlib import Path
 
 import xarray as xr
 
-from toysup.errors import UsageError, nearest
+from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import Condition, Experiment, load_experiment
 from toysup.instances import Progress, Snapshot, instances_of
 from toysup.trajectories import build
@@ -16,7 +18,7 @@ ENGINES = ("fused", "torch")
 
 
 def train(
-    experiment: Experiment | str,
+    experiment: Experiment | str | Path,
     *,
     seeds: int | Sequence[int] = DEFAULT_SEEDS,
     conditions: Sequence[str] = (),
@@ -30,9 +32,9 @@ def train(
     Returns a tree with one node /<experiment>/<condition>, as `open_runs` does. A seed's initial weights and samples
     do not depend on which other seeds it is trained with.
     """
-    if isinstance(experiment, str):
+    if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)
-    wanted = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    wanted = _whole_numbers(seeds)
     engine = choose_engine(engine, device)
     return xr.DataTree.from_dict(
         {
@@ -44,14 +46,24 @@ def train(
     )
 
 
+def _whole_numbers(seeds: int | Sequence[int]) -> list[int]:
+    try:
+        return [index(seed) for seed in (range(index(seeds)) if not isinstance(seeds, Iterable) else seeds)]
+    except TypeError:
+        raise UsageError(f"seeds is a number of seeds or a sequence of whole numbers, not {seeds!r}") from None
+
+
 def snapshots_of(
     condition: Condition, seeds: Sequence[int], engine: str, device: str = "cpu", progress: Progress | None = None
 ) -> Iterator[Snapshot]:
     """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
     if not seeds or min(seeds) < 0 or max(seeds) >= MAX_SEED or len(set(seeds)) != len(seeds):
         raise UsageError("seeds must be different whole numbers of 0 or more, at least one")
-    run = _train_function(engine)
-    return run(instances_of(condition, seeds), device=device, progress=progress)
+    try:
+        yield from _train_function(engine)(instances_of(condition, seeds), device=device, progress=progress)
+    except RuntimeError as error:
+        # torch says so when memory runs out.
+        raise ToysupError(f"training {condition.name} failed: {str(error).splitlines()[0]}") from None
 
 
 def choose_engine(name: str | None, device: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -11,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from toysup.errors import ToysupError, UsageError
-from toysup.experiments import Condition, Experiment
+from toysup.experiments import NAME_PATTERN, Condition, Experiment
 from toysup.instances import Snapshot
 from toysup.regimes import Regime
 
@@ -168,40 +169,84 @@ def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[st
 
 
 def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
-    """`dataset` itself, if it follows the schema; ToysupError naming `where` and what is wrong, if not."""
+    """`dataset`, if it follows the schema and is what its specification says; else ToysupError with what is wrong.
+
+    The order of dims is free, and a dataset without `diverged_at` is given one that says that nothing diverged.
+    """
     schema = dataset.attrs.get("toysup_schema")
     if schema is None:
         raise ToysupError(f"{where}: not a toysup trajectory (it has no attribute toysup_schema)")
-    if not np.ndim(schema) == 0 or schema != SCHEMA_VERSION:
-        raise ToysupError(f"{where}: schema version {schema}, but this toysup reads version {SCHEMA_VERSION}")
-    for name, trailing in {**PARAMETER_DIMS, "train_loss": (), **TABLE_DIMS}.items():
-        leading = () if name in TABLES else ("seed", "step")
-        if name not in dataset:
-            raise ToysupError(f"{where}: damaged: the variable {name} is missing")
-        dims = dataset[name].dims
-        if dims[len(dims) - len(trailing) :] != trailing or not set(leading) <= set(dims):
-            raise ToysupError(
-                f"{where}: damaged: {name} has the dims {dims}, not (..., {', '.join(leading + trailing)})"
-            )
-    for name in ("seed", "step", "epoch", "feature", "subset", "context", "hidden"):
-        if name not in dataset.coords:
-            raise ToysupError(f"{where}: damaged: the coordinate {name} is missing")
-    for name in ("experiment", "condition_name", "condition"):
-        if not isinstance(dataset.attrs.get(name), str):
-            raise ToysupError(f"{where}: damaged: the attribute {name} is missing")
-    identity_of(dataset, where=where)
+    if not isinstance(schema, int | np.integer) or schema != SCHEMA_VERSION:
+        raise ToysupError(f"{where}: schema version {schema!s}, but this toysup reads version {SCHEMA_VERSION}")
+    try:
+        condition = _specification(dataset)
+        if "diverged_at" not in dataset and "seed" in dataset.dims:
+            dims = (*condition.sweeps, "seed")
+            shape = tuple(dataset.sizes[dim] for dim in dims)
+            dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
+        _check_variables(dataset, condition)
+        _check_coords(dataset, condition)
+    except DamagedError as error:
+        raise ToysupError(f"{where}: damaged: {error}") from None
     return dataset
 
 
-def identity_of(dataset: xr.Dataset, *, where: str = "dataset") -> dict[str, Any]:
-    """The resolved model, regime, training and record that a dataset says it was trained with."""
+class DamagedError(ToysupError):
+    """A dataset says that it is a trajectory, but is not one."""
+
+
+def _specification(dataset: xr.Dataset) -> Condition:
+    for name in ("experiment", "condition_name"):
+        value = dataset.attrs.get(name)
+        if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+            raise DamagedError(f"the attribute {name} is {value!r}, which is no name")
+    for name in ("engine", "source", "history"):
+        if not isinstance(dataset.attrs.get(name), str):
+            raise DamagedError(f"the attribute {name} is missing")
+    return condition_of(dataset)
+
+
+def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
+    sweeps = set(condition.sweeps)
+    for name, layout in layouts_of(condition, dataset.sizes.get("seed", 0)).items():
+        _check_variable(dataset, name, required=set(layout.dims), allowed=set(layout.dims))
+        for dim, size in zip(layout.dims, layout.shape, strict=True):
+            if dataset.sizes[dim] != size or size == 0:
+                raise DamagedError(f"{dim} has {dataset.sizes[dim]} entries, not those of its specification ({size})")
+    for name in TABLES:
+        dims = set(TABLE_DIMS[name])
+        _check_variable(dataset, name, required=dims, allowed=dims | sweeps)
+        if name != "importance" and not ((dataset[name] >= 0) & (dataset[name] <= 1 + 1e-9)).all():
+            raise DamagedError(f"{name} has entries that are not probabilities")
+
+
+def _check_variable(dataset: xr.Dataset, name: str, *, required: set[str], allowed: set[str]) -> None:
+    if name not in dataset:
+        raise DamagedError(f"the variable {name} is missing")
+    dims = set(map(str, dataset[name].dims))
+    if not required <= dims <= allowed:
+        raise DamagedError(f"{name} has the dims {', '.join(sorted(dims))}, not {', '.join(sorted(required))}")
+    kind = "i" if name == "diverged_at" else "f"
+    if dataset[name].dtype.kind != kind:
+        raise DamagedError(f"{name} holds {dataset[name].dtype}, not {'integers' if kind == 'i' else 'floats'}")
+
+
+def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
+    own = {"epoch": ("step", "f"), "subset": ("feature", "OSU"), "context": ("context", "OSU"), "seed": ("seed", "i")}
+    plain = {name: (name, "if") for name in ("step", "feature", "hidden", *condition.sweeps)}
+    for name, (dim, kinds) in {**plain, **own}.items():
+        if name not in dataset.coords or dataset[name].dims != (dim,) or dataset[name].dtype.kind not in kinds:
+            raise DamagedError(f"the coordinate {name} is missing or is not one along {dim}")
+    if dataset["step"].values.tolist() != list(condition.recorded_steps):
+        raise DamagedError("its steps are not those that its specification records")
+
+
+def condition_of(dataset: xr.Dataset) -> Condition:
+    """The condition that a dataset says it was trained with; DamagedError where that cannot be read."""
     try:
-        found = json.loads(dataset.attrs["condition"])
-    except (KeyError, json.JSONDecodeError):
-        raise ToysupError(f"{where}: damaged: the attribute condition is not JSON") from None
-    if not isinstance(found, dict) or not {"model", "regime", "training", "record"} <= set(found):
-        raise ToysupError(f"{where}: damaged: the attribute condition lacks a part of the specification")
-    return found
+        return Condition(name="condition", **json.loads(dataset.attrs["condition"]))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise DamagedError("the attribute condition is not the JSON of a specification") from None
 
 
 def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> str | None:

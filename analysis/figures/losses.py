@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
@@ -56,7 +55,8 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "lin
         ax.plot(time.at[name], mean, color=look.colour, linestyle=look.line, marker=look.marker, markevery=every,
                 label=label)  # fmt: skip
         ax.fill_between(time.at[name], low, high, color=look.colour, alpha=0.2, linewidth=0)
-    ax.set_yscale("log")
+    if any((data["mean"] > 0).any() for data in summaries.values()):
+        ax.set_yscale("log")
     ax.set_ylabel("training loss per sample")
     scale_time(ax, time, scale=time_scale)
     figure.legend(loc="outside upper left", ncols=1)
@@ -114,6 +114,8 @@ def loss_matrix(summary: xr.Dataset) -> Figure:
     ValueError
         For other dims, or a Dataset that is no summary.
     """
+    import seaborn as sns  # its import takes as long as all the rest, and only this figure needs it
+
     summary = summary_arranged(summary, "trained_on", "evaluated_on", what="summary")
     trained, evaluated = ([str(name) for name in labels_of(summary, dim)] for dim in ("trained_on", "evaluated_on"))
     mean = np.asarray(summary["mean"].values, dtype=float)

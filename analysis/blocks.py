@@ -1,0 +1,22 @@
+"""Applying a kernel to many models a block at a time, so that what it computes on the way stays in a core's cache."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating]
+# Values of the largest array on the way: 1 MiB of float32.
+_VALUES = 2**18
+
+
+def in_blocks(kernel: Callable[[Array], Array], models: Array, *, values_per_model: int) -> Array:
+    """`kernel` over the leading dims of `models` (..., hidden, feature); it maps (model, ...) to (model, ...)."""
+    flat = models.reshape(-1, *models.shape[-2:])
+    size = max(1, _VALUES // max(1, values_per_model))
+    first = kernel(flat[:size])
+    out = np.empty((len(flat), *first.shape[1:]), dtype=first.dtype)
+    out[:size] = first
+    for start in range(size, len(flat), size):
+        out[start : start + size] = kernel(flat[start : start + size])
+    return out.reshape(*models.shape[:-2], *first.shape[1:])
