@@ -17,13 +17,12 @@ LAYERS = [
         "instances torch_sampling optimizers torch_engine fused",
         "trajectories storage modules training",
         "command_errors train_command",
-        "analysis."
-        + " analysis.".join(["labels", "blocks", "gram", "dimensionality", "interference", "losses", "seeds"]),
+        "analysis." + " analysis.".join("labels blocks gram dimensionality interference losses seeds".split()),  # noqa: SIM905
         "analysis.figures",
         "analysis.selection analysis.rows analysis.measures analysis.plots analysis.report analysis.command",
     )
 ]
-STATISTICS, FIGURES = LAYERS[4] + LAYERS[5], LAYERS[6]
+STATISTICS, FIGURES = LAYERS[4], LAYERS[5]
 
 
 def folder_of(package: str) -> Path:

@@ -228,10 +228,11 @@ def test_one_entry_of_a_table_may_be_changed_by_its_path() -> None:
 
 
 def test_equal_conditions_have_equal_identities_however_they_are_written(tmp_path: Path) -> None:
-    plain = load(tmp_path, MINIMAL).conditions[0].identity
-    assert load(tmp_path, MINIMAL, record__log_spaced=20).conditions[0].identity == plain
-    assert load(tmp_path, MINIMAL, regime__importance_decay=1.0).conditions[0].identity == plain
-    assert load(tmp_path, MINIMAL, training__batch_size=9).conditions[0].identity != plain
+    def identity(**changes: object) -> object:
+        return json.loads(load(tmp_path, MINIMAL, **changes).conditions[0].identity)
+
+    assert identity(record__log_spaced=20) == identity(regime__importance_decay=1.0) == identity()
+    assert identity(training__batch_size=9) != identity()
 
 
 def test_experiments_are_frozen_and_their_identity_is_complete() -> None:

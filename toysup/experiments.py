@@ -61,8 +61,8 @@ class Condition(Spec):
         """
         parts = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
         if self.regime.importance is None:
-            parts["regime"].setdefault("importance_decay", 1.0)
-        return json.dumps(parts | {"record": {"steps": list(self.recorded_steps)}}, sort_keys=True)
+            parts["regime"] = {"importance_decay": 1.0} | parts["regime"]
+        return json.dumps(parts | {"record": {"steps": list(self.recorded_steps)}})
 
     def cells(self) -> Iterator[Cell]:
         """The cells of the sweep, the last axis running fastest; one empty cell where nothing is swept."""

@@ -15,6 +15,7 @@ from toysup.errors import ToysupError, UsageError
 from toysup.experiments import NAME_PATTERN, Condition, Experiment
 from toysup.instances import Snapshot
 from toysup.regimes import Regime
+from toysup.spec import shown
 
 SCHEMA_VERSION = 1
 TABLES = ("context_probability", "activation_probability", "importance")
@@ -262,7 +263,7 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str
 
 
 def _absent(value: object) -> str:
-    return "nothing" if value is None else json.dumps(value)
+    return "nothing" if value is None else shown(value)
 
 
 def regime_of(dataset: xr.Dataset) -> Regime:
