@@ -1,8 +1,6 @@
 """The fused engine against plain NumPy and torch: gradients, trajectories, samples, and what must not change a bit."""
 
 import shutil
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,9 +12,10 @@ from scipy import stats
 import toysup
 from toysup import analysis, torch_engine
 from toysup.draws import order
-from toysup.fused import engine
+from toysup.fused import batches, engine, kernel
 from toysup.fused.arguments import Batches, State, Tables, drawn, given, new_state
 from toysup.fused.kernel import advance
+from toysup.fused.sources import SOURCES, digest_of_sources
 from toysup.fused.update import OPTIMIZERS, Optimizer
 from toysup.instances import Instances, instances_of
 from toysup.regimes import Regime
@@ -299,18 +298,19 @@ def test_progress_is_told_with_the_loss() -> None:
 
 
 def test_an_edit_of_any_source_is_compiled_anew(tmp_path: Path) -> None:
-    """numba watches the file of the cached function only; the key must hold the others too."""
-    source = Path(engine.__file__).parent
-    digests = []
-    for edit in ("", "# edited\n"):
-        folder = tmp_path / ("edited" if edit else "plain")
-        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "philox.py").write_text((folder / "philox.py").read_text() + edit)
-        code = "import toysup.fused.kernel as k, pathlib; k.__file__ = r'%s'; print(k._digest_of_sources())" % (
-            folder / "kernel.py"
-        )
-        digests.append(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
-    assert digests[0] != digests[1]
+    """numba watches the file of the cached function only; the key of its cache holds a digest of all of them."""
+    folder = tmp_path / "fused"
+    shutil.copytree(Path(engine.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    assert digest_of_sources(folder) == SOURCES
+    (folder / "philox.py").write_text((folder / "philox.py").read_text() + "# edited\n")
+    assert digest_of_sources(folder) != SOURCES
+    for function in (kernel._advance, batches._draw, batches._order):
+        assert SOURCES in [cell.cell_contents for cell in function.py_func.__closure__]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1029, 2100])
+def test_orders_are_the_defined_ones(size: int) -> None:
+    np.testing.assert_array_equal(batches.order(2**40 + 1, 3, size), order(2**40 + 1, 3, size))
 
 
 def test_seeds_of_the_post_do_not_depend_on_how_they_were_trained() -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import toysup
 from toysup import torch_engine
+from toysup.fused.batches import draw_batch
 from toysup.instances import Instances, instances_of
 from toysup.optimizers import Optimizer
 from toysup.sampling import sample
@@ -103,6 +104,17 @@ def toysup_order(seed: int, epoch: int) -> np.ndarray:
     from toysup.draws import order
 
     return order(seed, epoch, 50)
+
+
+def test_other_devices_draw_the_same_samples() -> None:
+    """What runs on CUDA, run on the CPU."""
+    for condition in (0, 1):
+        experiment = toysup.load_experiment("conditional-importance")
+        sampler = Sampler(instances_of(experiment.conditions[condition], [3, 2**40]), torch.device("cpu"))
+        samples = torch.tensor([[0, 5, 2**33], [7, 1, 2]])
+        drawn = draw_batch(sampler.tables, samples.numpy().astype(np.uint64))
+        for compiled, plain in zip(drawn, sampler.drawn_by_torch(samples), strict=True):
+            np.testing.assert_array_equal(compiled, plain.numpy())
 
 
 def test_a_stream_runs_on() -> None:

@@ -1,10 +1,15 @@
-"""The samples of `toysup.sampling` for many instances at once, as torch tensors on any device."""
+"""The samples of `toysup.sampling` for many instances at once, as torch tensors on any device.
+
+On the CPU compiled code draws them; elsewhere torch does, on the device.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from toysup.draws import order, philox, purpose_code
+from toysup.draws import philox, purpose_code
+from toysup.fused.arguments import tables_of
+from toysup.fused.batches import draw_batch, order
 from toysup.instances import Instances
 from toysup.sampling import context_thresholds, thresholds, value_scale
 
@@ -24,11 +29,19 @@ class Sampler:
         threshold = thresholds(instances.activation_probability)
         self.threshold, self.scale = tensor(threshold), tensor(value_scale(threshold))
         self.context_threshold = tensor(context_thresholds(instances.context_probability))
+        self.tables = tables_of(instances) if device.type == "cpu" else None
         self.epoch, self.order = -1, torch.empty(0)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """x (instance, row, feature) and the index of the context (instance, row) at the 0-based `step`."""
         samples = self._samples(step)
+        if self.tables is not None:
+            x, context = draw_batch(self.tables, samples.numpy().astype(np.uint64))
+            return torch.from_numpy(x), torch.from_numpy(context)
+        return self.drawn_by_torch(samples)
+
+    def drawn_by_torch(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+        """The same on any device."""
         context = self._contexts(samples)
         words = self._words("feature", samples, self.n_features)
         active = words < self.threshold[self.rows, context]
@@ -43,7 +56,7 @@ class Sampler:
         if epoch != self.epoch:
             assert self.training.dataset_size is not None
             orders = {seed: order(seed, epoch, self.training.dataset_size) for seed in set(self.seeds)}
-            stacked = np.stack([orders[seed] for seed in self.seeds])
+            stacked = np.stack([orders[seed] for seed in self.seeds]).astype(np.int64)
             self.epoch, self.order = epoch, torch.as_tensor(stacked, device=self.device)
         return self.order[:, position : position + rows]
 

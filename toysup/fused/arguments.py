@@ -5,6 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from toysup.instances import Instances
+from toysup.sampling import context_thresholds, thresholds, value_scale
+
 Array = npt.NDArray[np.generic]
 
 
@@ -60,3 +63,15 @@ def drawn(size: int, dataset_size: int, dtype: npt.DTypeLike) -> Batches:
 def given(x: Array, context: Array) -> Batches:
     """The batches x (I, steps, B, n), in the dtype of the state, with the contexts (I, steps, B)."""
     return Batches(True, x.shape[2], 0, np.ascontiguousarray(x), np.ascontiguousarray(context, np.int64))
+
+
+def tables_of(instances: Instances, dtype: type[np.floating] = np.float32) -> Tables:
+    """The tables of `instances`, for parameters of `dtype`."""
+    threshold = thresholds(instances.activation_probability)
+    return Tables(
+        seed=instances.seeds.astype(np.uint64),
+        context_threshold=context_thresholds(instances.context_probability).astype(np.uint32),
+        threshold=threshold.astype(np.uint32),
+        scale=value_scale(threshold),
+        importance=instances.importance.astype(dtype),
+    )

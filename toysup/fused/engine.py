@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from toysup.fused.arguments import State, Tables, drawn, new_state
+from toysup.fused.arguments import State, Tables, drawn, new_state, tables_of
 from toysup.fused.kernel import advance
 from toysup.fused.update import OPTIMIZERS, Optimizer
 from toysup.instances import Instances, Progress, Snapshot
-from toysup.sampling import context_thresholds, thresholds, value_scale
 
 # Between two calls of the kernel, progress is told and an interrupt is heard. A call must not be short: each one
 # shuffles the epoch's order anew.
@@ -68,17 +67,6 @@ def prepare() -> None:
     zero = np.zeros(1)
     optimizer = Optimizer(OPTIMIZERS["sgd"], zero, zero, zero, zero, zero, zero, epsilon=1.0)
     advance(new_state(weights, weights[0]), tables, optimizer, drawn(1, 0, np.float32), 0, 1, threads=1)
-
-
-def tables_of(instances: Instances, dtype: type[np.floating] = np.float32) -> Tables:
-    threshold = thresholds(instances.activation_probability)
-    return Tables(
-        seed=instances.seeds.astype(np.uint64),
-        context_threshold=context_thresholds(instances.context_probability).astype(np.uint32),
-        threshold=threshold.astype(np.uint32),
-        scale=value_scale(threshold),
-        importance=instances.importance.astype(dtype),
-    )
 
 
 def optimizer_of(instances: Instances) -> Optimizer:

@@ -3,11 +3,9 @@
 Nothing here depends on how many instances there are or on which thread one is, so neither does a trajectory.
 """
 
-import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from toysup.fused.arguments import Array, Batches, State, Tables
 from toysup.fused.buffers import new_work, plan
 from toysup.fused.gradient import ACTIVATIONS, gradient
 from toysup.fused.sampling import draw_contexts, group_by_context, next_rows, shuffle_if_new
+from toysup.fused.sources import SOURCES
 from toysup.fused.update import Optimizer, update
 
 
@@ -84,12 +83,6 @@ def _check_shapes(state: State, tables: Tables, optimizer: Optimizer, batches: B
         raise ValueError(f"factor has {len(optimizer.factor)} steps, fewer than {stop}")
 
 
-def _digest_of_sources() -> str:
-    """Of all the compiled code: numba's own check of its cache sees changes of this file only."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
 def _compiled(sources: str) -> Callable[..., Any]:
     """The kernel, in numba's cache under a key that has `sources`, a variable of its closure, in it."""
 
@@ -126,4 +119,4 @@ def _given_rows(given_context, work):
     return len(given_context)
 
 
-_advance = _compiled(_digest_of_sources())
+_advance = _compiled(SOURCES)

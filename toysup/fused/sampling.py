@@ -32,12 +32,12 @@ def shuffle_if_new(step, size, order_epoch, seed, order):
         return order_epoch
     epoch = step // ceil_div(len(order), size)
     if epoch != order_epoch:
-        _shuffle(order, uint64(epoch), seed)
+        shuffle(order, uint64(epoch), seed)
     return epoch
 
 
 @njit
-def _shuffle(order, epoch, seed):
+def shuffle(order, epoch, seed):
     """Fisher-Yates of 0 .. len-1, from the end, where word i of the epoch decides the place of i."""
     for i in range(len(order)):
         order[i] = i
@@ -125,14 +125,14 @@ def _draw_block(tile, block, seed, threshold, scale, x):
     x0, x1, x2, x3 = x
     for j in range(len(tile)):
         w0, w1, w2, w3 = philox(block, tile[j], FEATURE, seed)
-        x0[j] = _value(w0, threshold[0], scale[0])
-        x1[j] = _value(w1, threshold[1], scale[1])
-        x2[j] = _value(w2, threshold[2], scale[2])
-        x3[j] = _value(w3, threshold[3], scale[3])
+        x0[j] = value(w0, threshold[0], scale[0])
+        x1[j] = value(w1, threshold[1], scale[1])
+        x2[j] = value(w2, threshold[2], scale[2])
+        x3[j] = value(w3, threshold[3], scale[3])
 
 
 @njit(inline="always")
-def _value(word, threshold, scale):
+def value(word, threshold, scale):
     """One word decides whether a feature is active and, since it is then uniform below the threshold, its value."""
     word = uint32(word)
     return np.float32(word) * scale if word < threshold else np.float32(0)
