@@ -277,3 +277,37 @@ def test_examples_come_with_the_package() -> None:
     assert sum(len(file.read_bytes()) for file in files) <= 3_000_000
     with pytest.raises(toysup.UsageError, match="did you mean conditional-importance"):
         toysup.open_example("conditional-importanc")
+
+
+MEMORY = """
+import resource, sys
+from pathlib import Path
+import netCDF4, toysup
+from toysup.fused.engine import prepare
+from toysup.storage import record
+from toysup.training import snapshots_of
+
+prepare()
+count = int(sys.argv[2])
+changes = {"training.steps": 100, "training.batch_size": 1, "record.steps": list(range(1, 100))}
+changes |= {"model.n_features": 20, "model.n_hidden": 10, "regime.feature_probability": 0.1}
+experiment = toysup.load_experiment("tms-intro", changes=changes)
+(condition,) = experiment.conditions
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+record(Path(sys.argv[1]), experiment, condition, range(count), snapshots_of(condition, range(count), "fused"),
+       engine="fused", extend=False)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "limit"), [(2_000, 100), pytest.param(10_000, 1024, marks=pytest.mark.slow)], ids=["2000", "10000"]
+)
+def test_memory_does_not_grow_with_the_run(tmp_path: Path, count: int, limit: int) -> None:
+    """MiB beyond the imports; the snapshots of 2,000 models are 170 MiB, those of 10,000 850 MiB."""
+    path = tmp_path / "runs.nc"
+    result = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(path), str(count)], capture_output=True, text=True, check=True
+    )
+    assert path.stat().st_size > 101 * count * 220 * 4
+    assert float(result.stdout) < limit

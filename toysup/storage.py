@@ -28,6 +28,9 @@ from toysup.trajectories import (
 )
 
 
+_CHUNK_VALUES = 2**18
+
+
 def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
     """Where the runs of a condition lie under `folder`."""
     return Path(folder) / experiment / f"{condition}.nc"
@@ -136,9 +139,22 @@ def _variable(file: netCDF4.Dataset, name: str, layout: Layout) -> Any:
         if dim not in file.dimensions:
             file.createDimension(dim, size)
     fill_value = np.nan if name == "train_loss" else False
-    variable: Any = file.createVariable(name, np.dtype(layout.dtype), layout.dims, fill_value=fill_value)
+    variable: Any = file.createVariable(
+        name, np.dtype(layout.dtype), layout.dims, fill_value=fill_value, chunksizes=_chunks(layout)
+    )
     variable.setncatts(attrs_of(name) | {"coordinates": " ".join(_auxiliary(layout))})
     return variable
+
+
+def _chunks(layout: Layout) -> list[int] | None:
+    """A snapshot is written and mostly read as a whole, so its values lie together, in pieces of a megabyte."""
+    if "step" not in layout.dims:
+        return None
+    chunks, values = [], _CHUNK_VALUES
+    for dim, size in zip(reversed(layout.dims), reversed(layout.shape), strict=True):
+        chunks.append(1 if dim == "step" else max(1, min(size, values)))
+        values //= chunks[-1]
+    return chunks[::-1]
 
 
 def _auxiliary(layout: Layout) -> list[str]:

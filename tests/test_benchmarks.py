@@ -1,0 +1,41 @@
+"""The benchmarks run, in miniature; what they find is a matter for a quiet machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmarks")
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--threads", "1", "--output", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_part_gives_rows_with_machine_and_spread(output: Path) -> None:
+    table = pd.read_csv(output / "benchmarks.csv")
+    assert set(table["part"]) == {"machine", "training", "split", "scaling", "memory", "analysis", "commands"}
+    assert (table["low"] <= table["median"]).all()
+    assert (table["median"] <= table["high"]).all()
+    assert table[["processor", "cores", "threads", "torch", "numba", "date"]].notna().all(axis=None)
+
+
+def test_the_contenders_stand_side_by_side(output: Path) -> None:
+    table = pd.read_csv(output / "benchmarks.csv")
+    training = table[table["part"] == "training"].set_index("quantity")["median"]
+    assert {"notebook", "torch engine", "fused engine", "notebook / torch", "notebook / fused"} <= set(training.index)
+    assert (training > 0).all()
+
+
+def test_the_table_and_the_picture_are_written(output: Path) -> None:
+    text = (output / "benchmarks.md").read_text()
+    for heading in ("Training", "Where a step", "Cost per model-step", "Memory", "Whole processes"):
+        assert f"### {heading}" in text
+    assert (output / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
