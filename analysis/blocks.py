@@ -1,6 +1,8 @@
 """Applying a kernel to many models a block at a time, so that what it computes on the way stays in a core's cache."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,12 @@ def in_blocks(kernel: Callable[[Array], Array], models: Array, *, values_per_mod
     first = kernel(flat[:size])
     out = np.empty((len(flat), *first.shape[1:]), dtype=first.dtype)
     out[:size] = first
-    for start in range(size, len(flat), size):
+
+    def fill(start: int) -> None:
         out[start : start + size] = kernel(flat[start : start + size])
+
+    # NumPy lets go of the interpreter while it computes, so that blocks run side by side.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for _ in pool.map(fill, range(size, len(flat), size)):
+            pass
     return out.reshape(*models.shape[:-2], *first.shape[1:])

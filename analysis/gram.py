@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.blocks import Array
+from toysup.analysis.blocks import Array, in_blocks
 from toysup.analysis.labels import named, require_dims, with_other_feature
 
 
@@ -29,7 +29,7 @@ def gram(W: xr.DataArray) -> xr.DataArray:
     """
     require_dims(W, ("hidden", "feature"), what="W")
     result = xr.apply_ufunc(
-        gram_kernel,
+        _gram,
         W,
         input_core_dims=[["hidden", "feature"]],
         output_core_dims=[["feature", "other_feature"]],
@@ -47,6 +47,10 @@ def feature_norms(W: xr.DataArray) -> xr.DataArray:
     """
     require_dims(W, ("hidden", "feature"), what="W")
     return named((W**2).sum("hidden", skipna=False) ** 0.5, "feature_norm", "norm of the feature's direction ‖W_i‖")
+
+
+def _gram(W: Array) -> Array:
+    return in_blocks(gram_kernel, W, values_per_model=W.shape[-1] ** 2)
 
 
 def gram_kernel(W: Array) -> Array:

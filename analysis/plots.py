@@ -66,11 +66,11 @@ def dimensionality_figures(group: Sequence[Selected]) -> Figures:
         yield f"dimensionality-over-training{suffix}", figures.dimensionality_over_training(along)
 
 
-def interference_figures(group: Sequence[Selected]) -> Figures:
-    """The energy of each quadrant, and the share of its pairs that interfere."""
+def interference_figures(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",)) -> Figures:
+    """These statistics of each quadrant, one figure each."""
     for suffix, items in series(group):
         quadrants = {label: quadrant_interference(item.at_step["W"]) for label, item in items.items()}
-        for statistic in ("energy", "interfering_fraction"):
+        for statistic in statistics:
             values = {label: dataset[statistic] for label, dataset in quadrants.items()}
             drawn = figures.quadrant_interference(values, _summaries(values), statistic=statistic)
             yield f"interference-{statistic.replace('_', '-')}{suffix}", drawn

@@ -1,6 +1,7 @@
 """The report: every table and figure of the selected conditions in one folder, with a page that shows them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from toysup.storage import replacing
 PAGE = "index.html"
 # What a browser shows; the format that was asked for is linked beside it.
 SHOWN_FORMAT = "png"
+# Of the quadrants' statistics, those that a page shows; the tables have all.
+SHOWN_STATISTICS = ("energy", "interfering_fraction")
 STYLE = """
 body { font: 16px/1.5 Georgia, serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1, h2, h3, table, figcaption { font-family: system-ui, sans-serif; }
@@ -61,7 +64,7 @@ def write_report(selected: Sequence[Selected], folder: Path, figure_format: str)
     drawn: dict[str, Callable[[list[Selected]], plots.Figures]] = {
         "gram": plots.gram_figures,
         "dimensionality": plots.dimensionality_figures,
-        "interference": plots.interference_figures,
+        "interference": partial(plots.interference_figures, statistics=SHOWN_STATISTICS),
         "losses": lambda group: plots.loss_figures(group, parts),
     }
     figures: dict[str, list[str]] = {name: [] for name in drawn}
@@ -100,7 +103,7 @@ def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures
             "Interference between subsets",
             "interference",
             figures,
-            [_with_interval(interference[interference["statistic"].isin(["energy", "interfering_fraction"])])],
+            [_with_interval(interference[interference["statistic"].isin(SHOWN_STATISTICS)])],
             ["interference", "feature-interference"],
         ),
         _section(

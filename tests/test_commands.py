@@ -203,6 +203,16 @@ def test_sweep_values_are_columns(run_analyze: Command, swept: xr.DataTree, tmp_
     assert run_analyze("report", tmp_path).exit_code == 0
 
 
+def test_any_quadrant_statistic_can_be_drawn(run_analyze: Command, runs: Path) -> None:
+    from toysup.analysis.command import QUADRANT_STATISTICS
+    from toysup.analysis.interference import QUADRANT_STATISTICS as STATISTICS
+
+    assert list(QUADRANT_STATISTICS.choices) == list(STATISTICS)
+    run_analyze("interference", runs, "--statistic", "energy_share", "--figure-format", "svg")
+    names = [path.name for path in (runs / "figures" / "conditional-importance").iterdir()]
+    assert names == ["interference-energy-share.svg"]
+
+
 def test_figures_are_written_where_asked(run_analyze: Command, runs: Path, tmp_path: Path) -> None:
     result = run_analyze("losses", runs, "--output", tmp_path / "out", "--figure-format", "svg")
     assert result.exit_code == 0

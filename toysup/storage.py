@@ -27,7 +27,6 @@ from toysup.trajectories import (
     place,
 )
 
-
 _CHUNK_VALUES = 2**18
 
 
