@@ -4,24 +4,28 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from toysup import draws
 from toysup.draws import normal, order, philox, words
 from toysup.regimes import Regime
 from toysup.sampling import context_thresholds, feature_values, sample, sample_words, thresholds
 
-# Random123's known answers for philox4x32-10: counter, key, words.
+PI = [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], [0xA4093822, 0x299F31D0]
+# Random123's known answers for philox4x32 with 7 and with 10 rounds: counter, key, words.
 KNOWN_ANSWERS = [
-    ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
-    ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
-    (
-        [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
-        [0xA4093822, 0x299F31D0],
-        [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
-    ),
+    (7, [0] * 4, [0] * 2, [0x5F6FB709, 0x0D893F64, 0x4F121F81, 0x4F730A48]),
+    (7, [0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, [0x5207DDC2, 0x45165E59, 0x4D8EE751, 0x8C52F662]),
+    (10, [0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
+    (10, [0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
+    (10, *PI, [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1]),
 ]
 
 
-@pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
-def test_philox_gives_the_published_answers(counter: list[int], key: list[int], expected: list[int]) -> None:
+@pytest.mark.parametrize(("rounds", "counter", "key", "expected"), KNOWN_ANSWERS)
+def test_philox_gives_the_published_answers(
+    rounds: int, counter: list[int], key: list[int], expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert draws.ROUNDS == 7
+    monkeypatch.setattr(draws, "ROUNDS", rounds)
     drawn = philox(tuple(np.array([part]) for part in counter), tuple(key))
     assert [int(word[0]) for word in drawn] == expected
 

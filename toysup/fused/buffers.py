@@ -39,7 +39,6 @@ class Work(NamedTuple):
     M: Array
     HG: Array
     DX: Array
-    symmetric: Array
     zeros: Array
     grad_W: Array
     grad_b: Array
@@ -99,7 +98,6 @@ def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
         M=matrix(high_n, wide),
         HG=matrix(high_m, wide),
         DX=matrix(high_m, wide),
-        symmetric=matrix(high_n, wide),
         zeros=matrix(max(high_m, high_n), 1),
         grad_W=np.zeros((m, n), state.W.dtype),
         grad_b=np.zeros(n, state.W.dtype),

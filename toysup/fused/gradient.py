@@ -4,7 +4,7 @@ Rows of a batch are grouped by context, because a context fixes which features c
 errors count (the *outputs*): all others are left out of the products. With X the inputs and g the gradient of the
 pre-activations, one sample to a column, there are two ways to the same numbers:
 
-* *Gram*: K = WᵀW once per step, then K X, and M = g Xᵀ, from which dW = W (M + Mᵀ) once per step;
+* *Gram*: K = WᵀW once per step, then K X, and M = g Xᵀ, from which dW = W Mᵀ + W M once per step;
 * *direct*: H = W X, then Wᵀ H, and dW = H gᵀ + (W g) Xᵀ.
 
 The first takes 2·outputs·inputs multiply-adds a sample, the second m (3·outputs + 2·inputs); each context takes the
@@ -29,13 +29,11 @@ def gradient(state, tables, batches, activation, i, at_step, rows, work):
     W, b = state.W[i], state.b[i]
     work.grad_W[:] = 0
     work.grad_b[:] = 0
-    work.symmetric[:] = 0
-    loss, any_gram = 0.0, False
+    loss = 0.0
     for c in range(len(work.n_inputs)):
         if work.group[c] == work.group[c + 1] or work.n_outputs[c] == 0:
             continue
         layer = _layer(W, b, c, work)
-        any_gram = any_gram or layer.gram
         for first in range(work.group[c], work.group[c + 1], len(work.tile)):
             count = min(len(work.tile), work.group[c + 1] - first)
             # The products take whole vectors: columns beyond `count` hold some sample, and get no gradient.
@@ -48,9 +46,7 @@ def gradient(state, tables, batches, activation, i, at_step, rows, work):
             _forward(layer, len(tile))
             loss += _errors(activation, tables.importance[i, c], c, count, len(tile), rows, work)
             _backward(layer, len(tile))
-        _collect(layer.gram, c, work)
-    if any_gram:
-        _gram_gradient(W, work)
+        _collect(layer, c, work)
     return loss
 
 
@@ -131,46 +127,25 @@ def _backward(layer, length):
 
 
 @njit
-def _collect(gram, c, work):
-    """Spread one context's products over all features."""
+def _collect(layer, c, work):
+    """Add one context's part to the gradient of W, spread over all features."""
     n_inputs, input_row, outputs = work.n_inputs[c], work.input_row[c], work.output[c, : work.n_outputs[c]]
-    if gram:
-        _collect_gram(n_inputs, input_row, outputs, work.M, work.symmetric)
-    else:
-        _collect_direct(n_inputs, input_row, outputs, work.HG, work.DX, work.grad_W)
+    if layer.gram:
+        length = ceil(n_inputs, COLUMNS)
+        work.HG[:] = 0
+        correlate(layer.W_in, layer.M, work.HG, length)
+        product(layer.zeros, layer.W_out, layer.M, work.DX, length)
+    _spread(n_inputs, input_row, outputs, work.HG, work.DX, work.grad_W)
 
 
 @njit
-def _collect_gram(n_inputs, input_row, outputs, M, symmetric):
-    for o, g in enumerate(outputs):
-        for f, row in enumerate(input_row):
-            if row < n_inputs:
-                symmetric[g, f] += M[o, row]
-                symmetric[f, g] += M[o, row]
-
-
-@njit
-def _collect_direct(n_inputs, input_row, outputs, HG, DX, grad_W):
+def _spread(n_inputs, input_row, outputs, HG, DX, grad_W):
     for k in range(len(grad_W)):
         for f, row in enumerate(input_row):
             if row < n_inputs:
                 grad_W[k, f] += DX[k, row]
         for o, f in enumerate(outputs):
             grad_W[k, f] += HG[k, o]
-
-
-@njit
-def _gram_gradient(W, work):
-    """grad_W += W (M + Mᵀ)."""
-    padded_W, W_M, grad_W = work.W_in, work.DX, work.grad_W
-    m, n = W.shape
-    for k in range(m):
-        for f in range(n):
-            padded_W[k, f] = W[k, f]
-    product(work.zeros, padded_W, work.symmetric, W_M, W_M.shape[1])
-    for k in range(m):
-        for f in range(n):
-            grad_W[k, f] += W_M[k, f]
 
 
 @njit
