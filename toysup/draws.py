@@ -2,9 +2,9 @@
 
 The generator is Philox4x32-7 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a keyed bijection
 of 128-bit counters. Seven rounds are the fewest with which it passes all of BigCrush, by that paper's count; drawing is
-the largest part of a training step, and ten rounds would make it half as long again. The key is the seed; the counter holds what the word is for, an index, and the number of the block
-of four words. So any engine, on any device, in any order, recreates sample j of seed s, and a seed's draws cannot
-depend on its company.
+the largest part of a training step, and ten rounds would make it half as long again. The key is the seed; the counter
+holds what the word is for, an index, and the number of the block of four words. So any engine, on any device, in any
+order, recreates sample j of seed s, and a seed's draws cannot depend on its company.
 """
 
 import zlib
