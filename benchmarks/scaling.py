@@ -1,0 +1,53 @@
+"""Does a model's step cost the same whether it is trained alone or among ten thousand?"""
+
+from collections.abc import Iterator
+from functools import partial
+
+from benchmarks.measurements import Measurement, Setting
+from benchmarks.timing import Contender, alternate, seconds, turns_within
+from benchmarks.training_speed import Case, condition
+from toysup.fused import engine
+from toysup.instances import Instances, instances_of
+
+COUNTS = (1, 10, 100, 1000, 10_000)
+REFERENCE = 100
+# The largest number may cost this many times what the reference costs.
+WITHIN = 1.1
+# Batch sizes with the size of the dataset: none is an infinite stream, and one is reshuffled every epoch.
+SETTINGS: tuple[tuple[int, int | None], ...] = ((1024, None), (256, None), (256, 100_000))
+
+
+def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
+    """Time per model-step of the fused engine for each number of instances, and its ratio to that of the reference."""
+    counts = (1, REFERENCE) if quick else COUNTS
+    budget, repeats = (0.001, 2) if quick else (1.0, 5)
+    for batch_size, dataset_size in SETTINGS[:1] if quick else SETTINGS:
+        new = partial(_contender, batch_size, dataset_size, threads, budget, repeats + 1)
+        samples = "stream" if dataset_size is None else f"dataset of {dataset_size:,}"
+        taken = alternate([new(count) for count in counts], repeats=repeats)
+        for count in counts:
+            setting: Setting = {"batch_size": batch_size, "samples": samples, "instances": count}
+            values, reference = taken[str(count)], taken[str(REFERENCE)]
+            ratios = [own / other for own, other in zip(values, reference, strict=True)]
+            yield Measurement("scaling", setting, "fused engine", "µs", [1e6 * value for value in values])
+            limit = WITHIN if count == max(COUNTS) else None
+            yield Measurement("scaling", setting, f"relative to {REFERENCE} instances", "times", ratios, at_most=limit)
+
+
+def _contender(
+    batch_size: int, dataset_size: int | None, threads: int, budget: float, turns: int, count: int
+) -> Contender:
+    case = Case(20, 10, batch_size, count, 0.15)
+    trial = engine.train(_instances(case, dataset_size, steps=20, turns=2), threads=threads)
+    next(trial)
+    next(trial)
+    steps = turns_within(budget, seconds(partial(next, trial)) / 20)
+    snapshots = engine.train(_instances(case, dataset_size, steps, turns), threads=threads)
+    next(snapshots)
+    return Contender(str(count), partial(next, snapshots), steps * count)
+
+
+def _instances(case: Case, dataset_size: int | None, steps: int, turns: int) -> Instances:
+    plain = condition(case, steps, turns)
+    training = plain.training.model_copy(update={"dataset_size": dataset_size})
+    return instances_of(plain.model_copy(update={"training": training}), range(case.instances))

@@ -1,0 +1,144 @@
+"""Training: the notebook's loop, the torch engine and the fused engine, turn about on the same settings."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.machine import peak_rate
+from benchmarks.measurements import Measurement, Setting
+from benchmarks.notebook_loop import NotebookLoop
+from benchmarks.timing import Contender, alternate, seconds, turns_within
+from toysup import Condition, torch_engine
+from toysup.fused import engine as fused_engine
+from toysup.instances import Instances, Snapshot, instances_of
+
+NOTEBOOK, TORCH, FUSED = "notebook", "torch engine", "fused engine"
+Train = Callable[[Instances], Iterator[Snapshot]]
+
+
+class Case(NamedTuple):
+    """One setting; `at_least` is how many times as fast as the notebook's loop the fused engine is to be."""
+
+    n_features: int
+    n_hidden: int
+    batch_size: int
+    instances: int
+    feature_probability: float
+    at_least: float | None = None
+
+    @property
+    def setting(self) -> Setting:
+        own = self._asdict()
+        del own["at_least"]
+        return own
+
+    @property
+    def multiply_adds(self) -> int:
+        """What the fused engine's formulation takes for a model's step: 2n² or 5nm a sample, whichever is less."""
+        n, m = self.n_features, self.n_hidden
+        return self.batch_size * min(2 * n * n, 5 * n * m)
+
+
+def _targets_at_20_to_10(batch_size: int, instances: int) -> float | None:
+    if batch_size == 256:
+        return 15
+    return None if instances == 10 else 20
+
+
+CASES = (
+    *(
+        Case(20, 10, batch_size, instances, p, _targets_at_20_to_10(batch_size, instances))
+        for batch_size, instances, p in product((1024, 256), (100, 10, 1), (0.05, 0.15, 0.5))
+    ),
+    Case(5, 2, 1024, 100, 0.15, 20),
+    Case(5, 2, 1024, 10, 0.15, 20),
+    Case(80, 20, 1024, 10, 0.05, 10),
+    Case(80, 20, 1024, 10, 0.15, 10),
+    Case(400, 30, 1024, 4, 0.05, 8),
+    Case(400, 30, 1024, 4, 0.15, 8),
+)
+QUICK_CASES = (Case(5, 2, 64, 2, 0.15),)
+
+
+def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
+    """Time per model-step, its ratios pair by pair, and the share of the machine's multiply-adds, for every case."""
+    torch.set_num_threads(threads)
+    peak = peak_rate(size=256) if quick else peak_rate()
+    yield Measurement("machine", {}, "peak rate", "10⁹ multiply-adds/s", [peak / 1e9])
+    budget, repeats = (0.001, 2) if quick else (0.3, 9)
+    for case in QUICK_CASES if quick else CASES:
+        taken = alternate(contenders(case, threads, budget, repeats + 1), repeats=repeats)
+        yield from _measurements(case, taken, peak * min(1, case.instances / threads))
+
+
+def _measurements(case: Case, taken: dict[str, list[float]], peak: float) -> Iterator[Measurement]:
+    new = partial(Measurement, "training", case.setting)
+    for name, values in taken.items():
+        yield new(name, "µs", [1e6 * value for value in values])
+    for name, target in ((TORCH, None), (FUSED, case.at_least)):
+        ratios = [notebook / own for notebook, own in zip(taken[NOTEBOOK], taken[name], strict=True)]
+        yield new(f"notebook / {name.removesuffix(' engine')}", "times", ratios, at_least=target)
+    yield new("share of peak rate", "%", [100 * case.multiply_adds / value / peak for value in taken[FUSED]])
+
+
+def contenders(case: Case, threads: int, budget: float, turns: int) -> list[Contender]:
+    """The three, each with as many steps to a turn as fill the `budget` in seconds."""
+    engines: dict[str, Train] = {TORCH: torch_engine.train, FUSED: partial(fused_engine.train, threads=threads)}
+    return [
+        notebook(case, budget),
+        *(engine_contender(name, train, case, budget, turns) for name, train in engines.items()),
+    ]
+
+
+def notebook(case: Case, budget: float) -> Contender:
+    loop = NotebookLoop(**{name: value for name, value in case._asdict().items() if name != "at_least"})
+    loop.step()
+    steps = turns_within(budget, seconds(loop.step))
+
+    def turn() -> None:
+        for _ in range(steps):
+            loop.step()
+
+    return Contender(NOTEBOOK, turn, steps * case.instances)
+
+
+def engine_contender(name: str, train: Train, case: Case, budget: float, turns: int) -> Contender:
+    """An engine behind its own interface: a turn takes it from one recorded snapshot to the next."""
+    # A trial of few steps would be mostly what a call costs to begin.
+    trial = _snapshots(train, case, steps=10, turns=2)
+    next(trial)
+    steps = turns_within(budget, seconds(partial(next, trial)) / 10)
+    return Contender(name, partial(next, _snapshots(train, case, steps, turns)), steps * case.instances)
+
+
+def _snapshots(train: Train, case: Case, steps: int, turns: int) -> Iterator[Snapshot]:
+    """Train with a snapshot every so many `steps`, after the first one, which is the initial state."""
+    snapshots = train(instances_of(condition(case, steps, turns), range(case.instances)))
+    next(snapshots)
+    return snapshots
+
+
+def condition(case: Case, steps: int, turns: int) -> Condition:
+    """What the notebook's loop trains, as a condition."""
+    return Condition.model_validate(
+        {
+            "name": "case",
+            "model": {"n_features": case.n_features, "n_hidden": case.n_hidden},
+            "regime": {
+                "importance_decay": 0.9,
+                "importance_start": 0,
+                "feature_probability": case.feature_probability,
+            },
+            "training": {
+                "steps": steps * turns,
+                "batch_size": case.batch_size,
+                "optimizer": "adamw",
+                "learning_rate": 1e-3,
+                "weight_decay": 0.01,
+            },
+            "record": {"steps": tuple(range(0, steps * turns + 1, steps))},
+        }
+    )
