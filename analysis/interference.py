@@ -143,7 +143,8 @@ def _quadrants(W: Array, *, codes: np.ndarray, threshold: float) -> tuple[Array,
     order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes)
     kernel = partial(_block_quadrants, counts=counts, threshold=threshold)
-    statistics = in_blocks(kernel, W[..., order], values_per_model=4 * len(codes) ** 2)
+    sorted_W = W if (np.diff(order) == 1).all() else np.take(W, order, axis=-1)
+    statistics = in_blocks(kernel, sorted_W, values_per_model=4 * len(codes) ** 2)
     return tuple(np.moveaxis(statistics, -3, 0))
 
 

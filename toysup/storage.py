@@ -129,8 +129,9 @@ def record(
         targets = {name: _variable(file, name, layout) for name, layout in layouts.items()}
         if there is not None:
             _copy(there, targets, layouts, _places(old, union))
+        new = _places(seeds, union)
         for number, snapshot in enumerate(snapshots):
-            place(targets, layouts, number, snapshot, _places(seeds, union))
+            place(targets, layouts, number, snapshot, new)
 
 
 def _variable(file: netCDF4.Dataset, name: str, layout: Layout) -> Any:
@@ -163,7 +164,7 @@ def _auxiliary(layout: Layout) -> list[str]:
 
 def _places(seeds: Sequence[int], among: Sequence[int]) -> slice | list[int]:
     """Where `seeds` stand in `among`: a slice where they stand together, which is written faster."""
-    places = [among.index(seed) for seed in seeds]
+    places = np.searchsorted(among, seeds).tolist()
     together = places == list(range(places[0], places[0] + len(places)))
     return slice(places[0], places[0] + len(places)) if together else places
 

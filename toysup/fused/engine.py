@@ -1,7 +1,7 @@
 """The fused engine behind the interface that all engines have."""
 
-import time
 from collections.abc import Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -10,9 +10,15 @@ from toysup.fused.kernel import advance
 from toysup.fused.update import OPTIMIZERS, Optimizer
 from toysup.instances import Instances, Progress, Snapshot
 
-# Between two calls of the kernel, progress is told and an interrupt is heard. A call must not be short: each one
-# shuffles the epoch's order anew.
-SECONDS_PER_CALL = 1.0
+Arguments = TypeVar("Arguments", State, Tables, Optimizer)
+
+# Multiply-adds and their like in one call of the kernel, about a second's: between two calls progress is told and an
+# interrupt is heard.
+_WORK_PER_CALL = 6e10
+# What drawing and judging a value costs, in multiply-adds.
+_WORK_PER_VALUE = 40
+# A call shuffles the epoch's order of each instance anew, so it takes so many steps at least.
+_STEPS_PER_ORDER = 500
 
 
 def train(
@@ -33,23 +39,32 @@ def train(
     training = instances.training
     batches = drawn(training.batch_size, training.dataset_size or 0, dtype)
     diverged = np.full(len(instances), -1)
-    total, count, stride = np.zeros(len(instances)), 0, 20
+    total, stride, groups = np.zeros(len(instances)), _stride(instances), _groups(instances)
+    losses, found = np.zeros(len(instances)), np.zeros(len(instances), np.int64)
     yield _snapshot(0, state, total * np.nan, diverged)
     for start, stop in zip(instances.recorded_steps, instances.recorded_steps[1:], strict=False):
         total[:], count = 0, 0
         while start < stop:
             until = min(start + stride, stop)
-            began = time.perf_counter()
-            losses, found = advance(
-                state, tables, optimizer, batches, start, until, activation=instances.model.activation, threads=threads
-            )
-            stride = _next_stride(until - start, time.perf_counter() - began)
+            for group in groups:
+                losses[group], found[group] = advance(
+                    _part(state, group),
+                    _part(tables, group),
+                    _part(optimizer, group),
+                    batches,
+                    start,
+                    until,
+                    activation=instances.model.activation,
+                    threads=threads,
+                )
+                if progress is not None and group.stop < len(instances):
+                    progress(start + (until - start) * group.stop // len(instances), _mean(total, diverged, count))
             total += losses
             count += sum(training.rows(step) for step in range(start, until))
             diverged = np.where((diverged < 0) & (found >= 0), found + 1, diverged)
             start = until
             if progress is not None:
-                progress(start, float(np.mean(total[diverged < 0])) / count if (diverged < 0).any() else np.nan)
+                progress(start, _mean(total, diverged, count))
         yield _snapshot(stop, state, total / count, diverged)
 
 
@@ -78,10 +93,35 @@ def optimizer_of(instances: Instances) -> Optimizer:
     )
 
 
-def _next_stride(steps: int, seconds: float) -> int:
-    """Steps that take about SECONDS_PER_CALL, judged by the last call; the growth is bounded as that may have been
-    odd."""
-    return max(1, min(10 * steps, int(steps * SECONDS_PER_CALL / max(seconds, 1e-6))))
+def _stride(instances: Instances) -> int:
+    """Steps in a call: at least what makes the shuffle cheap, at most what fills a call with one instance."""
+    alone = int(_WORK_PER_CALL / _work_per_step(instances))
+    at_least = min(instances.training.steps_per_epoch or 1, _STEPS_PER_ORDER)
+    return max(1, at_least, alone // len(instances))
+
+
+def _groups(instances: Instances) -> list[slice]:
+    """The instances that one call takes, so that many of them do not make it long."""
+    size = max(16, int(_WORK_PER_CALL / _work_per_step(instances) / _stride(instances)))
+    return [slice(first, min(first + size, len(instances))) for first in range(0, len(instances), size)]
+
+
+def _work_per_step(instances: Instances) -> float:
+    n, m = instances.model.n_features, instances.model.n_hidden
+    return instances.training.batch_size * n * (min(2 * n, 5 * m) + _WORK_PER_VALUE)
+
+
+def _part(arguments: Arguments, group: slice) -> Arguments:
+    """The state, tables or recipe of a group of instances; views, so that the state is advanced in place."""
+    own: dict[str, Any] = arguments._asdict()
+    shared = ("kind", "factor", "epsilon")
+    return type(arguments)(**{name: value if name in shared else value[group] for name, value in own.items()})
+
+
+def _mean(total: np.ndarray, diverged: np.ndarray, count: int) -> float:
+    """The loss per sample of the instances that did not diverge; NaN before any is known."""
+    finite = diverged < 0
+    return float(np.mean(total[finite])) / count if count and finite.any() else float("nan")
 
 
 def _snapshot(step: int, state: State, train_loss: np.ndarray, diverged: np.ndarray) -> Snapshot:
