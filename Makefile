@@ -25,7 +25,7 @@ lint: $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(TYPECHECK) .
 	cd $(TYPECHECK) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p toysup
 
-# About ten minutes; leave the machine alone meanwhile. Writes build/benchmarks and the last table of docs/benchmarks.md.
+# About twelve minutes; leave the machine alone meanwhile. Writes build/benchmarks and the last table of docs/benchmarks.md.
 bench: $(READY)
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 
