@@ -8,7 +8,7 @@ order, recreates sample j of seed s, and a seed's draws cannot depend on its com
 """
 
 import zlib
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +20,6 @@ ROUNDS = 7
 _LOW = 0xFFFFFFFF
 WORD_VALUES = 2**32
 
-# A numpy int64 array or a torch int64 tensor: Philox needs only operators that both have, and wraps like unsigned
-# arithmetic because every high half is masked after the arithmetic shift.
-Integers = TypeVar("Integers", npt.NDArray[np.int64], Any)
-
 
 def purpose_code(purpose: str) -> int:
     """The 32-bit number of what a draw is for, such as "feature" or "W"."""
@@ -31,7 +27,11 @@ def purpose_code(purpose: str) -> int:
 
 
 def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[Any, Any, Any, Any]:
-    """Four 32-bit words (as int64) for each counter, given as four and the key as two 32-bit parts; they broadcast."""
+    """Four 32-bit words (as int64) for each counter, given as four and the key as two 32-bit parts; they broadcast.
+
+    Of numpy int64 arrays or torch int64 tensors: it needs only operators that both have, and their products wrap like
+    unsigned ones because every high half is masked after the arithmetic shift.
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(ROUNDS):
