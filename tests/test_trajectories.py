@@ -177,6 +177,7 @@ def truncated(path: Path) -> None:
         (edited(identity_with(model={"n_features": 20, "n_hidden": 10, "activation": "gelu"})), "is not the JSON"),
         (edited(lambda ds: ds.assign_attrs(experiment="../../evil")), "'../../evil', which is no name"),
         (edited(lambda ds: ds.isel(seed=[])), "seed has 0 entries"),
+        (edited(lambda ds: ds.assign_attrs(condition_position="first")), "condition_position is not a whole number"),
         (edited(lambda ds: ds.isel(step=[0, 1])), "step has 2 entries, not those of its specification"),
         (edited(lambda ds: ds.isel(hidden=slice(3))), "hidden has 3 entries"),
         (edited(lambda ds: ds.assign(W=ds.W.astype(int))), "W holds int64, not floats"),
@@ -199,6 +200,13 @@ def test_a_dataset_without_diverged_at_diverged_nowhere(runs: Path) -> None:
     path = runs / "conditional-importance" / "fixed.nc"
     edited(lambda ds: ds.drop_vars("diverged_at"))(path)
     assert toysup.open_runs(path)["conditional-importance/fixed"].diverged_at.values.tolist() == [-1] * 3
+
+
+def test_one_cell_of_a_sweep_is_not_the_whole_run(swept: xr.DataTree) -> None:
+    cell = swept["tms-intro/tms-intro"].to_dataset().sel(feature_probability=0.05)
+    for dataset in (cell, cell.drop_vars("diverged_at")):
+        with pytest.raises(toysup.ToysupError, match="damaged"):
+            check(dataset, where="here")
 
 
 @pytest.mark.parametrize("limit", [9_000, 30_000])

@@ -181,8 +181,8 @@ def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
         raise ToysupError(f"{where}: schema version {schema!s}, but this toysup reads version {SCHEMA_VERSION}")
     try:
         condition = _specification(dataset)
-        if "diverged_at" not in dataset and "seed" in dataset.dims:
-            dims = (*condition.sweeps, "seed")
+        dims = (*condition.sweeps, "seed")
+        if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
             shape = tuple(dataset.sizes[dim] for dim in dims)
             dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
         _check_variables(dataset, condition)
@@ -204,6 +204,8 @@ def _specification(dataset: xr.Dataset) -> Condition:
     for name in ("engine", "source", "history"):
         if not isinstance(dataset.attrs.get(name), str):
             raise DamagedError(f"the attribute {name} is missing")
+    if not isinstance(dataset.attrs.get("condition_position", 0), int | np.integer):
+        raise DamagedError("the attribute condition_position is not a whole number")
     return condition_of(dataset)
 
 
