@@ -1,8 +1,13 @@
 """Means and intervals over seeds."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 import toysup
@@ -24,6 +29,40 @@ def test_mean_and_interval_are_scipys() -> None:
         ).confidence_interval
         assert summary.ci_low[column] == pytest.approx(interval.low)
         assert summary.ci_high[column] == pytest.approx(interval.high)
+
+
+@given(
+    st.tuples(st.integers(1, 4), st.integers(2, 12)).flatmap(
+        lambda shape: arrays(np.float32, shape, elements=st.integers(-8, 8).map(lambda k: k / 4))
+    ),
+    st.sampled_from([0.5, 0.95]),
+)
+@settings(max_examples=60, deadline=None)
+def test_intervals_are_scipys_also_where_means_are_tied(table: np.ndarray, confidence: float) -> None:
+    # Quarters have exact sums, so that resampled means equal to the mean, which count half, are the same for both.
+    summary = analysis.over_seeds(xr.DataArray(table, dims=("feature", "seed")), confidence=confidence)
+    for row, (low, high) in zip(table, np.c_[summary.ci_low, summary.ci_high], strict=True):
+        if np.ptp(row) == 0:
+            assert np.isnan([low, high]).all()
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = stats.bootstrap(
+                (row.astype(float),),
+                np.mean,
+                n_resamples=1999,
+                confidence_level=confidence,
+                rng=np.random.default_rng(0),
+            ).confidence_interval
+        np.testing.assert_allclose([low, high], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_intervals_do_not_depend_on_how_much_is_resampled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = values(np.random.default_rng(4).normal(size=(9, 5)))
+    whole = analysis.over_seeds(data)
+    monkeypatch.setattr("toysup.analysis.seeds._BATCH_VALUES", 4000)
+    # Two rows, and 444 resamples of 9 seeds, at once.
+    xr.testing.assert_allclose(analysis.over_seeds(data), whole, rtol=1e-12)
 
 
 def test_intervals_are_wider_at_higher_confidence() -> None:
