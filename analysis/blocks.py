@@ -8,23 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating]
-# Values of the largest array on the way: 4 MiB of float32. Much smaller blocks cost more in calls than caches save.
-_VALUES = 2**20
+# Values of a block's largest arrays: ½ MiB of float32. Smaller blocks cost more in calls than caches save.
+_VALUES = 2**17
 
 
-def in_blocks(kernel: Callable[[Array], Array], models: Array, *, values_per_model: int) -> Array:
-    """`kernel` over the leading dims of `models` (..., hidden, feature); it maps (model, ...) to (model, ...)."""
+def in_blocks(kernel: Callable[[Array, Array], object], models: Array, out: tuple[int, ...], *, values: int) -> Array:
+    """An array (..., *out) from `models` (..., hidden, feature), in their dtype.
+
+    `kernel` fills its second argument (model, *out) from its first (model, hidden, feature), of any number of models,
+    and makes arrays of as many `values` a model on the way.
+    """
     flat = models.reshape(-1, *models.shape[-2:])
-    size = max(1, _VALUES // max(1, values_per_model))
-    first = kernel(flat[:size])
-    out = np.empty((len(flat), *first.shape[1:]), dtype=first.dtype)
-    out[:size] = first
+    results = np.empty((len(flat), *out), dtype=models.dtype)
+    size = max(1, _VALUES // max(1, values))
 
     def fill(start: int) -> None:
-        out[start : start + size] = kernel(flat[start : start + size])
+        kernel(flat[start : start + size], results[start : start + size])
 
     # NumPy lets go of the interpreter while it computes, so that blocks run side by side.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(fill, range(size, len(flat), size)):
+        for _ in pool.map(fill, range(0, len(flat), size)):
             pass
-    return out.reshape(*models.shape[:-2], *first.shape[1:])
+    return results.reshape(*models.shape[:-2], *out)

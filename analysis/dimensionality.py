@@ -72,15 +72,16 @@ def represented_count(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHO
 
 
 def _dimensionality(W: Array) -> Array:
-    return in_blocks(_block_dimensionality, W, values_per_model=W.shape[-1] ** 2)
+    n = W.shape[-1]
+    return in_blocks(_block_dimensionality, W, (n,), values=n**2)
 
 
-def _block_dimensionality(W: Array) -> Array:
+def _block_dimensionality(W: Array, out: Array) -> None:
     # D does not depend on the scale of W, so take it out first: squares of tiny weights would underflow.
-    largest = np.abs(W).max(axis=(-2, -1), keepdims=True)
-    squares = gram_kernel(np.divide(W, largest, out=np.zeros_like(W), where=largest != 0))
-    np.square(squares, out=squares)
-    own = np.diagonal(squares, axis1=-2, axis2=-1)
-    total = squares.sum(axis=-1)
-    share: Array = np.divide(own, total, out=np.zeros_like(own), where=total != 0)
-    return share
+    largest = np.maximum(W.max(axis=(-2, -1), keepdims=True), -W.min(axis=(-2, -1), keepdims=True))
+    largest[largest == 0] = 1
+    with np.errstate(invalid="ignore"):
+        G = gram_kernel(W / largest)
+        total = np.einsum("mij,mij->mi", G, G)
+        total[total == 0] = 1
+        np.divide(np.diagonal(G, axis1=-2, axis2=-1) ** 2, total, out=out)

@@ -50,11 +50,12 @@ def feature_norms(W: xr.DataArray) -> xr.DataArray:
 
 
 def _gram(W: Array) -> Array:
-    return in_blocks(gram_kernel, W, values_per_model=W.shape[-1] ** 2)
+    n = W.shape[-1]
+    return in_blocks(gram_kernel, W, (n, n), values=n**2)
 
 
-def gram_kernel(W: Array) -> Array:
+def gram_kernel(W: Array, out: Array | None = None) -> Array:
     # A model that diverged may overflow; that it is not finite is in the result.
     with np.errstate(over="ignore", invalid="ignore"):
-        product: Array = np.matmul(np.swapaxes(W, -1, -2), W)
+        product: Array = np.matmul(np.swapaxes(W, -1, -2), W, out=out)
     return product

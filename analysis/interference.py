@@ -1,8 +1,10 @@
 """Interference: what a model's features do to one another, feature by feature and between subsets."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from toysup.analysis.blocks import Array, in_blocks
@@ -139,47 +141,47 @@ def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
 
 def _quadrants(W: Array, *, codes: np.ndarray, threshold: float) -> tuple[Array, ...]:
     """The statistics of QUADRANT_STATISTICS, each (..., subset, other_subset), from W (..., hidden, feature)."""
-    # Side by side, a subset's features are a slice, and its sums one product with a matrix of zeros and ones.
+    # Side by side, a subset's features are a slice.
     order = np.argsort(codes, kind="stable")
     counts = np.bincount(codes)
     kernel = partial(_block_quadrants, counts=counts, threshold=threshold)
     sorted_W = W if (np.diff(order) == 1).all() else np.take(W, order, axis=-1)
-    statistics = in_blocks(kernel, sorted_W, values_per_model=4 * len(codes) ** 2)
-    return tuple(np.moveaxis(statistics, -3, 0))
+    out = (len(QUADRANT_STATISTICS), len(counts), len(counts))
+    return tuple(np.moveaxis(in_blocks(kernel, sorted_W, out, values=len(codes) ** 2), -3, 0))
 
 
-def _block_quadrants(W: Array, *, counts: np.ndarray, threshold: float) -> Array:
-    """(model, statistic, subset, other_subset); NaN throughout for a model that is not finite."""
-    G = gram_kernel(W)
-    diagonal = np.arange(G.shape[-1])
-    G[:, diagonal, diagonal] = 0
-    size = np.abs(G)
-    interfering = size > threshold
-    members = np.repeat(np.eye(len(counts), dtype=W.dtype), counts, axis=0)
+def _block_quadrants(W: Array, out: Array, *, counts: np.ndarray, threshold: float) -> None:
+    """Fill (model, statistic, subset, other_subset); NaN throughout for a model that is not finite."""
+    # Models last: sums over features then add up rows of models, which are long where subsets are short.
+    G = gram_kernel(W).transpose(1, 2, 0).copy()
+    diagonal = np.arange(len(G))
+    G[diagonal, diagonal] = 0
+    slices = [slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True)]
 
-    def quadrant_sums(entries: Array) -> Array:
-        # Two large products instead of many small ones: over the columns of all rows, then over their rows.
-        count, n = entries.shape[:2]
-        by_row = (entries.reshape(-1, n) @ members).reshape(count, n, -1).swapaxes(1, 2)
-        return (by_row.reshape(-1, n) @ members).reshape(count, len(counts), -1).swapaxes(1, 2)
+    def over_pairs(reduce: np.ufunc, entries: npt.NDArray[Any]) -> Array:
+        """(subset, other_subset, model)"""
+        entries = entries.astype(W.dtype, copy=False)
+        by_subset = np.stack([reduce.reduce(entries[features], axis=0) for features in slices])
+        return np.stack([reduce.reduce(by_subset[:, others], axis=1) for others in slices], axis=1)
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        energy = quadrant_sums(G * G)
-        pairs = counts[:, None] * counts - np.diag(counts)
-        n_interfering = quadrant_sums(interfering.astype(W.dtype))
-        n_negative = quadrant_sums((interfering & (G < 0)).astype(W.dtype))
-        ends = np.cumsum(counts)
-        slices = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
-        largest = np.stack([[size[:, one, other].max(axis=(1, 2)) for other in slices] for one in slices])
+        pairs = (counts[:, None] * counts - np.diag(counts))[..., None]
+        most_negative = -max(threshold, 0)
+        n_negative = over_pairs(np.add, most_negative > G)
+        # In place, as what is left needs the sizes, and then their squares: new arrays cost more than their values.
+        size = np.abs(G, out=G)
+        n_interfering = over_pairs(np.add, size > threshold)
+        total, largest = over_pairs(np.add, size), over_pairs(np.maximum, size)
+        energy = over_pairs(np.add, np.square(size, out=size))
         statistics = [
             energy,
             np.sqrt(energy / pairs),
-            quadrant_sums(size) / pairs,
-            np.where(pairs > 0, np.moveaxis(largest, -1, 0), np.nan),
+            total / pairs,
+            np.where(pairs > 0, largest, np.nan),
             n_interfering / pairs,
             n_negative / n_interfering,
-            energy / energy.sum(axis=(-2, -1), keepdims=True),
+            energy / energy.sum(axis=(0, 1)),
         ]
-    stacked: Array = np.stack(statistics, axis=1).astype(W.dtype, copy=False)
-    stacked[~np.isfinite(energy).all(axis=(-2, -1))] = np.nan
-    return stacked
+    for number, statistic in enumerate(statistics):
+        out[:, number] = np.moveaxis(statistic, -1, 0)
+    out[~np.isfinite(energy).all(axis=(0, 1))] = np.nan

@@ -172,6 +172,31 @@ def test_quadrants_by_hand() -> None:
     assert float(analysis.quadrant_interference(W, threshold=0.01).interfering_fraction[0, 1]) == 1
 
 
+def test_quadrants_of_scattered_subsets_are_those_of_the_gram_matrix_written_out() -> None:
+    W = np.random.default_rng(5).normal(size=(300, 4, 7))
+    labels = np.array(list("abacbca"))
+    array = xr.DataArray(W, dims=("model", "hidden", "feature"), coords={"subset": ("feature", labels)})
+    found = analysis.quadrant_interference(array)
+    G = np.swapaxes(W, 1, 2) @ W
+    for one in "abc":
+        for other in "abc":
+            pairs = (labels == one)[:, None] & (labels == other) & ~np.eye(7, dtype=bool)
+            entries = G[:, pairs]
+            there = {name: found[name].sel(subset=one, other_subset=other) for name in found}
+            np.testing.assert_allclose(there["energy"], (entries**2).sum(axis=1))
+            np.testing.assert_allclose(there["mean_abs"], abs(entries).mean(axis=1))
+            np.testing.assert_allclose(there["max_abs"], abs(entries).max(axis=1))
+            interfering = abs(entries) > 0.1
+            np.testing.assert_allclose(there["interfering_fraction"], interfering.mean(axis=1))
+            negative = (interfering & (entries < 0)).sum(axis=1)
+            # Without an interfering pair the fraction is NaN.
+            known = interfering.any(axis=1)
+            np.testing.assert_allclose(
+                there["negative_fraction"][known], (negative / interfering.sum(axis=1).clip(1))[known]
+            )
+            assert np.isnan(there["negative_fraction"][~known]).all()
+
+
 def test_orthogonal_features_have_no_energy_to_share() -> None:
     found = analysis.quadrant_interference(weights([[1.0, 0.0], [0.0, 1.0]], ["a", "b"]))
     assert (found.energy == 0).all()
