@@ -26,8 +26,8 @@ FIRST_LAST = LinearSegmentedColormap.from_list("toysup_first_last", colormaps["v
 """From the first feature of a subset to its last: dark to light, so that grey keeps the order."""
 
 _SMALL = 6.5
-_LABEL = "dimensionality $D_i$"
-_MEANING = "$D_i$: dimensionality of a feature, dimensionless."
+_LABEL = "dimensionality Dᵢ"
+_MEANING = "Dᵢ: dimensionality of a feature, dimensionless."
 
 
 def feature_dimensionality(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:

@@ -173,7 +173,7 @@ def _colour_bar(figure: Figure, axes: list[list[Axes]], picture: AxesImage, *, c
         pad=0.01,
         shrink=1.0 if len(axes) < 3 else 0.6,
         aspect=15 if len(axes) < 3 else 25,
-        label="$G_{ij}$ (dimensionless)" if len(axes) > 1 else "$G_{ij}$\n(dimensionless)",
+        label="Gᵢⱼ (dimensionless)" if len(axes) > 1 else "Gᵢⱼ\n(dimensionless)",
     )
     bar.outline.set_linewidth(0.6)
     return bar

@@ -15,14 +15,15 @@ from ._subsets import labels_of
 from ._text import note
 from .style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
 
+# Plain letters: mathtext would embed two more fonts, which takes longer than drawing.
 _LABELS = {
-    "energy": r"energy, $\Sigma\,G_{ij}^2$ over $i \neq j$ (dimensionless)",
-    "rms": r"root mean square $G_{ij}$ (dimensionless)",
-    "mean_abs": r"mean $|G_{ij}|$ (dimensionless)",
-    "max_abs": r"largest $|G_{ij}|$ (dimensionless)",
+    "energy": "energy, Σ Gᵢⱼ² over i ≠ j (dimensionless)",
+    "rms": "root mean square Gᵢⱼ (dimensionless)",
+    "mean_abs": "mean |Gᵢⱼ| (dimensionless)",
+    "max_abs": "largest |Gᵢⱼ| (dimensionless)",
     "interfering_fraction": "fraction of pairs that interfere",
     "negative_fraction": "negative fraction of interfering pairs",
-    "energy_share": "share of off-diagonal energy of $G$",
+    "energy_share": "share of off-diagonal energy of G",
 }
 
 
@@ -72,7 +73,7 @@ def _union(values: Mapping[str, xr.DataArray], dim: str) -> list[str]:
 
 def _quadrant_name(subset: str, other: str, *, letters: int) -> str:
     between = " " if len(subset + other) + 12 <= letters else "\n"
-    return f"$i$ in {subset},{between}$j$ in {other}"
+    return f"i in {subset},{between}j in {other}"
 
 
 def _quadrant(

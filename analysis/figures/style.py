@@ -37,7 +37,8 @@ def style() -> Iterator[None]:
     """Draw and save with toysup's style sheet; what was set before comes back at the end.
 
     Save inside the context too: how fonts are embedded is decided when the file is written. Settings made inside
-    it win, so ``matplotlib.rc_context({"font.sans-serif": "Arial"})`` within it changes the typeface.
+    it win, so ``matplotlib.rc_context({"font.sans-serif": ["Arial", "DejaVu Sans"]})`` within it changes the typeface;
+    DejaVu Sans then has the subscripts, which few typefaces have.
     """
     with matplotlib.style.context(_SHEET):
         yield
