@@ -1,6 +1,5 @@
 """Tidy rows: one number each, with its interval over seeds, as a table, CSV or JSON."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -62,19 +61,16 @@ def _plain(value: object) -> object:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in frame.columns:
-        table.add_column(column, justify="right" if column in NUMBERS else "left", no_wrap=True)
-    for row in frame.itertuples(index=False):
-        table.add_row(*(shown(value) for value in row))
-    text = io.StringIO()
-    # A row is never wrapped or cut, whatever the terminal's width.
-    Console(file=text, width=10_000).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+    """Columns as wide as what they hold: a row is never wrapped or cut, whatever the terminal's width."""
+    lines = [list(frame.columns), *([shown(value) for value in row] for row in frame.itertuples(index=False))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [str.rjust if column in NUMBERS else str.ljust for column in frame.columns]
+    header, *rows = [
+        "  " + "   ".join(align(cell, width) for align, cell, width in zip(aligned, line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    rule = " " + "─" * (sum(widths) + 3 * len(widths) - 1)
+    return "\n".join(["", header, rule, *rows, "", ""])
 
 
 def shown(value: object) -> str:

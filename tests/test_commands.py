@@ -158,6 +158,14 @@ def test_formats_agree(run_analyze: Command, runs: Path) -> None:
         assert f"{item['mean']:.4g}" in text
 
 
+def test_a_table_is_aligned(run_analyze: Command, runs: Path) -> None:
+    _, header, rule, *lines = run_analyze("interference", runs, "--format", "table").stdout.splitlines()
+    end = header.index("ci_low") + len("ci_low")
+    assert all(line[end - 1] != " " and line[end : end + 3] == "   " for line in lines if line)
+    assert set(rule.strip()) == {"─"}
+    assert len(rule) > max(map(len, lines))
+
+
 def test_one_seed_has_no_interval(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
     run_train("conditional-importance", "-o", tmp_path, "--seeds", 1, "--condition", "fixed", *SHORT)
     result = run_analyze("dimensionality", tmp_path, "--format", "json")
