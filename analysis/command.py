@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,8 @@ def _analysis(command: Callable[..., None]) -> Callable[..., None]:
         epoch: float | None,
         **own: Any,
     ) -> None:
+        # Most of what a command makes are modules, which stay; to search them for garbage would take a tenth of it.
+        gc.set_threshold(20_000)
         folder = runs if runs.is_dir() else runs.parent
         request = Request(runs, format, output or folder / "figures", figure_format, conditions, step, epoch)
         with_error_line(command)(request, **own)
