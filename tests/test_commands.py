@@ -359,6 +359,7 @@ def test_the_middle_phase_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch, 
     [
         ("import toysup", ["torch", "matplotlib", "seaborn"]),
         ("import toysup.analysis", ["torch", "matplotlib", "seaborn"]),
+        ("import toysup; toysup.theory.loss_parts", ["torch", "matplotlib", "xarray", "scipy"]),
         ("from toysup.train_command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup.analysis.command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup import analysis; analysis.gram, analysis.losses, analysis.over_seeds", ["torch", "matplotlib"]),

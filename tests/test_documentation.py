@@ -76,6 +76,12 @@ def test_every_statistic_is_documented() -> None:
         assert f"`{name}(" in text or f"`toysup.analysis.{name}`" in text, name
 
 
+def test_every_formula_is_documented() -> None:
+    text = (ROOT / "docs" / "theory.md").read_text()
+    for name in toysup.theory.__all__:
+        assert f"`{name}(" in text or f"`{name}`" in text, name
+
+
 def test_observations_have_a_status() -> None:
     with (ROOT / "data" / "observations.csv").open() as file:
         table = list(csv.DictReader(file))

@@ -14,6 +14,7 @@ LAYERS = [
     [f"toysup.{name}" for name in names.split()]
     for names in (
         "errors spec draws regimes models recipes experiments sampling",
+        "theory",
         "instances torch_sampling optimizers torch_engine fused",
         "trajectories storage modules training",
         "command_errors train_command",
@@ -22,7 +23,7 @@ LAYERS = [
         "analysis.selection analysis.rows analysis.measures analysis.plots analysis.report analysis.command",
     )
 ]
-STATISTICS, FIGURES = LAYERS[4], LAYERS[5]
+STATISTICS, FIGURES = LAYERS[-3], LAYERS[-2]
 
 
 def folder_of(package: str) -> Path:

@@ -1,4 +1,5 @@
 from . import analysis as analysis
+from . import theory as theory
 from .errors import ToysupError as ToysupError
 from .errors import UsageError as UsageError
 from .experiments import Condition as Condition
