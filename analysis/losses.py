@@ -1,12 +1,12 @@
 """The loss of trained models under their own regime and under others, on common samples."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from toysup import activations
 from toysup.analysis.gram import gram_kernel
 from toysup.analysis.labels import named, require_dims
 from toysup.errors import UsageError
@@ -21,11 +21,6 @@ DEFAULT_SAMPLES = 20_000
 EVALUATION = "evaluation"
 EVALUATION_SEED = 0
 
-# What each activation does to an array, in place.
-ACTIVATE: dict[str, Callable[[npt.NDArray[Any]], object]] = {
-    "relu": lambda a: np.maximum(a, 0, out=a),
-    "identity": lambda a: a,
-}
 # Values of the outputs of all models for a part of the samples: 1 MiB of float32.
 _BLOCK_VALUES = 2**18
 
@@ -54,7 +49,8 @@ def losses(trained: xr.Dataset, under: xr.Dataset | None = None, *, n_samples: i
     Raises
     ------
     UsageError
-        If the numbers of features differ, the sweeps do not match, or W lacks a dim.
+        If the numbers of features differ, the sweeps do not match, W lacks a dim, or the models' activation is not
+        known here.
     """
     require_dims(trained["W"], ("hidden", "feature"), what="W")
     under = trained if under is None else under
@@ -122,8 +118,16 @@ def _mean_squares(W: Array, b: Array, x: Array, activation: str) -> npt.NDArray[
         part = x[start : start + rows]
         y = (part @ gram).reshape(len(part), models, n)
         y += b
-        ACTIVATE[activation](y)
+        y = _activated(y, activation)
         y -= part[:, None, :]
         np.square(y, out=y)
         total += y.sum(axis=0)
     return total / len(x)
+
+
+def _activated(before: npt.NDArray[Any], activation: str) -> npt.NDArray[Any]:
+    import torch
+
+    with torch.no_grad():
+        after: npt.NDArray[Any] = activations.activation(activation)(torch.from_numpy(before)).numpy()
+    return after

@@ -11,8 +11,10 @@ from scipy import stats
 
 import toysup
 from toysup import analysis, torch_engine
+from toysup.activations import BUILT_IN, activation
 from toysup.draws import order
 from toysup.fused import batches, engine, kernel
+from toysup.fused.activations import CODES
 from toysup.fused.arguments import Batches, State, Tables, drawn, given, new_state
 from toysup.fused.kernel import advance
 from toysup.fused.sources import SOURCES, digest_of_sources
@@ -85,30 +87,31 @@ def some_batches(law: Regime, count: int, steps: int, rows: int, dtype: type) ->
     return given(x.astype(dtype), context)
 
 
-def slow_gradient(W, b, x, importance, activation):
-    """Summed loss, dW, db of the batch's mean loss, for one model in plain NumPy."""
+def slow_gradient(W, b, x, importance, name):
+    """Summed loss, dW, db of the batch's mean loss, for one model in plain NumPy; torch differentiates φ alone."""
     h = x @ W.T
-    a = h @ W + b
-    y = np.maximum(a, 0) if activation == "relu" else a
-    slope = a > 0 if activation == "relu" else 1
+    a = torch.tensor(h @ W + b, requires_grad=True)
+    y = activation(name)(a)
+    slope = torch.autograd.grad(y.sum(), a)[0].numpy()
+    y = y.detach().numpy()
     g = 2 * importance * (y - x) * slope / len(x)
     return (importance * (y - x) ** 2).sum(), h.T @ g + W @ (g.T @ x), g.sum(0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("n", "m", "rows"), [(1, 1, 3), (5, 2, 50), (20, 10, 700), (37, 3, 130)])
-@pytest.mark.parametrize("activation", ["relu", "identity"])
-def test_gradient_equals_numpys(n: int, m: int, rows: int, dtype: type, activation: str) -> None:
+@pytest.mark.parametrize("phi", BUILT_IN)
+def test_gradient_equals_numpys(n: int, m: int, rows: int, dtype: type, phi: str) -> None:
     """One step of plain gradient descent at rate 1 shows the gradient."""
     law, state = law_of(n), start(2, n, m, dtype)
     batches, before = some_batches(law, 2, 1, rows, dtype), start(2, n, m, dtype)
     zero, one = np.zeros(2), np.ones(2)
     rule = Optimizer(OPTIMIZERS["sgd"], np.ones(1), one, zero, zero, zero, zero, 1e-8)
-    losses, diverged = advance(state, tables_of(law, [0, 1], dtype), rule, batches, 0, 1, activation=activation)
+    losses, diverged = advance(state, tables_of(law, [0, 1], dtype), rule, batches, 0, 1, activation=phi)
     for i in range(2):
         importance = law.importance[batches.context[i, 0]]
         weights = before.W[i].astype(float), before.b[i].astype(float)
-        loss, dW, db = slow_gradient(*weights, batches.x[i, 0], importance, activation)
+        loss, dW, db = slow_gradient(*weights, batches.x[i, 0].astype(float), importance, phi)
         tolerance = TOLERANCE[dtype]
         np.testing.assert_allclose(before.W[i] - state.W[i], dW, rtol=0, atol=tolerance * np.abs(before.W[i]).max())
         np.testing.assert_allclose(before.b[i] - state.b[i], db, rtol=0, atol=tolerance)
@@ -116,7 +119,7 @@ def test_gradient_equals_numpys(n: int, m: int, rows: int, dtype: type, activati
     assert (diverged == -1).all()
 
 
-def torch_trajectory(state: State, rule: Optimizer, kind: str, law: Regime, batches: Batches, activation: str, i: int):
+def torch_trajectory(state: State, rule: Optimizer, kind: str, law: Regime, batches: Batches, phi: str, i: int):
     """Instance i trained by torch's own optimiser, with autograd."""
     W, b = (torch.tensor(part[i], requires_grad=True) for part in (state.W, state.b))
     rate, decay = float(rule.learning_rate[i]), float(rule.weight_decay[i])
@@ -131,8 +134,7 @@ def torch_trajectory(state: State, rule: Optimizer, kind: str, law: Regime, batc
         stepper.param_groups[0]["lr"] = rate * rule.factor[step]
         x = torch.tensor(batches.x[i, step])
         importance = torch.tensor(law.importance[batches.context[i, step]], dtype=x.dtype)
-        y = x @ W.T @ W + b
-        y = torch.relu(y) if activation == "relu" else y
+        y = activation(phi)(x @ W.T @ W + b)
         loss = (importance * (y - x) ** 2).sum(1).mean()
         stepper.zero_grad()
         loss.backward()
@@ -142,18 +144,60 @@ def torch_trajectory(state: State, rule: Optimizer, kind: str, law: Regime, batc
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize(("n", "m", "activation"), [(20, 10, "relu"), (20, 10, "identity"), (40, 4, "relu")])
-def test_a_hundred_steps_are_torchs(kind: str, n: int, m: int, activation: str, dtype: type) -> None:
+@pytest.mark.parametrize(
+    ("kind", "n", "m", "phi"),
+    [
+        *((kind, n, m, "relu") for kind in ("sgd", "adam", "adamw") for n, m in ((20, 10), (40, 4))),
+        *(("adam", 20, 10, name) for name in BUILT_IN if name != "relu"),
+    ],
+)
+def test_a_hundred_steps_are_torchs(kind: str, n: int, m: int, phi: str, dtype: type) -> None:
     law, state, rule = law_of(n), start(2, n, m, dtype), rule_of(kind, 2)
     batches = some_batches(law, 2, 100, 64, dtype)
-    losses, _ = advance(state, tables_of(law, [0, 1], dtype), rule, batches, 0, 100, activation=activation)
+    losses, _ = advance(state, tables_of(law, [0, 1], dtype), rule, batches, 0, 100, activation=phi)
     for i in range(2):
-        W, b, total = torch_trajectory(start(2, n, m, dtype), rule, kind, law, batches, activation, i)
+        W, b, total = torch_trajectory(start(2, n, m, dtype), rule, kind, law, batches, phi, i)
         atol = TOLERANCE[dtype] * np.abs(W).max()
         np.testing.assert_allclose(state.W[i], W, rtol=0, atol=atol)
         np.testing.assert_allclose(state.b[i], b, rtol=0, atol=atol)
         assert losses[i] == pytest.approx(total, rel=TOLERANCE[dtype])
+
+
+def test_it_has_every_built_in_activation() -> None:
+    assert set(CODES) == set(BUILT_IN)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("phi", BUILT_IN)
+def test_activations_over_all_magnitudes(phi: str, dtype: type) -> None:
+    """One sample, one feature that is never active and W = 0: after a step of descent b moves by −2 φ(b) φ'(b)."""
+    size = 10.0 ** np.arange(-6, 3)
+    b = np.concatenate([-size, [0.0], size, np.linspace(-25, 25, 2001)]).astype(dtype)
+    count = len(b)
+    state = new_state(np.zeros((count, 1, 1), dtype), b[:, None])
+    tables = tables_of(law_of(1, n_contexts=1), list(range(count)), dtype)
+    zero, one = np.zeros(count), np.ones(count)
+    rule = Optimizer(OPTIMIZERS["sgd"], np.ones(1), one, zero, zero, zero, zero, 1e-8)
+    nothing = given(np.zeros((count, 1, 1, 1), dtype), np.zeros((count, 1, 1), int))
+    losses, _ = advance(state, tables, rule, nothing, 0, 1, activation=phi)
+    a = torch.tensor(b.astype(float), requires_grad=True)
+    y = activation(phi)(a)
+    slope = torch.autograd.grad(y.sum(), a)[0].numpy()
+    y = y.detach().numpy()
+    scale, tolerance = np.maximum(1, np.abs(y)), {np.float32: 1e-6, np.float64: 1e-14}[dtype]
+    np.testing.assert_allclose(losses / scale**2, (y / scale) ** 2, rtol=0, atol=tolerance)
+    moved = (b.astype(float) - state.b[:, 0]) / scale
+    np.testing.assert_allclose(moved, 2 * y * slope / scale, rtol=0, atol=tolerance * np.maximum(1, np.abs(b)))
+
+
+@pytest.mark.parametrize("phi", BUILT_IN)
+def test_what_is_not_a_number_stays_so(phi: str) -> None:
+    state, tables, rule = start(2, 3, 2), tables_of(law_of(3, n_contexts=1), [0, 1]), rule_of("adam", 2)
+    state.b[1, 0] = np.nan
+    losses, diverged = advance(state, tables, rule, drawn(4, 0, np.float32), 0, 2, activation=phi)
+    assert np.isfinite(losses[0])
+    assert np.isnan(losses[1])
+    assert diverged.tolist() == [-1, 0]
 
 
 @pytest.mark.parametrize("dataset_size", [0, 150])
@@ -241,6 +285,7 @@ def some_instances(condition: int = 1, seeds: list[int] | None = None, **changes
         {"training__optimizer": "sgd", "training__momentum": 0.9, "training__learning_rate": 0.02},
         {"training__optimizer": "adamw", "training__weight_decay": 0.1, "training__schedule": "cosine"},
         {"model__activation": "identity", "training__learning_rate": [1e-3, 1e-2]},
+        {"model__activation": "gelu"},
     ],
 )
 def test_engines_agree_snapshot_by_snapshot(condition: int, changes: dict) -> None:

@@ -13,7 +13,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LAYERS = [
     [f"toysup.{name}" for name in names.split()]
     for names in (
-        "errors spec draws regimes models recipes experiments sampling",
+        "errors spec activations draws regimes models recipes experiments sampling",
         "theory",
         "instances torch_sampling optimizers torch_engine fused",
         "trajectories storage modules training",

@@ -174,7 +174,7 @@ def truncated(path: Path) -> None:
         (edited(lambda ds: ds.assign_attrs(toysup_schema="new")), "schema version new"),
         (edited(lambda ds: ds.assign_attrs(condition="{")), "condition is not the JSON"),
         (edited(identity_with(model=[])), "condition is not the JSON"),
-        (edited(identity_with(model={"n_features": 20, "n_hidden": 10, "activation": "gelu"})), "is not the JSON"),
+        (edited(identity_with(model={"n_features": 20, "n_hidden": 10, "activation": "no name"})), "is not the JSON"),
         (edited(lambda ds: ds.assign_attrs(experiment="../../evil")), "'../../evil', which is no name"),
         (edited(lambda ds: ds.isel(seed=[])), "seed has 0 entries"),
         (edited(lambda ds: ds.assign_attrs(condition_position="first")), "condition_position is not a whole number"),

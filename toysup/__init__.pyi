@@ -1,5 +1,6 @@
 from . import analysis as analysis
 from . import theory as theory
+from .activations import register_activation as register_activation
 from .errors import ToysupError as ToysupError
 from .errors import UsageError as UsageError
 from .experiments import Condition as Condition

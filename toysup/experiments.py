@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from toysup.activations import require_known
 from toysup.errors import UsageError, nearest
 from toysup.models import ModelSpec
 from toysup.recipes import RecordSpec, TrainingSpec
 from toysup.regimes import RegimeSpec
-from toysup.spec import Cell, Spec, first_error, merged, shown
+from toysup.spec import MAX_NAME, NAME_PATTERN, Cell, Spec, first_error, merged, shown
 
 TABLES: dict[str, type[Spec]] = {
     "model": ModelSpec,
@@ -22,9 +23,7 @@ TABLES: dict[str, type[Spec]] = {
     "training": TrainingSpec,
     "record": RecordSpec,
 }
-# Names become names of files, and figures/ is where figures go.
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-MAX_NAME = 100
+# Where figures go, beside the folders of experiments.
 FIGURES_FOLDER = "figures"
 
 
@@ -217,6 +216,12 @@ def _condition(
             }
             merged_item[name] = merged(table, new, spec)
     try:
-        return Condition.model_validate(merged_item)
+        condition = Condition.model_validate(merged_item)
     except ValidationError as error:
         raise first_error(error, where=where, spec=Condition) from None
+    # Not a matter of validity: a dataset whose activation this process does not know still opens.
+    try:
+        require_known(condition.model.activation)
+    except UsageError as error:
+        raise UsageError(f"{where}: model.activation: {error}") from None
+    return condition

@@ -1,20 +1,19 @@
 """Models: the architecture that an experiment trains, and the parameters it starts from."""
 
-from typing import Literal
-
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from toysup.draws import normal
-from toysup.spec import Count, Spec
+from toysup.spec import MAX_NAME, NAME_PATTERN, Count, Spec
 
 
 class ModelSpec(Spec):
-    """The `[model]` table: the tied autoencoder y = φ(WᵀW x + b), with φ the activation."""
+    """The `[model]` table: the tied autoencoder y = φ(WᵀW x + b), with φ the activation of that name."""
 
     n_features: Count
     n_hidden: Count
-    activation: Literal["relu", "identity"] = "relu"
+    activation: str = Field("relu", pattern=NAME_PATTERN, max_length=MAX_NAME)
 
 
 def initial_parameters(model: ModelSpec, seed: int) -> dict[str, npt.NDArray[np.float32]]:

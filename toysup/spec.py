@@ -9,6 +9,10 @@ from pydantic_core.core_schema import CoreSchema, no_info_before_validator_funct
 
 from toysup.errors import UsageError, nearest
 
+# Names become names of files.
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+MAX_NAME = 100
+
 Swept: TypeAlias = float | tuple[float, ...]
 Cell: TypeAlias = Mapping[str, float]
 

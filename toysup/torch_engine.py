@@ -1,11 +1,12 @@
 """The reference engine: every instance of a condition in one batched computation, in torch, on CPU or CUDA."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from toysup import activations
 from toysup.errors import UsageError
 from toysup.instances import Instances, Progress, Snapshot
 from toysup.optimizers import Optimizer
@@ -13,12 +14,6 @@ from toysup.torch_sampling import Sampler
 
 # Reading a loss waits for the device, so progress is told only now and then.
 STEPS_PER_REPORT = 50
-
-# φ(a) and φ'(a) by the activation's name.
-ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
-    "relu": (torch.relu, lambda a: (a > 0).to(a.dtype)),
-    "identity": (lambda a: a, torch.ones_like),
-}
 
 
 def loss_and_gradients(
@@ -31,13 +26,14 @@ def loss_and_gradients(
     ∂L/∂b = Σ g and ∂L/∂W = Σ (h gᵀ + (W g) xᵀ), the two places where W stands.
     """
     W, b = parameters["W"], parameters["b"]
-    function, derivative = ACTIVATIONS[activation]
     hidden = torch.bmm(x, W.transpose(1, 2))
     before = torch.baddbmm(b[:, None, :], hidden, W)
-    error = function(before) - x
+    with torch.enable_grad():
+        y = activations.activation(activation)(before.requires_grad_())
+    error = y.detach() - x
     weighted = importance * error
     loss = (weighted * error).sum(dim=(1, 2)) / x.shape[1]
-    g = weighted.mul_(2 / x.shape[1]).mul_(derivative(before))
+    (g,) = torch.autograd.grad(y, before, weighted.mul_(2 / x.shape[1]))
     gradient = torch.bmm(hidden.transpose(1, 2), g)
     gradient.baddbmm_(torch.bmm(W, g.transpose(1, 2)), x)
     return loss, {"W": gradient, "b": g.sum(dim=1)}

@@ -37,7 +37,7 @@ def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) 
 @click.option("--first-seed", type=click.IntRange(min=0, max=2**61), default=0, help="The first of them.")
 @click.option("--condition", "conditions", multiple=True, metavar="NAME", help="Train only this condition; repeats.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="training.epochs=2 and so on; repeats.")
-@click.option("--engine", help="What trains: fused (on the CPU) or torch.  [default: fused on the CPU]")
+@click.option("--engine", help="What trains: fused (on the CPU) or torch.  [default: fused where it can]")
 @click.option("--device", default="cpu", help="Where it runs: cpu, or with torch cuda, cuda:1 and so on.")
 @click.option("--overwrite", is_flag=True, help="Train anew and replace what is there.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
@@ -69,20 +69,21 @@ def main(
 
     loaded = load_experiment(experiment, changes=dict(map(parse_change, changes)))
     chosen = loaded.select(conditions)
-    engine = choose_engine(engine, device)
+    engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
     wanted = range(first_seed, first_seed + seeds)
     missing = {
-        condition.name: _missing_seeds(loaded, condition, wanted, output, engine, overwrite) for condition in chosen
+        condition.name: _missing_seeds(loaded, condition, wanted, output, engines[condition.name], overwrite)
+        for condition in chosen
     }
     for condition in chosen:
         if missing[condition.name]:
             refuse_unwritable(path_of(output, loaded.name, condition.name).parent)
-    if engine == "fused" and any(missing.values()):
+    if any(missing[name] and own == "fused" for name, own in engines.items()):
         _prepare_fused(quiet)
     for condition in chosen:
         path, todo = path_of(output, loaded.name, condition.name), missing[condition.name]
         if todo:
-            _train(path, loaded, condition, todo, engine, device, overwrite, quiet)
+            _train(path, loaded, condition, todo, engines[condition.name], device, overwrite, quiet)
         if not quiet:
             click.echo(_summary(path, len(todo)))
 

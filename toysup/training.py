@@ -6,8 +6,10 @@ from pathlib import Path
 
 import xarray as xr
 
+from toysup.activations import require_known
 from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import Condition, Experiment, load_experiment
+from toysup.fused import why_not
 from toysup.instances import Progress, Snapshot, instances_of
 from toysup.trajectories import build
 
@@ -28,20 +30,21 @@ def train(
     """Train the conditions of an experiment (or of its name or path) in memory.
 
     `seeds` is a number of seeds, counted from 0, or a sequence of them; `conditions` names those to train (all, if
-    empty). `engine` is "fused" (compiled, on the CPU; the choice if none is named and `device` is "cpu") or "torch".
+    empty). `engine` is "fused" (compiled, on the CPU) or "torch"; if none is named, each condition is trained by the
+    fused engine where that can, on the device "cpu".
     Returns a tree with one node /<experiment>/<condition>, as `open_runs` does. A seed's initial weights and samples
     do not depend on which other seeds it is trained with.
     """
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)
     wanted = _whole_numbers(seeds)
-    engine = choose_engine(engine, device)
+    chosen = [(condition, choose_engine(condition, engine, device)) for condition in experiment.select(conditions)]
     return xr.DataTree.from_dict(
         {
             f"/{experiment.name}/{condition.name}": build(
-                experiment, condition, wanted, snapshots_of(condition, wanted, engine, device), engine=engine
+                experiment, condition, wanted, snapshots_of(condition, wanted, own, device), engine=own
             )
-            for condition in experiment.select(conditions)
+            for condition, own in chosen
         }
     )
 
@@ -66,14 +69,19 @@ def snapshots_of(
         raise ToysupError(f"training {condition.name} failed: {str(error).splitlines()[0]}") from None
 
 
-def choose_engine(name: str | None, device: str) -> str:
-    """The engine of that name, or the first that runs on `device`; UsageError where it or the device is not there."""
-    if name is None:
-        name = "fused" if device == "cpu" else "torch"
-    if name not in ENGINES:
+def choose_engine(condition: Condition, name: str | None, device: str) -> str:
+    """The engine of that name, or the first that can train `condition` on `device`.
+
+    Raises UsageError where the engine, the device or the activation is not there, or the engine cannot.
+    """
+    if name is not None and name not in ENGINES:
         raise UsageError(f"no engine {name!r}; {nearest(name, ENGINES)}")
-    if name == "fused" and device != "cpu":
-        raise UsageError(f"the fused engine runs on the cpu, not on {device!r}; --engine torch runs there")
+    require_known(condition.model.activation)
+    obstacle = why_not(condition) if device == "cpu" else f"it runs on the cpu, not on {device!r}"
+    if name is None:
+        name = "torch" if obstacle else "fused"
+    if name == "fused" and obstacle:
+        raise UsageError(f"the fused engine cannot train {condition.name}: {obstacle}; --engine torch can")
     if name == "torch":
         from toysup.torch_engine import torch_device
 

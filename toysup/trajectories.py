@@ -12,10 +12,10 @@ import numpy as np
 import xarray as xr
 
 from toysup.errors import ToysupError, UsageError
-from toysup.experiments import NAME_PATTERN, Condition, Experiment
+from toysup.experiments import Condition, Experiment
 from toysup.instances import Snapshot
 from toysup.regimes import Regime
-from toysup.spec import shown
+from toysup.spec import NAME_PATTERN, shown
 
 SCHEMA_VERSION = 1
 TABLES = ("context_probability", "activation_probability", "importance")

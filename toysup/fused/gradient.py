@@ -11,14 +11,13 @@ The first takes 2·outputs·inputs multiply-adds a sample, the second m (3·outp
 cheaper.
 """
 
-import numpy as np
 from numba import njit
 
+from toysup.fused import activations
 from toysup.fused.buffers import Layer, ceil
 from toysup.fused.sampling import draw_tile
 from toysup.fused.vectors import COLUMNS, ROWS, correlate, product, wide_vectors
 
-ACTIVATIONS = {"relu": 0, "identity": 1}
 # Sums may be reordered, but NaN and infinity keep their meaning: divergence has to show.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
@@ -164,23 +163,40 @@ def _errors(activation, importance, c, count, length, rows, work):
     return loss
 
 
-@njit(fastmath=FAST)
-def _row_errors(activation, a, x, count, importance, rows):
-    wide_vectors()
-    loss = grad = a.dtype.type(0)
-    weight = a.dtype.type(2.0 * importance / rows)
-    for j in range(count):
-        y, slope = _activate(activation, a[j])
-        error = y - x[j]
-        loss += error * error
-        a[j] = weight * error * slope
-        grad += a[j]
-    return importance * loss, grad
+def _row_errors_with(activate):
+    """The loop over one output's samples, with the activation compiled in."""
+
+    @njit(fastmath=FAST, error_model="numpy")
+    def row_errors(a, x, count, importance, rows):
+        wide_vectors()
+        loss = grad = a.dtype.type(0)
+        weight = a.dtype.type(2.0 * importance / rows)
+        for j in range(count):
+            y, slope = activate(a[j])
+            error = y - x[j]
+            loss += error * error
+            a[j] = weight * error * slope
+            grad += a[j]
+        return importance * loss, grad
+
+    return row_errors
 
 
-@njit(inline="always")
-def _activate(activation, a):
-    """The activation of `a` and its derivative there, by the code in `ACTIVATIONS`; NaN stays NaN."""
-    if activation == 0 and a <= 0:
-        return np.float32(0), np.float32(0)
-    return a, np.float32(1)
+def _choice(activates):
+    """The loops of several activations behind one function, which takes the place of the one that is wanted."""
+    first, *rest = activates
+    here = _row_errors_with(first)
+    if not rest:
+        return njit(lambda activation, a, x, count, importance, rows: here(a, x, count, importance, rows))
+    later = _choice(rest)
+
+    @njit
+    def row_errors(activation, a, x, count, importance, rows):
+        if activation == 0:
+            return here(a, x, count, importance, rows)
+        return later(activation - 1, a, x, count, importance, rows)
+
+    return row_errors
+
+
+_row_errors = _choice(activations.FUNCTIONS.values())

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from toysup.fused.activations import CODES
 from toysup.fused.arguments import Array, Batches, State, Tables
 from toysup.fused.buffers import new_work, plan
-from toysup.fused.gradient import ACTIVATIONS, gradient
+from toysup.fused.gradient import gradient
 from toysup.fused.sampling import draw_contexts, group_by_context, next_rows, shuffle_if_new
 from toysup.fused.sources import SOURCES
 from toysup.fused.update import Optimizer, update
@@ -47,7 +48,7 @@ def advance(
         last = min(first + portion, n_instances)
         buffers = new_work(state, tables.threshold.shape[1], batches)
         _advance(
-            state, tables, optimizer, batches, ACTIVATIONS[activation], start, stop, first, last, buffers, losses,
+            state, tables, optimizer, batches, CODES[activation], start, stop, first, last, buffers, losses,
             diverged,
         )  # fmt: skip
 
