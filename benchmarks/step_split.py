@@ -79,7 +79,8 @@ def _compiled(sources: str) -> Callable[..., Any]:
         """One part of the step of instance 0, which has one context, `times` over."""
         sources  # noqa: B018
         rows, importance, tile = batches.size, tables.importance[0, 0], work.tile
-        threshold, scale, seed = tables.threshold[0, 0], tables.scale[0, 0], tables.seed[0]
+        threshold, scale = tables.threshold[0, 0], tables.scale[0, 0]
+        offset, seed = tables.offset[0], tables.seed[0]
         layer = gradient._layer(state.W[0], state.b[0], 0, work)
         for _ in range(times):
             if part == _GENERATION:
@@ -96,7 +97,7 @@ def _compiled(sources: str) -> Callable[..., Any]:
                 length = ceil(count, COLUMNS)
                 if part == _GENERATION:
                     gradient._copy(work.grouped[first : first + count], tile)
-                    draw_tile(tile[:length], work.input_row[0], threshold, scale, seed, work.X)
+                    draw_tile(tile[:length], work.input_row[0], threshold, scale, offset, seed, work.X)
                 elif part == _FORWARD:
                     gradient._forward(layer, length)
                 elif part == _ERRORS:

@@ -45,6 +45,7 @@ def tables_of(law: Regime, seeds: list[int], dtype: type = np.float32) -> Tables
         context_thresholds(np.stack([law.context_probability] * len(seeds))).astype(np.uint32),
         threshold.astype(np.uint32),
         value_scale(threshold),
+        np.zeros(len(seeds), np.float32),
         np.stack([law.importance] * len(seeds)).astype(dtype),
     )
 
@@ -218,6 +219,31 @@ def test_what_is_drawn_is_the_defined_sample(dataset_size: int, n_contexts: int,
         np.testing.assert_allclose(state.W[i], alone.W[0], rtol=0, atol=1e-12)
         np.testing.assert_allclose(state.b[i], alone.b[0], rtol=0, atol=1e-12)
         assert losses[i] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("law_of_values", ["U[-1,1]", "constants"])
+def test_a_value_is_word_times_scale_plus_offset(law_of_values: str) -> None:
+    """With u = word · scale uniform on [0, 1]: 2u − 1, and a constant of each instance's own; 0 where not active."""
+    steps, rows, law, rule = 3, 40, law_of(6), rule_of("adamw", 2)
+    plain = tables_of(law, [0, 1], np.float64)
+    x, context = (
+        np.stack(part) for part in zip(*(sample(law, seed, np.arange(steps * rows)) for seed in (0, 1)), strict=True)
+    )
+    if law_of_values == "U[-1,1]":
+        tables = plain._replace(scale=2 * plain.scale, offset=np.full(2, -1, np.float32))
+        expected = np.where(x != 0, 2 * x - 1, 0)
+    else:
+        tables = plain._replace(scale=0 * plain.scale, offset=np.array([0.5, -3], np.float32))
+        expected = np.where(x != 0, np.array([0.5, -3], np.float32)[:, None, None], 0)
+    found, contexts = batches.draw_batch(tables, np.arange(steps * rows, dtype=np.uint64)[None])
+    np.testing.assert_array_equal(contexts, context)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
+    np.testing.assert_array_equal(found == 0, x == 0)
+    ours, theirs = start(2, 6, 3, np.float64), start(2, 6, 3, np.float64)
+    advance(ours, tables, rule, drawn(rows, 0, np.float64), 0, steps)
+    shape = (2, steps, rows)
+    advance(theirs, tables, rule, given(found.reshape(*shape, 6).astype(float), context.reshape(shape)), 0, steps)
+    np.testing.assert_allclose(ours.W, theirs.W, rtol=0, atol=1e-12)
 
 
 def slow_rows(seed: int, step: int, rows: int, dataset_size: int) -> np.ndarray:

@@ -25,7 +25,8 @@ class State(NamedTuple):
 class Tables(NamedTuple):
     """What each instance draws, and what its errors weigh, as `toysup.sampling` defines it.
 
-    `seed` (I,) uint64; `context_threshold` (I, C−1) and `threshold` (I, C, n) uint32; `scale` (I, C, n) float32;
+    A feature whose word is below its threshold has the value word · scale + offset, any other 0. `seed` (I,) uint64;
+    `context_threshold` (I, C−1) and `threshold` (I, C, n) uint32; `scale` (I, C, n) and `offset` (I,) float32;
     `importance` (I, C, n) in the dtype of the state.
     """
 
@@ -33,6 +34,7 @@ class Tables(NamedTuple):
     context_threshold: Array
     threshold: Array
     scale: Array
+    offset: Array
     importance: Array
 
 
@@ -68,10 +70,17 @@ def given(x: Array, context: Array) -> Batches:
 def tables_of(instances: Instances, dtype: type[np.floating] = np.float32) -> Tables:
     """The tables of `instances`, for parameters of `dtype`."""
     threshold = thresholds(instances.activation_probability)
+    scale, offset = _value_law(threshold)
     return Tables(
         seed=instances.seeds.astype(np.uint64),
         context_threshold=context_thresholds(instances.context_probability).astype(np.uint32),
         threshold=threshold.astype(np.uint32),
-        scale=value_scale(threshold),
+        scale=scale,
+        offset=offset,
         importance=instances.importance.astype(dtype),
     )
+
+
+def _value_law(threshold: npt.NDArray[np.int64]) -> tuple[Array, Array]:
+    """Scale and offset of active features' values, which are uniform on [0, 1]."""
+    return value_scale(threshold), np.zeros(len(threshold), np.float32)

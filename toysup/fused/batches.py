@@ -44,7 +44,7 @@ def _compiled(sources: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
                 for block in range((n + 3) // 4):
                     words = philox(uint64(block), own[r], FEATURE, tables.seed[i])
                     for q, f in enumerate(range(4 * block, min(4 * block + 4, n))):
-                        x[i, r, f] = value(words[q], threshold[f], scale[f])
+                        x[i, r, f] = value(words[q], threshold[f], scale[f], tables.offset[i])
 
     @njit(nogil=True, cache=True)
     def fill_order(places, epoch, seed):

@@ -77,6 +77,7 @@ def prepare() -> None:
         context_threshold=np.zeros((1, 0), np.uint32),
         threshold=zeros.astype(np.uint32),
         scale=weights,
+        offset=weights[0, 0],
         importance=weights,
     )
     zero = np.zeros(1)

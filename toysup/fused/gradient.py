@@ -41,7 +41,8 @@ def gradient(state, tables, batches, activation, i, at_step, rows, work):
             if batches.injected:
                 _copy_tile(tile, batches.x[i, at_step], work.X)
             else:
-                draw_tile(tile, work.input_row[c], tables.threshold[i, c], tables.scale[i, c], tables.seed[i], work.X)
+                threshold, scale = tables.threshold[i, c], tables.scale[i, c]
+                draw_tile(tile, work.input_row[c], threshold, scale, tables.offset[i], tables.seed[i], work.X)
             _forward(layer, len(tile))
             loss += _errors(activation, tables.importance[i, c], c, count, len(tile), rows, work)
             _backward(layer, len(tile))

@@ -68,6 +68,7 @@ def _check_shapes(state: State, tables: Tables, optimizer: Optimizer, batches: B
         ("context_threshold", tables.context_threshold, (count, n_contexts - 1), np.uint32),
         ("threshold", tables.threshold, table, np.uint32),
         ("scale", tables.scale, table, np.float32),
+        ("offset", tables.offset, (count,), np.float32),
         ("importance", tables.importance, table, dtype),
     ]
     for name, part in state._asdict().items():

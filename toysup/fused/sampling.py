@@ -101,7 +101,7 @@ def group_by_context(rows, sample, context, grouped, group):
 
 
 @njit
-def draw_tile(tile, input_row, threshold, scale, seed, X):
+def draw_tile(tile, input_row, threshold, scale, offset, seed, X):
     """The values of all inputs of the samples in `tile`, one sample to a column."""
     n = len(input_row)
     zeros = len(X) - 4
@@ -116,23 +116,23 @@ def draw_tile(tile, input_row, threshold, scale, seed, X):
             needed = needed or row[q] < zeros
         if needed:
             x = X[row[0]], X[row[1]], X[row[2]], X[row[3]]
-            _draw_block(tile, uint64(block), seed, (t[0], t[1], t[2], t[3]), (s[0], s[1], s[2], s[3]), x)
+            _draw_block(tile, uint64(block), seed, (t[0], t[1], t[2], t[3]), (s[0], s[1], s[2], s[3]), offset, x)
 
 
 @njit
-def _draw_block(tile, block, seed, threshold, scale, x):
+def _draw_block(tile, block, seed, threshold, scale, offset, x):
     wide_vectors()
     x0, x1, x2, x3 = x
     for j in range(len(tile)):
         w0, w1, w2, w3 = philox(block, tile[j], FEATURE, seed)
-        x0[j] = value(w0, threshold[0], scale[0])
-        x1[j] = value(w1, threshold[1], scale[1])
-        x2[j] = value(w2, threshold[2], scale[2])
-        x3[j] = value(w3, threshold[3], scale[3])
+        x0[j] = value(w0, threshold[0], scale[0], offset)
+        x1[j] = value(w1, threshold[1], scale[1], offset)
+        x2[j] = value(w2, threshold[2], scale[2], offset)
+        x3[j] = value(w3, threshold[3], scale[3], offset)
 
 
 @njit(inline="always")
-def value(word, threshold, scale):
+def value(word, threshold, scale, offset):
     """One word decides whether a feature is active and, since it is then uniform below the threshold, its value."""
     word = uint32(word)
-    return np.float32(word) * scale if word < threshold else np.float32(0)
+    return np.float32(word) * scale + offset if word < threshold else np.float32(0)
