@@ -73,8 +73,7 @@ def _formulation(case: Case) -> str:
 def _compiled(sources: str) -> Callable[..., Any]:
     """As the kernel is compiled: kept in numba's cache until one of the engine's sources changes."""
 
-    # One function with all parts: a call between them would count references, which takes as long as a small part.
-    @njit(cache=True)
+    @njit(cache=True, _nrt=False)
     def repeat(part, state, tables, optimizer, batches, work, times):
         """One part of the step of instance 0, which has one context, `times` over."""
         sources  # noqa: B018
@@ -96,7 +95,7 @@ def _compiled(sources: str) -> Callable[..., Any]:
                 count = min(len(tile), rows - first)
                 length = ceil(count, COLUMNS)
                 if part == _GENERATION:
-                    gradient._copy(work.grouped[first : first + count], tile)
+                    gradient.copy(work.grouped[first : first + count], tile)
                     draw_tile(tile[:length], work.input_row[0], threshold, scale, offset, seed, work.X)
                 elif part == _FORWARD:
                     gradient._forward(layer, length)

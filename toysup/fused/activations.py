@@ -80,7 +80,7 @@ def identity(a):
     return a, type(a)(1)
 
 
-# In the order of their codes; finding one takes a few ns for each that stands before it, so the cheap ones come first.
+# In the order of their codes.
 FUNCTIONS = {
     "relu": relu,
     "identity": identity,

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from numba import njit, uint64
 
 from toysup.fused.arguments import Tables
+from toysup.fused.buffers import WORDS
 from toysup.fused.philox import FEATURE, philox
 from toysup.fused.sampling import draw_contexts, shuffle, value
 from toysup.fused.sources import SOURCES
@@ -27,7 +28,7 @@ def draw_batch(
 def order(seed: int, epoch: int, size: int) -> npt.NDArray[np.uint32]:
     """The order of `toysup.draws.order`."""
     places = np.empty(size, np.uint32)
-    _order(places, np.uint64(epoch), np.uint64(seed))
+    _order(places, np.uint64(epoch), np.uint64(seed), np.empty((4, WORDS), np.uint64))
     return places
 
 
@@ -47,9 +48,9 @@ def _compiled(sources: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
                         x[i, r, f] = value(words[q], threshold[f], scale[f], tables.offset[i])
 
     @njit(nogil=True, cache=True)
-    def fill_order(places, epoch, seed):
+    def fill_order(places, epoch, seed, words):
         sources  # noqa: B018
-        shuffle(places, epoch, seed)
+        shuffle(places, epoch, seed, words)
 
     return draw, fill_order
 

@@ -12,6 +12,8 @@ from toysup.fused.vectors import COLUMNS, ROWS
 # end of a loop over samples costs little.
 _TILE_VALUES = 2**16
 _TILE_SAMPLES = 1024
+# Blocks of words of an order that are drawn at once.
+WORDS = 256
 
 
 class Work(NamedTuple):
@@ -26,6 +28,7 @@ class Work(NamedTuple):
     grouped: Array
     group: Array
     order: Array
+    words: Array
     tile: Array
     X: Array
     A: Array
@@ -85,6 +88,7 @@ def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
         grouped=np.zeros(batches.size, np.uint64),
         group=np.zeros(n_contexts + 1, np.int64),
         order=np.zeros(batches.dataset_size, np.uint32),
+        words=np.zeros((4, WORDS), np.uint64),
         tile=np.zeros(tile, np.uint64),
         X=matrix(high_n + 4, tile),
         A=matrix(high_n, tile),

@@ -13,7 +13,7 @@ cheaper.
 
 from numba import njit
 
-from toysup.fused import activations
+from toysup.fused.activations import FUNCTIONS
 from toysup.fused.buffers import Layer, ceil
 from toysup.fused.sampling import draw_tile
 from toysup.fused.vectors import COLUMNS, ROWS, correlate, product, wide_vectors
@@ -37,7 +37,7 @@ def gradient(state, tables, batches, activation, i, at_step, rows, work):
             count = min(len(work.tile), work.group[c + 1] - first)
             # The products take whole vectors: columns beyond `count` hold some sample, and get no gradient.
             tile = work.tile[: ceil(count, COLUMNS)]
-            _copy(work.grouped[first : first + count], tile)
+            copy(work.grouped[first : first + count], tile)
             if batches.injected:
                 _copy_tile(tile, batches.x[i, at_step], work.X)
             else:
@@ -51,7 +51,7 @@ def gradient(state, tables, batches, activation, i, at_step, rows, work):
 
 
 @njit
-def _copy(source, target):
+def copy(source, target):
     for j in range(len(source)):
         target[j] = source[j]
 
@@ -151,7 +151,6 @@ def _spread(n_inputs, input_row, outputs, HG, DX, grad_W):
 @njit
 def _errors(activation, importance, c, count, length, rows, work):
     """Replace pre-activations by their gradient, add to that of b, and return the summed loss."""
-    # Fields are read once: each reading of one counts references, which is slow.
     A, X, input_row, output, grad_b = work.A, work.X, work.input_row[c], work.output[c], work.grad_b
     loss = 0.0
     for o in range(work.n_outputs[c]):
@@ -183,21 +182,28 @@ def _row_errors_with(activate):
     return row_errors
 
 
-def _choice(activates):
-    """The loops of several activations behind one function, which takes the place of the one that is wanted."""
-    first, *rest = activates
-    here = _row_errors_with(first)
-    if not rest:
-        return njit(lambda activation, a, x, count, importance, rows: here(a, x, count, importance, rows))
-    later = _choice(rest)
-
-    @njit
-    def row_errors(activation, a, x, count, importance, rows):
-        if activation == 0:
-            return here(a, x, count, importance, rows)
-        return later(activation - 1, a, x, count, importance, rows)
-
-    return row_errors
+_relu, _identity, _leaky_relu, _abs, _sigmoid, _tanh, _silu, _gelu, _softplus = map(
+    _row_errors_with, FUNCTIONS.values()
+)
 
 
-_row_errors = _choice(activations.FUNCTIONS.values())
+@njit
+def _row_errors(activation, a, x, count, importance, rows):
+    """The loop of the activation with this code."""
+    if activation == 0:
+        return _relu(a, x, count, importance, rows)
+    if activation == 1:
+        return _identity(a, x, count, importance, rows)
+    if activation == 2:
+        return _leaky_relu(a, x, count, importance, rows)
+    if activation == 3:
+        return _abs(a, x, count, importance, rows)
+    if activation == 4:
+        return _sigmoid(a, x, count, importance, rows)
+    if activation == 5:
+        return _tanh(a, x, count, importance, rows)
+    if activation == 6:
+        return _silu(a, x, count, importance, rows)
+    if activation == 7:
+        return _gelu(a, x, count, importance, rows)
+    return _softplus(a, x, count, importance, rows)

@@ -4,7 +4,6 @@ Nothing here depends on how many instances there are or on which thread one is, 
 """
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +18,10 @@ from toysup.fused.gradient import gradient
 from toysup.fused.sampling import draw_contexts, group_by_context, next_rows, shuffle_if_new
 from toysup.fused.sources import SOURCES
 from toysup.fused.update import Optimizer, update
+
+# Nothing is allocated in the kernel, so the references to its arrays need not be counted (`_nrt`), neither here nor in
+# what it calls; numba refuses to compile what would need that. Counting took up to half of a small model's step.
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "_nrt": False}
 
 
 def advance(
@@ -85,10 +88,10 @@ def _check_shapes(state: State, tables: Tables, optimizer: Optimizer, batches: B
         raise ValueError(f"factor has {len(optimizer.factor)} steps, fewer than {stop}")
 
 
-def _compiled(sources: str) -> Callable[..., Any]:
+def _compiled(sources: str) -> Any:
     """The kernel, in numba's cache under a key that has `sources`, a variable of its closure, in it."""
 
-    @njit(nogil=True, cache=True)
+    @njit(**_OPTIONS)
     def advance_some(state, tables, optimizer, batches, activation, start, stop, first, last, work, losses, diverged):
         """Advance the instances from `first` to `last`, one after the other."""
         sources  # noqa: B018
@@ -99,7 +102,9 @@ def _compiled(sources: str) -> Callable[..., Any]:
                 if batches.injected:
                     rows = _given_rows(batches.context[i, step - start], work)
                 else:
-                    order_epoch = shuffle_if_new(step, batches.size, order_epoch, tables.seed[i], work.order)
+                    order_epoch = shuffle_if_new(
+                        step, batches.size, order_epoch, tables.seed[i], work.order, work.words
+                    )
                     rows = next_rows(step, batches.size, work.order, work.sample)
                     draw_contexts(work.sample, rows, tables.context_threshold[i], tables.seed[i], work.context)
                 group_by_context(rows, work.sample, work.context, work.grouped, work.group)

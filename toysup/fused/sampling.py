@@ -26,24 +26,25 @@ def next_rows(step, size, order, sample):
 
 
 @njit
-def shuffle_if_new(step, size, order_epoch, seed, order):
+def shuffle_if_new(step, size, order_epoch, seed, order, words):
     """The epoch of this step, after shuffling `order` for it unless it is `order_epoch`, whose order is there."""
     if len(order) == 0:
         return order_epoch
     epoch = step // ceil_div(len(order), size)
     if epoch != order_epoch:
-        shuffle(order, uint64(epoch), seed)
+        shuffle(order, uint64(epoch), seed, words)
     return epoch
 
 
 @njit
-def shuffle(order, epoch, seed):
-    """Fisher-Yates of 0 .. len-1, from the end, where word i of the epoch decides the place of i."""
+def shuffle(order, epoch, seed, words):
+    """Fisher-Yates of 0 .. len-1, from the end, where word i of the epoch decides the place of i.
+
+    `words` (4, any) is room for some of them.
+    """
     for i in range(len(order)):
         order[i] = i
-    chunk = 256
-    words = np.empty((4, chunk), np.uint64)
-    top = len(order) - 1
+    top, chunk = len(order) - 1, words.shape[1]
     for first in range(top // 4 // chunk * chunk, -1, -chunk):
         _order_words(uint64(first), epoch, seed, words)
         for i in range(top, max(4 * first, 1) - 1, -1):
@@ -103,20 +104,23 @@ def group_by_context(rows, sample, context, grouped, group):
 @njit
 def draw_tile(tile, input_row, threshold, scale, offset, seed, X):
     """The values of all inputs of the samples in `tile`, one sample to a column."""
-    n = len(input_row)
     zeros = len(X) - 4
-    row, t, s = np.empty(4, np.int64), np.empty(4, np.uint32), np.empty(4, np.float32)
-    for block in range((n + 3) // 4):
-        needed = False
-        for q in range(4):
-            f = 4 * block + q
-            row[q] = input_row[f] if f < n else zeros + q
-            t[q] = threshold[f] if f < n else 0
-            s[q] = scale[f] if f < n else 0
-            needed = needed or row[q] < zeros
-        if needed:
-            x = X[row[0]], X[row[1]], X[row[2]], X[row[3]]
-            _draw_block(tile, uint64(block), seed, (t[0], t[1], t[2], t[3]), (s[0], s[1], s[2], s[3]), offset, x)
+    for block in range((len(input_row) + 3) // 4):
+        r0, t0, s0 = _input(4 * block, input_row, threshold, scale, zeros)
+        r1, t1, s1 = _input(4 * block + 1, input_row, threshold, scale, zeros)
+        r2, t2, s2 = _input(4 * block + 2, input_row, threshold, scale, zeros)
+        r3, t3, s3 = _input(4 * block + 3, input_row, threshold, scale, zeros)
+        if min(r0, r1, r2, r3) < zeros:
+            x = X[r0], X[r1], X[r2], X[r3]
+            _draw_block(tile, uint64(block), seed, (t0, t1, t2, t3), (s0, s1, s2, s3), offset, x)
+
+
+@njit
+def _input(f, input_row, threshold, scale, zeros):
+    """The row, threshold and scale of feature f; beyond the last, those of one that is never active."""
+    if f < len(input_row):
+        return input_row[f], threshold[f], scale[f]
+    return zeros + f % 4, uint32(0), np.float32(0)
 
 
 @njit
