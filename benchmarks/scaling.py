@@ -1,7 +1,8 @@
 """Does a model's step cost the same whether it is trained alone or among ten thousand?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from math import ceil
 
 from benchmarks.measurements import Measurement, Setting
 from benchmarks.timing import Contender, alternate, seconds, turns_within
@@ -14,7 +15,7 @@ REFERENCE = 100
 # The largest number may cost this many times what the reference costs.
 WITHIN = 1.1
 # Batch sizes with the size of the dataset: none is an infinite stream, and one is reshuffled every epoch.
-SETTINGS: tuple[tuple[int, int | None], ...] = ((1024, None), (256, None), (256, 100_000))
+SETTINGS: tuple[tuple[int, int | None], ...] = ((1024, None), (256, None), (256, 25_600))
 
 
 def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
@@ -22,7 +23,7 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
     counts = (1, REFERENCE) if quick else COUNTS
     budget, repeats = (0.001, 2) if quick else (1.0, 5)
     for batch_size, dataset_size in SETTINGS[:1] if quick else SETTINGS:
-        new = partial(_contender, batch_size, dataset_size, threads, budget, repeats + 1)
+        new = partial(_contender, batch_size, dataset_size, threads, budget)
         samples = "stream" if dataset_size is None else f"dataset of {dataset_size:,}"
         taken = alternate([new(count) for count in counts], repeats=repeats)
         for count in counts:
@@ -34,17 +35,20 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
             yield Measurement("scaling", setting, f"relative to {REFERENCE} instances", "times", ratios, at_most=limit)
 
 
-def _contender(
-    batch_size: int, dataset_size: int | None, threads: int, budget: float, turns: int, count: int
-) -> Contender:
+def _contender(batch_size: int, dataset_size: int | None, threads: int, budget: float, count: int) -> Contender:
+    """A turn is a training from the start, of an epoch at least, with a snapshot each time the `budget` is spent."""
     case = Case(20, 10, batch_size, count, 0.15)
-    trial = engine.train(_instances(case, dataset_size, steps=20, turns=2), threads=threads)
-    next(trial)
-    next(trial)
-    steps = turns_within(budget, seconds(partial(next, trial)) / 20)
-    snapshots = engine.train(_instances(case, dataset_size, steps, turns), threads=threads)
-    next(snapshots)
-    return Contender(str(count), partial(next, snapshots), steps * count)
+    trial = _training(_instances(case, dataset_size, steps=20, turns=1), threads)
+    trial()
+    steps = turns_within(budget, seconds(trial) / 20)
+    snapshots = ceil((dataset_size or 0) / batch_size / steps) or 1
+    return Contender(
+        str(count), _training(_instances(case, dataset_size, steps, snapshots), threads), steps * snapshots * count
+    )
+
+
+def _training(instances: Instances, threads: int) -> Callable[[], object]:
+    return lambda: [snapshot.step for snapshot in engine.train(instances, threads=threads)]
 
 
 def _instances(case: Case, dataset_size: int | None, steps: int, turns: int) -> Instances:

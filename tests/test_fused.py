@@ -1,5 +1,6 @@
 """The fused engine against plain NumPy and torch: gradients, trajectories, samples, and what must not change a bit."""
 
+import dataclasses
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from toysup.activations import BUILT_IN, activation
 from toysup.draws import order
 from toysup.fused import batches, engine, kernel
 from toysup.fused.activations import CODES
-from toysup.fused.arguments import Batches, State, Tables, drawn, given, new_state
+from toysup.fused.arguments import Batches, State, Tables, drawn, given, new_state, room_for
 from toysup.fused.kernel import advance
 from toysup.fused.sources import SOURCES, digest_of_sources
 from toysup.fused.update import OPTIMIZERS, Optimizer
@@ -185,10 +186,10 @@ def test_activations_over_all_magnitudes(phi: str, dtype: type) -> None:
     y = activation(phi)(a)
     slope = torch.autograd.grad(y.sum(), a)[0].numpy()
     y = y.detach().numpy()
-    scale, tolerance = np.maximum(1, np.abs(y)), {np.float32: 1e-6, np.float64: 1e-14}[dtype]
+    scale, tolerance = np.maximum(1, np.abs(b)), {np.float32: 1e-6, np.float64: 1e-14}[dtype]
     np.testing.assert_allclose(losses / scale**2, (y / scale) ** 2, rtol=0, atol=tolerance)
-    moved = (b.astype(float) - state.b[:, 0]) / scale
-    np.testing.assert_allclose(moved, 2 * y * slope / scale, rtol=0, atol=tolerance * np.maximum(1, np.abs(b)))
+    moved = b.astype(float) - state.b[:, 0]
+    np.testing.assert_allclose(moved / scale, 2 * y * slope / scale, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("phi", BUILT_IN)
@@ -284,6 +285,61 @@ def test_threads_company_and_calls_do_not_change_a_bit(dataset_size: int) -> Non
         assert all(np.array_equal(a[i], b[0]) for a, b in zip(whole, alone, strict=True))
 
 
+@pytest.mark.parametrize("dataset_size", [0, 1000])
+def test_states_kept_on_the_way_are_those_of_calls_that_end_there(dataset_size: int) -> None:
+    law, rule, batches = law_of(20), rule_of("adamw", 3), drawn(300, dataset_size, np.float32)
+    tables, steps = tables_of(law, [0, 1, 2]), (1, 3, 4, 11)
+    kept, state = room_for(start(3, 20, 10), steps), start(3, 20, 10)
+    losses, _ = advance(state, tables, rule, batches, 0, 13, kept=kept)
+    np.testing.assert_array_less(kept.loss.sum(1), losses)
+    other = start(3, 20, 10)
+    for k, (first, last) in enumerate(pairwise((0, *steps))):
+        loss, _ = advance(other, tables, rule, batches, first, last)
+        np.testing.assert_array_equal(kept.W[:, k], other.W)
+        np.testing.assert_array_equal(kept.b[:, k], other.b)
+        np.testing.assert_array_equal(kept.loss[:, k], loss)
+
+
+def test_snapshots_do_not_depend_on_how_many_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor on how many steps or states a call takes, or how many instances."""
+    sparse = {s.step: s for s in engine.train(some_instances(record__steps=[30]))}
+    for bytes_kept, work in ((2**28, 6e10), (1, 6e10), (3000, 1)):
+        monkeypatch.setattr(engine, "_KEPT_BYTES", bytes_kept)
+        monkeypatch.setattr(engine, "_WORK_PER_CALL", work)
+        dense = {s.step: s for s in engine.train(some_instances(record__steps=list(range(60))))}
+        assert list(dense) == list(range(61))
+        for step, snapshot in sparse.items():
+            for name in ("W", "b"):
+                np.testing.assert_array_equal(snapshot.parameters[name], dense[step].parameters[name])
+        # Batches of 256 of 1000 samples: every fourth has 232.
+        rows = np.array([232 if step % 4 == 3 else 256 for step in range(30)])
+        summed = sum(rows[step] * dense[step + 1].train_loss for step in range(30))
+        np.testing.assert_allclose(sparse[30].train_loss, summed / rows.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "dataset_size", "room", "expected"),
+    [
+        ([2, 4, 6, 8], 1000, 100, [[2, 4, 6], [8, 12]]),
+        ([2, 4, 6, 8], 1000, 2, [[2, 4], [6, 8], [12]]),
+        ([2], 1000, 100, [[2], [8], [12]]),
+        ([2, 4, 6, 8], None, 100, [[2], [4], [6], [8], [12]]),
+    ],
+)
+def test_calls_go_on_from_snapshot_to_snapshot(
+    recorded: list[int], dataset_size: int | None, room: int, expected: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call takes 6 steps here and keeps so many states at most; a stream has no order to go on with."""
+    monkeypatch.setattr(engine, "_stride", lambda instances: 6)
+    monkeypatch.setattr(engine, "_KEPT_BYTES", room * 3 * 220 * 4)
+    changes = {"record__steps": recorded, "training__steps": 12, "training__dataset_size": dataset_size or 1000}
+    instances = some_instances(**changes)
+    if dataset_size is None:
+        stream = instances.training.model_copy(update={"dataset_size": None})
+        instances = dataclasses.replace(instances, training=stream)
+    assert list(engine._legs(instances)) == expected
+
+
 def test_shapes_that_the_kernel_would_overrun_are_refused() -> None:
     tables, rule, batches = tables_of(law_of(20), [0, 1]), rule_of("adam", 2), drawn(8, 0, np.float32)
     with pytest.raises(ValueError, match="threshold must be"):
@@ -292,6 +348,8 @@ def test_shapes_that_the_kernel_would_overrun_are_refused() -> None:
         advance(start(2, 20, 10), tables, rule_of("adam", 3), batches, 0, 1)
     with pytest.raises(ValueError, match="factor has 200 steps"):
         advance(start(2, 20, 10), tables, rule, batches, 0, 201)
+    with pytest.raises(ValueError, match=r"kept\.W must be"):
+        advance(start(2, 20, 10), tables, rule, batches, 0, 1, kept=room_for(start(2, 20, 9), [1]))
     with pytest.raises(ValueError, match="b must be"):
         advance(start(2, 20, 10)._replace(b=np.zeros((2, 20))), tables, rule, batches, 0, 1)
 

@@ -1,5 +1,6 @@
 """What the kernel is given: the state that it advances, what is drawn, and where batches come from."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +39,18 @@ class Tables(NamedTuple):
     importance: Array
 
 
+class Kept(NamedTuple):
+    """What is kept on the way: copies of W (I, K, m, n) and b (I, K, n) as they are after each of `steps` (K,) int64.
+
+    `loss` (I, K) is the summed loss of all samples since the step before, or since the start.
+    """
+
+    steps: Array
+    W: Array
+    b: Array
+    loss: npt.NDArray[np.float64]
+
+
 class Batches(NamedTuple):
     """Where batches come from: drawn (`injected` is false), or given as x (I, steps, B, n), context (I, steps, B).
 
@@ -55,6 +68,13 @@ def new_state(W: Array, b: Array) -> State:
     """A state that starts from copies of `W` (I, m, n) and `b` (I, n), with zero moments."""
     W, b = np.array(W, order="C"), np.array(b, W.dtype, order="C")
     return State(W, b, np.zeros_like(W), np.zeros_like(b), np.zeros_like(W), np.zeros_like(b))
+
+
+def room_for(state: State, steps: Sequence[int]) -> Kept:
+    """Room for copies of `state` after each of these steps."""
+    (count, m, n), length = state.W.shape, len(steps)
+    W, b = np.empty((count, length, m, n), state.W.dtype), np.empty((count, length, n), state.W.dtype)
+    return Kept(np.array(steps, np.int64), W, b, np.zeros((count, length)))
 
 
 def drawn(size: int, dataset_size: int, dtype: npt.DTypeLike) -> Batches:

@@ -1,16 +1,17 @@
 """The fused engine behind the interface that all engines have."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
 
-from toysup.fused.arguments import State, Tables, drawn, new_state, tables_of
+from toysup.fused.arguments import Array, Kept, State, Tables, drawn, new_state, room_for, tables_of
 from toysup.fused.kernel import advance
 from toysup.fused.update import OPTIMIZERS, Optimizer
 from toysup.instances import Instances, Progress, Snapshot
 
-Arguments = TypeVar("Arguments", State, Tables, Optimizer)
+Arguments = TypeVar("Arguments", State, Tables, Optimizer, Kept)
 
 # Multiply-adds and their like in one call of the kernel, about a second's: between two calls progress is told and an
 # interrupt is heard.
@@ -19,6 +20,8 @@ _WORK_PER_CALL = 6e10
 _WORK_PER_VALUE = 40
 # A call shuffles the epoch's order of each instance anew, so it takes so many steps at least.
 _STEPS_PER_ORDER = 500
+# Room for the states that one call keeps.
+_KEPT_BYTES = 2**28
 
 
 def train(
@@ -36,36 +39,37 @@ def train(
     """
     state = new_state(instances.parameters["W"].astype(dtype), instances.parameters["b"].astype(dtype))
     tables, optimizer = tables_of(instances, dtype), optimizer_of(instances)
-    training = instances.training
+    training, recorded, groups = instances.training, set(instances.recorded_steps), _groups(instances)
     batches = drawn(training.batch_size, training.dataset_size or 0, dtype)
-    diverged = np.full(len(instances), -1)
-    total, stride, groups = np.zeros(len(instances)), _stride(instances), _groups(instances)
-    losses, found = np.zeros(len(instances)), np.zeros(len(instances), np.int64)
-    yield _snapshot(0, state, total * np.nan, diverged)
-    for start, stop in zip(instances.recorded_steps, instances.recorded_steps[1:], strict=False):
-        total[:], count = 0, 0
-        while start < stop:
-            until = min(start + stride, stop)
-            for group in groups:
-                losses[group], found[group] = advance(
-                    _part(state, group),
-                    _part(tables, group),
-                    _part(optimizer, group),
-                    batches,
-                    start,
-                    until,
-                    activation=instances.model.activation,
-                    threads=threads,
-                )
-                if progress is not None and group.stop < len(instances):
-                    progress(start + (until - start) * group.stop // len(instances), _mean(total, diverged, count))
-            total += losses
-            count += sum(training.rows(step) for step in range(start, until))
-            diverged = np.where((diverged < 0) & (found >= 0), found + 1, diverged)
-            start = until
+    diverged, found = np.full(len(instances), -1), np.full(len(instances), -1)
+    total, start, count = np.zeros(len(instances)), 0, 0
+    yield _snapshot(0, state.W, state.b, total * np.nan, diverged)
+    for leg in _legs(instances):
+        kept = room_for(state, leg)
+        for group in groups:
+            _, found[group] = advance(
+                _part(state, group),
+                _part(tables, group),
+                _part(optimizer, group),
+                batches,
+                start,
+                leg[-1],
+                kept=_part(kept, group),
+                activation=instances.model.activation,
+                threads=threads,
+            )
+            if progress is not None and group.stop < len(instances):
+                progress(start + (leg[-1] - start) * group.stop // len(instances), _mean(total, diverged, count))
+        for k, stop in enumerate(leg):
+            total += kept.loss[:, k]
+            count += sum(training.rows(step) for step in range(start, stop))
+            start = stop
+            diverged = np.where((diverged < 0) & (found >= 0) & (found < stop), found + 1, diverged)
             if progress is not None:
-                progress(start, _mean(total, diverged, count))
-        yield _snapshot(stop, state, total / count, diverged)
+                progress(stop, _mean(total, diverged, count))
+            if stop in recorded:
+                yield _snapshot(stop, kept.W[:, k], kept.b[:, k], total / count, diverged)
+                total[:], count = 0, 0
 
 
 def prepare() -> None:
@@ -94,6 +98,26 @@ def optimizer_of(instances: Instances) -> Optimizer:
     )
 
 
+def _legs(instances: Instances) -> Iterator[list[int]]:
+    """The steps after which states are kept, by calls of the kernel: those recorded, and more where they lie far apart.
+
+    A call shuffles the order of the epoch anew, so that of a finite dataset goes on from snapshot to snapshot as long
+    as there is room for them.
+    """
+    stride, finite = _stride(instances), instances.training.dataset_size is not None
+    most = max(1, _KEPT_BYTES // sum(part.nbytes for part in instances.parameters.values())) if finite else 1
+    leg: list[int] = []
+    start = 0
+    for last, recorded in pairwise(instances.recorded_steps):
+        for step in (*range(last + stride, recorded, stride), recorded):
+            if leg and (step - start > stride or len(leg) == most):
+                yield leg
+                leg, start = [], leg[-1]
+            leg.append(step)
+    if leg:
+        yield leg
+
+
 def _stride(instances: Instances) -> int:
     """Steps in a call: at least what makes the shuffle cheap, at most what fills a call with one instance."""
     alone = int(_WORK_PER_CALL / _work_per_step(instances))
@@ -113,9 +137,9 @@ def _work_per_step(instances: Instances) -> float:
 
 
 def _part(arguments: Arguments, group: slice) -> Arguments:
-    """The state, tables or recipe of a group of instances; views, so that the state is advanced in place."""
+    """What belongs to a group of instances; views, so that the state is advanced and kept in place."""
     own: dict[str, Any] = arguments._asdict()
-    shared = ("kind", "factor", "epsilon")
+    shared = ("kind", "factor", "epsilon", "steps")
     return type(arguments)(**{name: value if name in shared else value[group] for name, value in own.items()})
 
 
@@ -125,6 +149,6 @@ def _mean(total: np.ndarray, diverged: np.ndarray, count: int) -> float:
     return float(np.mean(total[finite])) / count if count and finite.any() else float("nan")
 
 
-def _snapshot(step: int, state: State, train_loss: np.ndarray, diverged: np.ndarray) -> Snapshot:
-    parameters = {"W": state.W.astype(np.float32), "b": state.b.astype(np.float32)}
+def _snapshot(step: int, W: Array, b: Array, train_loss: np.ndarray, diverged: np.ndarray) -> Snapshot:
+    parameters = {"W": W.astype(np.float32), "b": b.astype(np.float32)}
     return Snapshot(step=step, parameters=parameters, train_loss=train_loss.copy(), diverged_at=diverged.copy())

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from numba import njit
 
 from toysup.fused.activations import CODES
-from toysup.fused.arguments import Array, Batches, State, Tables
+from toysup.fused.arguments import Array, Batches, Kept, State, Tables, room_for
 from toysup.fused.buffers import new_work, plan
-from toysup.fused.gradient import gradient
+from toysup.fused.gradient import copy, gradient
 from toysup.fused.sampling import draw_contexts, group_by_context, next_rows, shuffle_if_new
 from toysup.fused.sources import SOURCES
 from toysup.fused.update import Optimizer, update
@@ -32,16 +32,18 @@ def advance(
     start: int,
     stop: int,
     *,
+    kept: Kept | None = None,
     activation: str = "relu",
     threads: int | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Take all instances from step `start` to `stop`, in place.
+    """Take all instances from step `start` to `stop`, in place, and fill `kept` on the way.
 
     Returns, per instance, the summed loss of all samples seen and the first 0-based step whose loss was not finite,
     or −1.
     """
     n_instances = len(state.W)
-    _check_shapes(state, tables, optimizer, batches, stop - start, stop)
+    kept = room_for(state, ()) if kept is None else kept
+    _check_shapes(state, tables, optimizer, batches, kept, stop - start, stop)
     threads = min(threads or os.cpu_count() or 1, n_instances)
     losses, diverged = np.zeros(n_instances), np.full(n_instances, -1)
     # A few portions to each thread, so that none waits long for another.
@@ -51,7 +53,7 @@ def advance(
         last = min(first + portion, n_instances)
         buffers = new_work(state, tables.threshold.shape[1], batches)
         _advance(
-            state, tables, optimizer, batches, CODES[activation], start, stop, first, last, buffers, losses,
+            state, tables, optimizer, batches, kept, CODES[activation], start, stop, first, last, buffers, losses,
             diverged,
         )  # fmt: skip
 
@@ -61,7 +63,9 @@ def advance(
     return losses, diverged
 
 
-def _check_shapes(state: State, tables: Tables, optimizer: Optimizer, batches: Batches, steps: int, stop: int) -> None:
+def _check_shapes(
+    state: State, tables: Tables, optimizer: Optimizer, batches: Batches, kept: Kept, steps: int, stop: int
+) -> None:
     """The compiled code does not look where it reads and writes, so shapes are checked here."""
     count, m, n = state.W.shape
     n_contexts, dtype = tables.threshold.shape[1], state.W.dtype
@@ -73,6 +77,12 @@ def _check_shapes(state: State, tables: Tables, optimizer: Optimizer, batches: B
         ("scale", tables.scale, table, np.float32),
         ("offset", tables.offset, (count,), np.float32),
         ("importance", tables.importance, table, dtype),
+    ]
+    expected += [
+        ("kept.W", kept.W, (count, len(kept.steps), m, n), dtype),
+        ("kept.b", kept.b, (count, len(kept.steps), n), dtype),
+        ("kept.loss", kept.loss, (count, len(kept.steps)), np.float64),
+        ("kept.steps", kept.steps, (len(kept.steps),), np.int64),
     ]
     for name, part in state._asdict().items():
         expected.append((name, part, (count, m, n) if name.endswith("W") else (count, n), dtype))
@@ -92,12 +102,14 @@ def _compiled(sources: str) -> Any:
     """The kernel, in numba's cache under a key that has `sources`, a variable of its closure, in it."""
 
     @njit(**_OPTIONS)
-    def advance_some(state, tables, optimizer, batches, activation, start, stop, first, last, work, losses, diverged):
+    def advance_some(
+        state, tables, optimizer, batches, kept, activation, start, stop, first, last, work, losses, diverged
+    ):
         """Advance the instances from `first` to `last`, one after the other."""
         sources  # noqa: B018
         for i in range(first, last):
             plan(tables.threshold[i], tables.importance[i], batches.injected, work)
-            order_epoch = -1
+            order_epoch, n_kept, since = -1, 0, 0.0
             for step in range(start, stop):
                 if batches.injected:
                     rows = _given_rows(batches.context[i, step - start], work)
@@ -111,10 +123,21 @@ def _compiled(sources: str) -> Any:
                 loss = gradient(state, tables, batches, activation, i, step - start, rows, work)
                 update(state, optimizer, i, step, work.grad_W, work.grad_b)
                 losses[i] += loss
+                since += loss
+                if n_kept < len(kept.steps) and kept.steps[n_kept] == step + 1:
+                    _keep(state, kept, i, n_kept, since)
+                    n_kept, since = n_kept + 1, 0.0
                 if diverged[i] < 0 and not np.isfinite(loss):
                     diverged[i] = step
 
     return advance_some
+
+
+@njit
+def _keep(state, kept, i, k, loss):
+    copy(state.W[i].reshape(-1), kept.W[i, k].reshape(-1))
+    copy(state.b[i], kept.b[i, k])
+    kept.loss[i, k] = loss
 
 
 @njit
