@@ -408,9 +408,10 @@ def test_statistics_over_50_seeds_are_those_of_the_reference_engine(condition: i
 def test_divergence_is_recorded_and_stops_no_other() -> None:
     for train in (engine.train, torch_engine.train):
         instances = some_instances(
-            0, training__optimizer="sgd", training__learning_rate=[0.01, 1e7], training__dataset_size=1000
+            0, training__optimizer="sgd", training__learning_rate=[0.01, 1e7], record__steps=[1, 2, 3, 4, 5, 6, 30]
         )
-        *_, last = train(instances)
+        *snapshots, last = train(instances)
+        assert all((snapshot.diverged_at <= snapshot.step).all() for snapshot in snapshots)
         assert (last.diverged_at[:3] == -1).all()
         assert ((last.diverged_at[3:] > 1) & (last.diverged_at[3:] < 60)).all()
         assert np.isfinite(last.parameters["W"][:3]).all()
