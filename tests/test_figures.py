@@ -24,6 +24,9 @@ LONG = "outside-probability-0.25-importance-0.5"
 NAMES = ("fixed", "conditional", "anticorrelated", "split-40", LONG, "binary values, a long name", "x")
 
 
+MEASURED = ("represented", "total_dimensionality", "energy_within", "context_selectivity", "loss")
+
+
 def gram_of(
     subsets: list[str], *, seeds: int = 2, steps: tuple[int, ...] = (0, 390, 1560), epochs: bool = True
 ) -> xr.DataArray:
@@ -119,6 +122,38 @@ def matrix(names: Iterable[str] = NAMES[:3]) -> xr.Dataset:
     return summary(values)
 
 
+def measures(
+    n_conditions: int = 2, *, seeds: int = 4, statistics: tuple[str, ...] = MEASURED
+) -> dict[str, xr.DataArray]:
+    """Losses that lie decades apart beside counts and fractions."""
+    rng = np.random.default_rng(5)
+    scales = np.geomspace(1e-2, 1e-5, n_conditions)
+    each = {"loss": lambda scale: scale * (1 + rng.random(seeds)), "represented": lambda _: rng.integers(15, 20, seeds)}
+    return {
+        name: xr.DataArray(
+            [each.get(statistic, lambda _: rng.random(seeds))(scale) for statistic in statistics],
+            dims=("statistic", "seed"),
+            coords={"statistic": list(statistics)},
+        ).astype(float)
+        for name, scale in zip(NAMES, scales, strict=False)
+    }
+
+
+P = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+
+
+def over(values: Mapping[str, xr.DataArray], axis: str, at: tuple[float, ...] = P) -> dict[str, xr.DataArray]:
+    """The same along a sweep, each value times 1, 2, … ."""
+    factor = xr.DataArray(np.arange(1.0, len(at) + 1), dims=axis, coords={axis: list(at)})
+    return {name: array * factor for name, array in values.items()}
+
+
+def map_of(statistics: tuple[str, ...], *, columns: int = 8, rows: int = 4) -> xr.Dataset:
+    one = over(measures(1, statistics=statistics), "outside_probability", tuple(np.linspace(0, 1, columns)))
+    two = over(one, "outside_importance", tuple(np.linspace(0, 1, rows)))
+    return summary(two["fixed"])
+
+
 def marks(ax: Axes, gid: str) -> list[PathCollection | LineCollection]:
     kinds = (PathCollection, LineCollection)
     return [mark for mark in ax.collections if mark.get_gid() == gid and isinstance(mark, kinds)]
@@ -173,7 +208,8 @@ def assert_readable(figure: Figure) -> str:
 def all_kinds(n_conditions: int, *, seeds: int) -> dict[str, Callable[[], Figure]]:
     per_step = dimensionality(n_conditions, seeds=seeds)
     at_end, energy, own = last(per_step), quadrants(n_conditions, seeds=seeds), losses(n_conditions, seeds=seeds)
-    some = seeds > 1
+    measured = measures(n_conditions, seeds=seeds)
+    swept, some = over(measured, "feature_probability"), seeds > 1
     return {
         "gram": lambda: figures.gram_grid(gram_of(halves(6), seeds=min(seeds, 4)), title=LONG),
         "features": lambda: figures.feature_dimensionality(at_end, summaries(at_end, interval=some)),
@@ -184,6 +220,9 @@ def all_kinds(n_conditions: int, *, seeds: int) -> dict[str, Callable[[], Figure
         "curves": lambda: figures.loss_curves(summaries(curves(n_conditions), interval=some)),
         "comparison": lambda: figures.loss_comparison(own, summaries(own, interval=some)),
         "matrix": lambda: figures.loss_matrix(matrix(NAMES[:n_conditions])),
+        "statistics": lambda: figures.by_condition(measured, summaries(measured, interval=some)),
+        "sweep": lambda: figures.along_sweep(summaries(swept, interval=some)),
+        "map": lambda: figures.sweep_map(map_of(MEASURED if some else ("loss",))),
     }
 
 
@@ -228,6 +267,7 @@ def test_a_condition_looks_the_same_in_every_figure() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_inputs_and_settings_stay_as_they_were(kind: str) -> None:
     values, energy, own, table, gram = last(dimensionality()), quadrants(), losses(), matrix(), gram_of(halves(4))
+    measured = measures()
     given = {
         "gram": [gram],
         "features": [values, summaries(values)],
@@ -236,6 +276,9 @@ def test_inputs_and_settings_stay_as_they_were(kind: str) -> None:
         "curves": [summaries(curves())],
         "comparison": [own, summaries(own)],
         "matrix": [table],
+        "statistics": [measured, summaries(measured)],
+        "sweep": [summaries(over(measured, "outside_probability"))],
+        "map": [map_of(("loss", "represented"))],
     }[kind]
     copies = [
         {name: one.copy(deep=True) for name, one in item.items()} if isinstance(item, dict) else item.copy(deep=True)
@@ -249,6 +292,9 @@ def test_inputs_and_settings_stay_as_they_were(kind: str) -> None:
         "curves": figures.loss_curves,
         "comparison": figures.loss_comparison,
         "matrix": figures.loss_matrix,
+        "statistics": figures.by_condition,
+        "sweep": figures.along_sweep,
+        "map": figures.sweep_map,
     }[kind]
     before = settings()
     draw(*given)
@@ -426,6 +472,87 @@ def test_a_loss_of_zero_has_a_place() -> None:
     assert figures.loss_comparison(nothing, summaries(nothing)).axes[0].get_xscale() == "linear"
 
 
+def test_each_statistic_has_a_panel_with_the_numbers_of_every_condition() -> None:
+    values = measures(3, statistics=("represented", "loss"))
+    values["conditional"] = values["conditional"].where(values["conditional"].statistic != "loss")
+    figure = figures.by_condition(values, summaries(values))
+    represented, loss = figure.axes
+    assert (represented.get_xlabel(), loss.get_xlabel()) == ("represented features", "loss per sample")
+    assert (represented.get_xscale(), loss.get_xscale()) == ("linear", "log")
+    for ax, statistic in ((represented, "represented"), (loss, "loss")):
+        for dots, array in zip(marks(ax, "seeds"), values.values(), strict=True):
+            drawn = np.ma.filled(np.asarray(dots.get_offsets())[:, 0].astype(float), np.nan)
+            np.testing.assert_allclose(drawn, array.sel(statistic=statistic))
+        (mean,) = np.asarray(marks(ax, "means")[2].get_offsets())
+        np.testing.assert_allclose(mean, [values["anticorrelated"].sel(statistic=statistic).mean(), 2])
+    np.testing.assert_array_equal(
+        marks(represented, "means")[2].get_facecolor(), marks(loss, "means")[2].get_facecolor()
+    )
+    assert [tick.get_text() for tick in represented.get_yticklabels()] == ["fixed", "conditional", "anticorrelated"]
+
+
+def test_lines_follow_the_sweep_in_rising_order_on_an_axis_spaced_like_its_values() -> None:
+    values = over(measures(2, statistics=("represented", "loss")), "feature_probability")
+    data = summaries({name: array.isel(feature_probability=[3, 0, 5, 1, 4, 2]) for name, array in values.items()})
+    represented, loss = figures.along_sweep(data).axes
+    assert represented.get_xscale() == loss.get_xscale() == loss.get_yscale() == "log"
+    assert represented.get_yscale() == "linear"
+    assert represented.get_xlabel() == "feature probability $p$"
+    for line, array in zip(represented.lines, values.values(), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), P)
+        np.testing.assert_allclose(line.get_ydata(), array.sel(statistic="represented").mean("seed"))
+    (shaded, _) = represented.collections
+    mean = values["fixed"].sel(statistic="represented", feature_probability=0.5).mean("seed")
+    np.testing.assert_allclose(shaded.get_paths()[0].vertices[:, 1].max(), 1.1 * mean)
+    evenly = over(measures(1), "outside_probability", (0.0, 0.03, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0))
+    assert figures.along_sweep(summaries(evenly)).axes[0].get_xscale() == "linear"
+
+
+def test_one_statistic_needs_no_dim_of_its_own() -> None:
+    values = {name: array.sel(statistic="loss") for name, array in over(measures(2), "outside_importance").items()}
+    (ax,) = figures.along_sweep(summaries(values)).axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("outside importance μ", "loss per sample")
+
+
+def test_a_map_has_a_numbered_cell_for_each_pair_of_values() -> None:
+    data = map_of(("represented", "loss"), columns=3, rows=2)
+    data["mean"][0, 2, 1] = np.nan
+    figure = figures.sweep_map(data)
+    ax, image = figure.axes[0], figure.axes[0].images[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("outside probability λ", "outside importance μ")
+    drawn = data["mean"].sel(statistic="represented").transpose("outside_importance", "outside_probability")
+    np.testing.assert_allclose(np.ma.filled(np.asarray(image.get_array()), np.nan), drawn)
+    assert np.ma.getmask(image.get_array()).sum() == 1
+    numbers = {tuple(text.get_position()): text.get_text() for text in ax.texts}
+    assert len(numbers) == 5
+    assert numbers[2, 0] == f"{float(drawn[0, 2]):.1f}"
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "0.5", "1"]
+    lightness = [float(np.mean(image.to_rgba(np.array([value]))[0, :3])) for value in image.get_clim()]
+    assert lightness[0] < lightness[1]
+    crowded = figures.sweep_map(map_of(("represented",), columns=30, rows=30)).axes[0]
+    assert not crowded.texts
+
+
+def test_a_loss_that_is_0_up_to_rounding_does_not_stretch_the_scale() -> None:
+    data = map_of(("loss",), columns=3, rows=2)
+    data["mean"][0, 0, 0], data["mean"][0, 1, 1] = 7e-15, 3.1e-4
+    (ax, _) = figures.sweep_map(data).axes
+    assert ax.images[0].get_clim()[0] == 3.1e-4
+    numbers = {tuple(text.get_position()): text.get_text() for text in ax.texts}
+    assert numbers[0, 0] == "0"
+    assert numbers[1, 1] == "3.10e-4"
+    own = losses(2) | {"perfect": losses(1)["fixed"] * 1e-12}
+    assert figures.loss_comparison(own, summaries(own)).axes[0].get_xscale() == "symlog"
+    many = measures(7)
+    many["fixed"] = many["fixed"] * [[1], [1], [1], [1], [1e-12]]
+    many["conditional"] = many["conditional"] * [[1], [1], [1], [1], [1e-5]]
+    with figures.style():
+        figure = figures.by_condition(many, summaries(many))
+        assert_readable(figure)
+    (loss,) = (ax for ax in figure.axes if ax.get_xlabel() == "loss per sample")
+    assert 0 in loss.get_xticks()
+
+
 def test_loss_matrix_writes_values_and_marks_what_cannot_be_compared() -> None:
     table = matrix(("a", "b"))
     for name, value in {"mean": 0.0142, "ci_low": 0.0139, "ci_high": 1.5e-2}.items():
@@ -470,6 +597,7 @@ def test_counts_that_differ_and_excluded_seeds_are_said() -> None:
 
 def test_wrong_input_is_named_in_one_line() -> None:
     gram, own, at_end = gram_of(halves(4)), losses(), last(dimensionality())
+    lines = summaries(over(measures(2, statistics=("represented", "loss")), "feature_probability"))
     cases: list[tuple[str, Callable[[], Figure]]] = [
         ("lacks the dimension 'other_feature'", lambda: figures.gram_grid(gram.isel(other_feature=0, drop=True))),
         ("dimension 'p', which is not drawn", lambda: figures.gram_grid(gram.expand_dims(p=[0.1, 0.2]))),
@@ -482,6 +610,12 @@ def test_wrong_input_is_named_in_one_line() -> None:
             {"fixed": summary(curves()["fixed"]).drop_vars("ci_low")})),
         ("values of 'fixed' lacks the dimension 'seed'", lambda: figures.feature_dimensionality(
             {"fixed": at_end["fixed"].mean("seed")}, summaries({"fixed": at_end["fixed"]}))),
+        ("'conditional' lacks the statistic 'loss'", lambda: figures.along_sweep(
+            {"fixed": lines["fixed"], "conditional": lines["conditional"].isel(statistic=slice(1))})),
+        ("1 sweep axis is drawn", lambda: figures.along_sweep({"fixed": map_of(("loss",))})),
+        ("2 sweep axes are drawn", lambda: figures.sweep_map(lines["fixed"])),
+        ("lacks the dimension 'statistic'", lambda: figures.by_condition(own, summaries(own))),
+        ("no conditions", lambda: figures.along_sweep({})),
         ("time_scale is 'log2'", lambda: figures.loss_curves(
             summaries(curves()), time_scale="log2")),  # type: ignore[arg-type]
     ]  # fmt: skip

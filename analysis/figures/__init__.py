@@ -7,15 +7,19 @@ saves. Draw and save within ``style()``::
         figures.gram_grid(gram).savefig("gram.pdf")
 """
 
+from .conditions import by_condition
 from .dimensionality import dimensionality_over_training, feature_dimensionality
 from .gram import gram_grid
 from .interference import quadrant_interference
 from .losses import loss_comparison, loss_curves, loss_matrix
 from .style import DOUBLE_COLUMN, SINGLE_COLUMN, style
+from .sweeps import along_sweep, sweep_map
 
 __all__ = [
     "DOUBLE_COLUMN",
     "SINGLE_COLUMN",
+    "along_sweep",
+    "by_condition",
     "dimensionality_over_training",
     "feature_dimensionality",
     "gram_grid",
@@ -24,4 +28,5 @@ __all__ = [
     "loss_matrix",
     "quadrant_interference",
     "style",
+    "sweep_map",
 ]

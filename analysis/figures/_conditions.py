@@ -23,6 +23,12 @@ def condition_line(ax: Axes, at: int, values: xr.DataArray, summary: xr.Dataset,
     means(ax, summary, at, look=look, along="x")
 
 
+def frame_lines(ax: Axes) -> None:
+    """Guides along the values, and no ticks at the names."""
+    ax.grid(axis="x")
+    ax.tick_params(axis="y", length=0)
+
+
 def name_lines(ax: Axes, summaries: Mapping[str, xr.Dataset]) -> None:
     """The conditions' names on the y axis, the first at the top; with n where it is not the same for all."""
     same = _same_n(summaries)

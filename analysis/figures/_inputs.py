@@ -52,6 +52,29 @@ def same_conditions(values: Mapping[str, Any], summaries: Mapping[str, Any]) -> 
         raise ValueError(f"values and summaries are of different conditions: {odd[0]!r} is in one only")
 
 
+def same_labels(data: Mapping[str, xr.DataArray | xr.Dataset], dim: str) -> list[str]:
+    """The labels along a dim that all have."""
+    (first, one), *rest = data.items()
+    labels = [str(label) for label in one[dim].values]
+    for name, other in rest:
+        if found := [str(label) for label in other[dim].values if str(label) not in labels]:
+            raise ValueError(f"{name!r} has the {dim} {found[0]!r}, which {first!r} lacks")
+        if missing := [label for label in labels if label not in other[dim].values]:
+            raise ValueError(f"{name!r} lacks the {dim} {missing[0]!r}, which {first!r} has")
+    return labels
+
+
+def swept(data: xr.DataArray | xr.Dataset, count: int, *, what: str) -> tuple[str, ...]:
+    """The names of so many sweep axes: all dims but `statistic`."""
+    axes = tuple(str(dim) for dim in data.sizes if dim != "statistic")
+    if len(axes) != count:
+        raise ValueError(f"{what} has {axes or 'no dims'} beside 'statistic'; {count} sweep {_AXES[count]} drawn")
+    return axes
+
+
+_AXES = {1: "axis is", 2: "axes are"}
+
+
 def at_most(limit: int, items: Sequence[object], *, what: str) -> None:
     """A figure of so many panels can still be read."""
     if len(items) > limit:

@@ -42,5 +42,12 @@ def means(
     )
 
 
+def line(ax: Axes, x: ArrayLike, summary: xr.Dataset, *, look: Look, label: str, every: int = 1) -> None:
+    """The means along x, with a marker at every so many of them, and the interval shaded."""
+    mean, low, high = (_flat(summary[name]) for name in ("mean", "ci_low", "ci_high"))
+    ax.plot(x, mean, color=look.colour, linestyle=look.line, marker=look.marker, markevery=every, label=label)
+    ax.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
+
+
 def _flat(array: xr.DataArray) -> NDArray[Any]:
     return np.asarray(array.values, dtype=float).ravel()

@@ -21,10 +21,10 @@ def grid(figure: Figure, rows: int, columns: int, *, sharex: Share = True, share
     return [list(row) for row in axes]
 
 
-def flow(figure: Figure, count: int, *, columns: int) -> list[Axes]:
+def flow(figure: Figure, count: int, *, columns: int, sharey: Share = True) -> list[Axes]:
     """That many axes, row by row; what remains of the last row stays empty."""
     rows = -(-count // columns)
-    axes = [ax for row in grid(figure, rows, columns, sharex=False) for ax in row]
+    axes = [ax for row in grid(figure, rows, columns, sharex=False, sharey=sharey) for ax in row]
     for ax in axes[count:]:
         ax.remove()
     return axes[:count]

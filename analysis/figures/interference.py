@@ -8,23 +8,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ._conditions import condition_line, key, lines_high, name_lines
+from ._conditions import condition_line, frame_lines, key, lines_high, name_lines
 from ._inputs import all_summaries, all_values, same_conditions
 from ._panels import blank, grid
+from ._scale import from_zero
+from ._statistics import statistic as named
 from ._subsets import labels_of
 from ._text import note
 from .style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
-
-# Plain letters: mathtext would embed two more fonts, which takes longer than drawing.
-_LABELS = {
-    "energy": "energy, Σ Gᵢⱼ² over i ≠ j (dimensionless)",
-    "rms": "root mean square Gᵢⱼ (dimensionless)",
-    "mean_abs": "mean |Gᵢⱼ| (dimensionless)",
-    "max_abs": "largest |Gᵢⱼ| (dimensionless)",
-    "interfering_fraction": "fraction of pairs that interfere",
-    "negative_fraction": "negative fraction of interfering pairs",
-    "energy_share": "share of off-diagonal energy of G",
-}
 
 
 def quadrant_interference(
@@ -83,16 +74,13 @@ def _quadrant(
     for at, (name, look) in enumerate(zip(values, looks(len(values)), strict=True)):
         if all(label in values[name][dim].values for dim, label in cell.items()):
             condition_line(ax, at, values[name].sel(cell), summaries[name].sel(cell), look)
-    ax.grid(axis="x")
-    ax.tick_params(axis="y", length=0)
+    frame_lines(ax)
 
 
 def _label_axis(axes: list[list[Axes]], statistic: str) -> None:
     """Start at zero where nothing is below it, and name the statistic once, or under both of two columns."""
-    low, high = axes[0][0].get_xlim()
     if all(ax.dataLim.x0 >= 0 for row in axes for ax in row):
-        low = -0.02 * high
-    axes[0][0].set_xlim(low, high)
+        from_zero(axes[0][0], along="x")
     last = axes[-1]
     for ax in last if len(last) < 3 else [last[len(last) // 2]]:
-        ax.set_xlabel(_LABELS.get(statistic, statistic.replace("_", " ")))
+        ax.set_xlabel(named(statistic).label)

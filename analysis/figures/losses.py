@@ -11,20 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from ._conditions import condition_line, key, lines_high, name_lines
-from ._inputs import all_summaries, all_values, same_conditions, summary_arranged
+from ._inputs import all_summaries, summary_arranged
+from ._marks import line
 from ._panels import blank
+from ._statistics import statistic
 from ._subsets import labels_of
 from ._text import interval_of, n_of, note, number, wrapped
 from ._time import Scale, scale_time, time_axis
+from .conditions import by_condition
 from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
 
-_LOSS = "loss per sample"
+_LOSS, _MEANING, _ = statistic("loss")
 _MOST_INTERVALS = 8
-_MEANING = "Loss: importance-weighted squared error, dimensionless."
 
 
 def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "linear") -> Figure:
@@ -49,12 +49,9 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "lin
     figure = blank(SINGLE_COLUMN, 2.3 + 0.14 * len(summaries))
     ax = figure.subplots()
     for (name, data), look in zip(summaries.items(), looks(len(summaries)), strict=True):
-        mean, low, high = (_positive(data[part]) for part in ("mean", "ci_low", "ci_high"))
-        every = max(1, len(mean) // 12)
+        positive = data[["mean", "ci_low", "ci_high"]].where(lambda parts: parts > 0)
         label = wrapped(f"{name} ({n_of(data)})", width=44)
-        ax.plot(time.at[name], mean, color=look.colour, linestyle=look.line, marker=look.marker, markevery=every,
-                label=label)  # fmt: skip
-        ax.fill_between(time.at[name], low, high, color=look.colour, alpha=0.2, linewidth=0)
+        line(ax, time.at[name], positive, look=look, label=label, every=max(1, data.sizes["step"] // 12))
     if any((data["mean"] > 0).any() for data in summaries.values()):
         ax.set_yscale("log")
     ax.set_ylabel("training loss per sample")
@@ -81,20 +78,10 @@ def loss_comparison(values: Mapping[str, xr.DataArray], summaries: Mapping[str, 
     ValueError
         For no conditions, different ones in the two arguments, or other dims.
     """
-    same_conditions(values, summaries)
-    values, summaries = all_values(values, "seed"), all_summaries(summaries)
-    figure = blank(SINGLE_COLUMN, 0.75 + lines_high(summaries))
-    ax = figure.subplots()
-    for at, (name, look) in enumerate(zip(values, looks(len(values)), strict=True)):
-        condition_line(ax, at, values[name], summaries[name], look)
-    drawn = [part.values.ravel() for name in values for part in (values[name], summaries[name]["ci_low"])]
-    _scale_losses(ax, np.concatenate(drawn))
-    ax.grid(axis="x")
-    ax.tick_params(axis="y", length=0)
-    ax.set_xlabel(_LOSS)
-    name_lines(ax, summaries)
-    note(figure, f"{_MEANING} {key(summaries)}")
-    return figure
+    return by_condition(
+        {name: array.assign_coords(statistic="loss") for name, array in values.items()},
+        {name: data.assign_coords(statistic="loss") for name, data in summaries.items()},
+    )
 
 
 def loss_matrix(summary: xr.Dataset) -> Figure:
@@ -144,30 +131,6 @@ def loss_matrix(summary: xr.Dataset) -> Figure:
     missing = "" if np.isfinite(mean).all() else " Hatched: not comparable."
     note(figure, f"{_MEANING} Mean over seeds ({n_of(summary)}).{brackets}{missing}")
     return figure
-
-
-def _positive(part: xr.DataArray) -> NDArray[Any]:
-    values = np.asarray(part.values, dtype=float)
-    return np.where(values > 0, values, np.nan)
-
-
-def _scale_losses(ax: Axes, drawn: NDArray[np.float64]) -> None:
-    """Log where losses lie far apart, else linear from 0; log with a place for 0 where some are."""
-    positive = drawn[np.isfinite(drawn) & (drawn > 0)]
-    spread = positive.max() / positive.min() if positive.size else 1.0
-    if positive.size and (drawn <= 0).any():
-        ax.set_xscale("symlog", linthresh=10.0 ** np.floor(np.log10(positive.min())), linscale=0.5)
-    elif spread < 5:
-        # A log axis this short would have one tick or none.
-        high = ax.get_xlim()[1]
-        ax.set_xlim(-0.02 * high, high)
-        ax.xaxis.set_major_locator(MaxNLocator(5))
-    else:
-        ax.set_xscale("log")
-        if spread < 100:
-            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 1)))
-            ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _shades(mean: NDArray[Any]) -> Normalize:

@@ -1,0 +1,46 @@
+"""Statistics as axes and panels: what each is called, what it means, and whether its values ask for a log scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Statistic(NamedTuple):
+    """How one statistic is written."""
+
+    label: str
+    meaning: str = ""
+    log: bool = False
+
+
+# Plain letters: mathtext would embed two more fonts, which takes longer than drawing.
+_ENERGY = "Energy: Σ Gᵢⱼ² over pairs i ≠ j, dimensionless."
+_KNOWN = {
+    "loss": Statistic("loss per sample", "Loss: importance-weighted squared error, dimensionless.", log=True),
+    "represented": Statistic("represented features"),
+    "total_dimensionality": Statistic("total dimensionality Σ Dᵢ"),
+    "context_selectivity": Statistic("context selectivity"),
+    "energy": Statistic("energy, Σ Gᵢⱼ² over i ≠ j (dimensionless)"),
+    "energy_within": Statistic("energy within subsets", _ENERGY),
+    "energy_across": Statistic("energy across subsets", _ENERGY),
+    "share_across": Statistic("share of energy across", _ENERGY),
+    "rms": Statistic("root mean square Gᵢⱼ (dimensionless)"),
+    "mean_abs": Statistic("mean |Gᵢⱼ| (dimensionless)"),
+    "max_abs": Statistic("largest |Gᵢⱼ| (dimensionless)"),
+    "interfering_fraction": Statistic("fraction of pairs that interfere"),
+    "interfering_within": Statistic("interfering fraction within subsets"),
+    "interfering_across": Statistic("interfering fraction across subsets"),
+    "negative_fraction": Statistic("negative fraction of interfering pairs"),
+    "energy_share": Statistic("share of off-diagonal energy of G"),
+}
+
+
+def statistic(name: str) -> Statistic:
+    """How the statistic of this name is written; one that is not known goes by its name."""
+    return _KNOWN.get(name, Statistic(name.replace("_", " ")))
+
+
+def meanings(names: Iterable[str]) -> str:
+    """What the statistics drawn are, where their labels do not say it: sentences, each once."""
+    return " ".join(dict.fromkeys(filter(None, (statistic(name).meaning for name in names))))

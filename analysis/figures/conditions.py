@@ -1,0 +1,61 @@
+"""Conditions side by side: a line for each, a panel for each statistic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from ._conditions import condition_line, frame_lines, key, lines_high, name_lines
+from ._inputs import all_summaries, all_values, same_conditions, same_labels
+from ._panels import blank, flow
+from ._scale import scale_values
+from ._statistics import meanings, statistic
+from ._text import note, wrapped
+from .style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
+
+_MOST_COLUMNS = 4
+
+
+def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Draw statistics of each condition: a dot per seed, the mean with its interval.
+
+    Conditions are lines, the first at the top; each statistic has a panel. Losses that lie far apart have a log axis,
+    on which a loss of exactly 0 is drawn at the line marked 0, left of a linear stretch that ends at the smallest
+    decade. A statistic that is NaN for a condition leaves its line empty.
+
+    Parameters
+    ----------
+    values
+        Per condition, dims (statistic, seed); ``statistic`` may be a scalar coord where there is one. Its labels, such
+        as "loss" or "represented", are what the axes are named by.
+    summaries
+        The same conditions' summaries over seeds, dims (statistic,).
+
+    Raises
+    ------
+    ValueError
+        For no conditions, different ones or other statistics in the two arguments, or other dims.
+    """
+    same_conditions(values, summaries)
+    values, summaries = all_values(values, "statistic", "seed"), all_summaries(summaries, "statistic")
+    names = same_labels({**values, **{f"summary of {name}": data for name, data in summaries.items()}}, "statistic")
+    columns = min(len(names), _MOST_COLUMNS)
+    width = SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
+    rows = -(-len(names) // columns)
+    figure = blank(width, 0.35 + rows * (0.4 + lines_high(summaries)))
+    axes = flow(figure, len(names), columns=columns)
+    for at, (ax, name) in enumerate(zip(axes, names, strict=True)):
+        for line, (condition, look) in enumerate(zip(values, looks(len(values)), strict=True)):
+            one = {"statistic": name}
+            condition_line(ax, line, values[condition].sel(one), summaries[condition].sel(one), look)
+        drawn = [part.sel(statistic=name).values for c in values for part in (values[c], summaries[c]["ci_low"])]
+        scale_values(ax, np.concatenate([np.ravel(part) for part in drawn]), along="x", log=statistic(name).log)
+        ax.set_xlabel(wrapped(statistic(name).label, width=84 // columns if columns > 1 else 44))
+        frame_lines(ax)
+        if at == 0:
+            name_lines(ax, summaries)
+    note(figure, f"{meanings(names)} {key(summaries)}".strip())
+    return figure

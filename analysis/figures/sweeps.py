@@ -1,0 +1,187 @@
+"""Statistics along the axes of a sweep: lines over one axis, maps over two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from numpy.typing import NDArray
+
+from ._inputs import all_summaries, same_labels, summary_arranged, swept
+from ._marks import line
+from ._panels import blank, flow
+from ._scale import above_rounding, far_apart, scale_sweep, scale_values
+from ._statistics import meanings, statistic
+from ._text import interval_of, n_of, note, text_width, wrapped
+from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
+
+_NAMES = {
+    "feature_probability": "feature probability $p$",
+    "outside_probability": "outside probability λ",
+    "outside_importance": "outside importance μ",
+    "importance_decay": "importance decay",
+    "group_correlation": "correlation ρ within a group",
+}
+_MOST_LINES = 3
+_MOST_MAPS = 2
+_CELL_SIZE = 6.0
+# What colour bar and labels take of a map's width, in inches.
+_BESIDE_MAP = 0.8
+
+
+def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Draw statistics along the one axis of a sweep: a line per condition, a panel per statistic.
+
+    The interval of the mean is shaded. The axis is logarithmic where its values are spaced so, and so is that of a
+    loss whose values lie far apart.
+
+    Parameters
+    ----------
+    summaries
+        Per condition a summary over seeds, dims (statistic, the sweep's key); ``statistic`` may be a scalar coord. Its
+        labels, such as "loss" or "represented", are what the panels are named by.
+
+    Raises
+    ------
+    ValueError
+        For no conditions, other dims, several sweep axes, or conditions with different axes or statistics.
+    """
+    first = next(iter(summaries), None)
+    (axis,) = swept(summaries[first], 1, what=f"summary of {first!r}") if first is not None else ("",)
+    summaries = all_summaries(summaries, "statistic", axis)
+    names = same_labels(summaries, "statistic")
+    columns = min(len(names), _MOST_LINES)
+    rows, width = -(-len(names) // columns), SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
+    figure = blank(width, 0.5 + rows * (2.2 if columns == 1 else 1.7) + 0.14 * len(summaries) / columns)
+    axes = flow(figure, len(names), columns=columns, sharey=False)
+    for ax, name in zip(axes, names, strict=True):
+        _lines(ax, {key: data.sel(statistic=name) for key, data in summaries.items()}, axis)
+        scale_sweep(ax, np.concatenate([data[axis].values for data in summaries.values()]))
+        drawn = [data.sel(statistic=name)[part].values for data in summaries.values() for part in ("mean", "ci_low")]
+        scale_values(ax, np.concatenate(drawn), along="y", log=statistic(name).log)
+        ax.set(xlabel=_axis_name(axis), ylabel=wrapped(statistic(name).label, width=32))
+    _legend(figure, axes[0])
+    shaded = interval_of(summaries.values(), drawn_as="Shaded")
+    note(figure, f"{meanings(names)} Lines: mean over seeds.{shaded}".strip())
+    return figure
+
+
+def sweep_map(summary: xr.Dataset) -> Figure:
+    """Draw the means of statistics over the two axes of a sweep: a map per statistic, a cell per pair of values.
+
+    Cells have their number where it fits. Losses that lie far apart have a log colour scale, on which what is 0 up to
+    rounding takes the darkest colour. A cell that has no mean is grey.
+
+    Parameters
+    ----------
+    summary
+        A summary over seeds, dims (statistic, one key, another key); ``statistic`` may be a scalar coord. The first key
+        is drawn along x, the second along y.
+
+    Raises
+    ------
+    ValueError
+        For a Dataset that is no summary, or not two sweep axes.
+    """
+    x, y = swept(summary, 2, what="summary")
+    summary = summary_arranged(summary, "statistic", y, x, what="summary")
+    names = [str(name) for name in summary["statistic"].values]
+    columns = min(len(names), _MOST_MAPS)
+    rows, width = -(-len(names) // columns), SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
+    high = float(np.clip(0.24 * summary.sizes[y], 0.9, 2.4))
+    figure = blank(width, 0.35 + rows * (0.5 + high))
+    room = (width / columns - _BESIDE_MAP) * 72 / summary.sizes[x]
+    tall = high * 72 / summary.sizes[y]
+    for at, (ax, name) in enumerate(zip(flow(figure, len(names), columns=columns), names, strict=True)):
+        means = np.asarray(summary["mean"].sel(statistic=name).values, dtype=float)
+        picture = _map(ax, means, log=statistic(name).log)
+        _number_cells(ax, means, picture, room=room if tall > 1.2 * _CELL_SIZE else 0)
+        bar = figure.colorbar(picture, ax=ax, aspect=12, pad=0.02)
+        bar.set_label(wrapped(statistic(name).label, width=int(high * 72 / 4.2) + 8))
+        bar.outline.set_linewidth(0.6)
+        _name_cells(ax, summary[x].values, summary[y].values, room=room, tall=tall)
+        ax.set(xlabel=_axis_name(x), ylabel=_axis_name(y) if at % columns == 0 else "")
+    note(figure, f"{meanings(names)} Means over seeds ({n_of(summary)}).".strip())
+    return figure
+
+
+def _axis_name(key: str) -> str:
+    return _NAMES.get(key, key.replace("_", " "))
+
+
+def _lines(ax: Axes, summaries: Mapping[str, xr.Dataset], axis: str) -> None:
+    for (name, data), look in zip(summaries.items(), looks(len(summaries)), strict=True):
+        rising = data.sortby(axis)
+        line(ax, rising[axis].values, rising, look=look, label=wrapped(f"{name} ({n_of(data)})", width=44))
+    ax.grid(axis="y")
+
+
+def _legend(figure: Figure, ax: Axes) -> None:
+    """Above the panels, with as many names side by side as there is room for."""
+    handles, names = ax.get_legend_handles_labels()
+    longest = max(text_width(line, size=7) for name in names for line in name.split("\n"))
+    columns = max(1, int(figure.get_figwidth() * 72 / (longest + 40)))
+    figure.legend(handles, names, loc="outside upper left", ncols=columns)
+
+
+def _map(ax: Axes, means: NDArray[Any], *, log: bool) -> AxesImage:
+    known = means[np.isfinite(means)]
+    above = above_rounding(known)
+    if log and far_apart(above):
+        norm: Normalize = LogNorm(float(above.min()), float(above.max()), clip=True)
+    else:
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        norm = Normalize(low, high if high > low else low + 1)
+    ax.set_facecolor("#dddddd")
+    ax.spines[["top", "right"]].set_visible(True)
+    return ax.imshow(np.ma.masked_invalid(means), cmap="viridis", norm=norm, origin="lower", aspect="auto")
+
+
+def _number_cells(ax: Axes, means: NDArray[Any], picture: AxesImage, *, room: float) -> None:
+    """Each cell's number, with as many digits as there is room for in all of them; none where that is not one."""
+    known = np.isfinite(means)
+    cells = np.argwhere(known)
+    for digits in (3, 2, 1):
+        texts = _texts(means[known], digits, log=isinstance(picture.norm, LogNorm))
+        if all(text_width(text, size=_CELL_SIZE) + 2 <= room for text in texts):
+            break
+    else:
+        return
+    for (row, column), text in zip(cells, texts, strict=True):
+        red, green, blue, _ = picture.to_rgba(means[row : row + 1, column])[0]
+        dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
+        ax.text(column, row, text, size=_CELL_SIZE, ha="center", va="center", color="white" if dark else INK)
+
+
+def _texts(values: NDArray[Any], digits: int, *, log: bool) -> list[str]:
+    """So many significant digits: of each number on a log scale, else of the largest, with equal places for all."""
+    if not log:
+        largest = float(np.abs(values).max(initial=0)) or 1.0
+        places = digits - 1 - int(np.floor(np.log10(largest)))
+        return [f"{round(value, places):.{max(0, places)}f}" for value in values.tolist()]
+    smallest = float(above_rounding(values).min())
+    return ["0" if value < smallest else _short(value, digits) for value in values.tolist()]
+
+
+def _short(value: float, digits: int) -> str:
+    text = f"{value:#.{digits}g}".rstrip(".")
+    if value >= 1e-3 and "e" not in text:
+        return text
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _name_cells(ax: Axes, x: NDArray[Any], y: NDArray[Any], *, room: float, tall: float) -> None:
+    """The values at their cells, of `room` × `tall` points; every so many where there is no room for all."""
+    along_x, along_y = ([f"{value:.3g}" for value in values] for values in (x, y))
+    widest = max(text_width(label + " ", size=7) for label in along_x)
+    for labels, size, cell, name in ((along_x, widest, room, ax.set_xticks), (along_y, 9, tall, ax.set_yticks)):
+        every = int(np.ceil(size / cell))
+        name(range(0, len(labels), every), labels[::every])
+    ax.tick_params(length=0)
