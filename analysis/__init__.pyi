@@ -9,4 +9,6 @@ from .interference import feature_interference as feature_interference
 from .interference import probability_weighted_interference as probability_weighted_interference
 from .interference import quadrant_interference as quadrant_interference
 from .losses import losses as losses
+from .responses import context_selectivity as context_selectivity
+from .responses import response as response
 from .seeds import over_seeds as over_seeds

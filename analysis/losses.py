@@ -1,40 +1,38 @@
 """The loss of trained models under their own regime and under others, on common samples."""
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from toysup import activations
-from toysup.analysis.gram import gram_kernel
-from toysup.analysis.labels import named, require_dims
+from toysup.analysis.forward import Models
+from toysup.analysis.labels import named
 from toysup.errors import UsageError
 from toysup.regimes import Regime
-from toysup.sampling import feature_values, sample_words, thresholds
-from toysup.trajectories import TABLES, condition_of, regime_of
+from toysup.sampling import draw, output_importance, sample_law, targets
+from toysup.trajectories import regime_axes, regime_of
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.float64]
 
 DEFAULT_SAMPLES = 20_000
-# Models are compared on a random stream of its own: no training sample has this purpose.
-EVALUATION = "evaluation"
-EVALUATION_SEED = 0
-
-# Values of the outputs of all models for a part of the samples: 1 MiB of float32.
+# Models are compared on a random stream of its own: no run may have this seed.
+EVALUATION_SEED = 2**62
+# Values of the largest layer of all models for a part of the samples: 1 MiB of float32.
 _BLOCK_VALUES = 2**18
 
 
 def losses(trained: xr.Dataset, under: xr.Dataset | None = None, *, n_samples: int = DEFAULT_SAMPLES) -> xr.DataArray:
-    """The expected loss of each trained model, in its parts: P(c) I_i(c) E[(y_i − x_i)² | c].
+    """The expected loss of each trained model, in its parts: P(c) I_i(c) E[(y_i − t_i)² | c], with the target t.
 
-    Sum over `context` and `feature` for the loss Σ_c P(c) Σ_i I_i(c) E[(y_i − x_i)² | c]. The context is summed over
-    with its probabilities, the features are sampled; all models, contexts and regimes meet the same draws.
+    Sum over `context` and `feature` for the loss Σ_c P(c) Σ_i I_i(c) E[(y_i − t_i)² | c]. A context that is independent
+    of x is summed over with its probabilities; one that follows from x comes with the samples. All models, contexts
+    and regimes meet the same draws. Outputs of the target z count for the feature that they are about.
 
     Parameters
     ----------
     trained : Dataset
-        Trajectories with W, b and their tables; any leading dims (sweep axes, seed, step).
+        Trajectories with their parameters and tables; any leading dims (sweep axes, seed, step).
     under : Dataset, optional
         The trajectories whose regime the models are evaluated under; their own if not given. Its sweep axes are those
         of `trained`, or none.
@@ -49,85 +47,87 @@ def losses(trained: xr.Dataset, under: xr.Dataset | None = None, *, n_samples: i
     Raises
     ------
     UsageError
-        If the numbers of features differ, the sweeps do not match, W lacks a dim, or the models' activation is not
-        known here.
+        If the regime shows the models other inputs or asks for other outputs, or the sweeps do not match.
     """
-    require_dims(trained["W"], ("hidden", "feature"), what="W")
     under = trained if under is None else under
-    if trained.sizes["feature"] != under.sizes["feature"]:
-        raise UsageError(
-            f"models with {trained.sizes['feature']} features cannot be evaluated under a regime with "
-            f"{under.sizes['feature']}"
-        )
-    axes = _sweep_axes(under)
+    _refuse_other_inputs(trained, under)
+    axes = regime_axes(under)
     if missing := [axis for axis in axes if axis not in trained.dims or not trained[axis].equals(under[axis])]:
         raise UsageError(f"the regime varies along {', '.join(missing)}, but the models do not; select one value first")
-    stacked = trained[["W", "b"]].transpose(*axes, ..., "hidden", "feature")
-    cells = np.ndindex(*(trained.sizes[axis] for axis in axes))
-    parts = [_cell_losses(stacked, under, dict(zip(axes, cell, strict=True)), n_samples) for cell in cells]
-    shape = [trained.sizes[axis] for axis in axes]
-    first = parts[0]
-    result = xr.DataArray(
-        np.asarray([part.values for part in parts]).reshape(*shape, *first.shape), dims=(*axes, *first.dims)
-    )
-    result = result.transpose(*(dim for dim in trained["W"].dims if dim not in ("hidden", "feature")), ...)
-    result = result.assign_coords(stacked.drop_vars("hidden", errors="ignore").coords)
-    result = result.assign_coords(context=under["context"].values)
+    leading = [str(dim) for dim in trained["train_loss"].dims]
+    rest = [dim for dim in leading if dim not in axes]
+    sizes = [trained.sizes[axis] for axis in axes]
+    parts = []
+    for cell in np.ndindex(*sizes):
+        at = dict(zip(axes, cell, strict=True))
+        regime = regime_of(under.isel(at))
+        models = Models(trained.isel(at), regime, rest, np.float32)
+        weights = output_importance(regime.target, regime.importance)
+        weighted = weights * _squared_errors(models, regime, n_samples)
+        # z has an output for each context and feature; features run fastest.
+        parts.append(weighted.reshape(*weighted.shape[:2], -1, len(regime.subset)).sum(axis=2))
+    shape = [*sizes, *(trained.sizes[dim] for dim in rest), *parts[0].shape[1:]]
+    result = xr.DataArray(np.asarray(parts).reshape(shape), dims=(*axes, *rest, "context", "feature"))
+    result = result.transpose(*leading, ...)
+    kept = {name: coord for name, coord in trained.coords.items() if set(coord.dims) <= {*leading, "feature"}}
+    result = result.assign_coords(kept | {"context": under["context"].values})
     return named(result, "loss", "importance-weighted squared error per sample", n_samples=n_samples)
 
 
-def _sweep_axes(dataset: xr.Dataset) -> list[str]:
-    dims = [str(dim) for name in TABLES for dim in dataset[name].dims if dim not in ("context", "feature")]
-    return list(dict.fromkeys(dims))
+def comparable(trained: xr.Dataset, under: xr.Dataset) -> bool:
+    """Whether the regime of `under` gives its models the inputs, and asks for the outputs, that `trained` knows."""
+    return _inputs(trained) == _inputs(under)
 
 
-def _cell_losses(models: xr.Dataset, under: xr.Dataset, cell: dict[str, int], n_samples: int) -> xr.DataArray:
-    """(remaining leading dims..., context, feature) of one cell of the sweep."""
-    regime = regime_of(under.isel(cell))
-    W, b = models["W"].isel(cell), models["b"].isel(cell)
-    leading = W.dims[:-2]
-    b = b.transpose(*leading, "feature")
-    flat = W.values.reshape(-1, *W.shape[-2:]), b.values.reshape(-1, b.shape[-1])
-    errors = _squared_errors(*flat, regime, n_samples, condition_of(models).model.activation)
-    parts = errors * (regime.context_probability[:, None] * regime.importance)
-    return xr.DataArray(parts.reshape(*W.shape[:-2], *parts.shape[1:]), dims=(*leading, "context", "feature"))
+def _inputs(dataset: xr.Dataset) -> tuple[object, ...]:
+    shown = tuple(dataset["context_input"].values) if "context_input" in dataset.coords else ()
+    attrs = (dataset.attrs.get("values", "uniform"), dataset.attrs.get("target", "x"))
+    contexts = tuple(dataset["context"].values) if shown or attrs[1] == "z" else ()
+    return dataset.sizes["feature"], shown, contexts, *attrs
 
 
-def _squared_errors(W: Array, b: Array, regime: Regime, n_samples: int, activation: str) -> npt.NDArray[np.float64]:
-    """E[(y_i − x_i)² | context] of each model: (model, context, feature)."""
-    words = sample_words(EVALUATION_SEED, EVALUATION, np.arange(n_samples), len(regime.subset))
-    table = thresholds(regime.activation_probability)
-    errors = np.empty((len(W), *table.shape))
-    for context, threshold in enumerate(table):
-        same = next(c for c in range(context + 1) if (table[c] == threshold).all())
-        if same < context:
-            errors[:, context] = errors[:, same]
+def _refuse_other_inputs(trained: xr.Dataset, under: xr.Dataset) -> None:
+    names = ("numbers of features", "inputs of the context", "contexts", "laws of values", "targets")
+    for name, one, other in zip(names, _inputs(trained), _inputs(under), strict=True):
+        if one != other:
+            raise UsageError(f"models cannot be evaluated under a regime with other {name} ({one} and {other})")
+
+
+def _squared_errors(models: Models, regime: Regime, n_samples: int) -> Array:
+    """E[1{c} (y − t)²] of each model: (model, context, output)."""
+    law = sample_law([regime], [EVALUATION_SEED])
+    samples = np.arange(n_samples)[None, :]
+    errors = np.zeros((len(models), len(regime.contexts), regime.n_outputs))
+    if regime.rule is not None:
+        x, context = (values[0] for values in draw(law, samples, np))
+        for c in range(len(regime.contexts)):
+            own = context == c
+            errors[:, c] = _sum_of_squares(models, regime, x[own], c)
+        return errors / n_samples
+    for c in range(len(regime.contexts)):
+        same = next(k for k in range(c + 1) if (law.threshold[0, k] == law.threshold[0, c]).all())
+        if same < c and not regime.context_inputs and regime.target != "z":
+            errors[:, c] = errors[:, same]
             continue
-        errors[:, context] = _mean_squares(W, b, feature_values(words, threshold), activation)
-    return errors
+        x, _ = draw(law, samples, np, context=c)
+        errors[:, c] = _sum_of_squares(models, regime, x[0], c) / n_samples
+    return regime.context_probability[:, None] * errors
 
 
-def _mean_squares(W: Array, b: Array, x: Array, activation: str) -> npt.NDArray[np.float64]:
-    """mean over samples of (y_i − x_i)²: (model, feature), for x (sample, feature)."""
-    models, _, n = W.shape
-    total = np.zeros((models, n))
-    # One product with the Gram matrices of all models side by side, for so many samples that it stays in cache.
-    gram = gram_kernel(W).transpose(1, 0, 2).reshape(n, models * n)
-    rows = max(1, _BLOCK_VALUES // (models * n))
-    for start in range(0, len(x), rows):
-        part = x[start : start + rows]
-        y = (part @ gram).reshape(len(part), models, n)
-        y += b
-        y = _activated(y, activation)
-        y -= part[:, None, :]
-        np.square(y, out=y)
-        total += y.sum(axis=0)
-    return total / len(x)
-
-
-def _activated(before: npt.NDArray[Any], activation: str) -> npt.NDArray[Any]:
+def _sum_of_squares(models: Models, regime: Regime, x: npt.NDArray[np.float32], context: int) -> Array:
+    """Σ over samples of (y − t)²: (model, output), for x (sample, feature)."""
     import torch
 
-    with torch.no_grad():
-        after: npt.NDArray[Any] = activations.activation(activation)(torch.from_numpy(before)).numpy()
-    return after
+    total = torch.zeros((len(models), regime.n_outputs), dtype=torch.float64)
+    for part in _blocks(x, _BLOCK_VALUES // (len(models) * max(regime.n_outputs, len(regime.subset)))):
+        index = torch.full(part.shape[:1], context)
+        target = targets(regime.target, torch.from_numpy(part), index, len(regime.contexts), torch)
+        error = models.outputs(part, context) - target
+        total += error.square_().sum(dim=1)
+    return total.numpy()
+
+
+def _blocks(x: npt.NDArray[np.float32], rows: int) -> Iterator[npt.NDArray[np.float32]]:
+    rows = max(1, rows)
+    for start in range(0, len(x), rows):
+        yield x[start : start + rows]

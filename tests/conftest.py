@@ -21,6 +21,7 @@ settings.register_profile("toysup", derandomize=True, deadline=None)
 settings.load_profile("toysup")
 
 Command = Callable[..., Result]
+Small = Callable[..., toysup.Experiment]
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,21 @@ def swept() -> xr.DataTree:
     """tms-intro with two cells, a few steps long."""
     changes = {"training.steps": 30, "record.steps": [10], "regime.feature_probability": [0.5, 0.05]}
     return toysup.train(toysup.load_experiment("tms-intro", changes=changes), seeds=3)
+
+
+@pytest.fixture(scope="session")
+def small() -> Small:
+    """One condition of six features and a few steps, changed by keys such as `regime__values="signed"`."""
+
+    def make(**changes: object) -> toysup.Experiment:
+        usual = {"training.steps": 4, "training.batch_size": 16, "record.steps": [2]}
+        usual |= {"model.n_features": 6, "model.n_hidden": 3, "regime.feature_probability": 0.4}
+        own = {key.replace("__", "."): value for key, value in changes.items()}
+        if "regime.activation_probability" in own:
+            del usual["regime.feature_probability"]
+        return toysup.load_experiment("tms-intro", changes=usual | {"name": "small"} | own)
+
+    return make
 
 
 @pytest.fixture

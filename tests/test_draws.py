@@ -7,7 +7,7 @@ from scipy import stats
 from toysup import draws
 from toysup.draws import normal, order, philox, words
 from toysup.regimes import Regime
-from toysup.sampling import context_thresholds, feature_values, sample, sample_words, thresholds
+from toysup.sampling import context_thresholds, sample, thresholds, value_scale
 
 PI = [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344], [0xA4093822, 0x299F31D0]
 # Random123's known answers for philox4x32 with 7 and with 10 rounds: counter, key, words.
@@ -100,15 +100,17 @@ def test_values_by_hand() -> None:
     threshold = thresholds([0.5, 0.5, 0.5, 0.0, 1.0])
     assert threshold.tolist() == [2**31, 2**31, 2**31, 0, 2**32 - 1]
     drawn = np.array([0, 2**30, 2**31, 0, 2**31])
-    assert feature_values(drawn, threshold).tolist() == [0.0, 0.5, 0.0, 0.0, 0.5]
+    values = np.where(drawn < threshold, drawn.astype(np.float32) * value_scale(threshold), 0)
+    assert values.tolist() == [0.0, 0.5, 0.0, 0.0, 0.5]
     assert context_thresholds([0.25, 0.25, 0.5]).tolist() == [2**30, 2**31]
 
 
 def test_samples_do_not_depend_on_which_others_are_drawn() -> None:
-    alone = sample_words(7, "feature", np.array([2**33 + 5]), 6)
-    among = sample_words(7, "feature", np.arange(2**33, 2**33 + 10), 6)
+    law = regime(activation=[[1.0] * 6], contexts=[1.0])
+    alone, _ = sample(law, 7, [2**33 + 5])
+    among, _ = sample(law, 7, np.arange(2**33, 2**33 + 10))
     np.testing.assert_array_equal(alone[0], among[5])
-    assert (sample_words(7, "feature", np.array([5]), 6) != alone).any()
+    assert (sample(law, 7, [5])[0] != alone).any()
 
 
 def test_seeds_see_unrelated_samples() -> None:

@@ -14,7 +14,7 @@ import toysup
 from toysup import analysis, torch_engine
 from toysup.activations import BUILT_IN, activation
 from toysup.draws import order
-from toysup.fused import batches, engine, kernel
+from toysup.fused import arguments, batches, engine, kernel
 from toysup.fused.activations import CODES
 from toysup.fused.arguments import Batches, State, Tables, drawn, given, new_state, room_for
 from toysup.fused.kernel import advance
@@ -222,28 +222,24 @@ def test_what_is_drawn_is_the_defined_sample(dataset_size: int, n_contexts: int,
         assert losses[i] == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("law_of_values", ["U[-1,1]", "constants"])
-def test_a_value_is_word_times_scale_plus_offset(law_of_values: str) -> None:
-    """With u = word · scale uniform on [0, 1]: 2u − 1, and a constant of each instance's own; 0 where not active."""
-    steps, rows, law, rule = 3, 40, law_of(6), rule_of("adamw", 2)
-    plain = tables_of(law, [0, 1], np.float64)
+@pytest.mark.parametrize("values", ["uniform", "signed", "binary", 0.25])
+def test_values_are_those_of_their_law(values: str | float) -> None:
+    """Training on what the engine draws is training on the defined samples."""
+    changes = {"training.steps": 3, "training.batch_size": 40, "training.dataset_size": None}
+    changes |= {"record.steps": [1], "regime.values": values, "model.activation": "tanh"}
+    condition = toysup.load_experiment("conditional-importance", changes=changes).conditions[2]
+    instances, regime = instances_of(condition, [0, 1]), condition.regimes()[0]
+    tables, rule = arguments.tables_of(instances, np.float64), rule_of("adamw", 2)
     x, context = (
-        np.stack(part) for part in zip(*(sample(law, seed, np.arange(steps * rows)) for seed in (0, 1)), strict=True)
+        np.stack(part) for part in zip(*(sample(regime, seed, np.arange(120)) for seed in (0, 1)), strict=True)
     )
-    if law_of_values == "U[-1,1]":
-        tables = plain._replace(scale=2 * plain.scale, offset=np.full(2, -1, np.float32))
-        expected = np.where(x != 0, 2 * x - 1, 0)
-    else:
-        tables = plain._replace(scale=0 * plain.scale, offset=np.array([0.5, -3], np.float32))
-        expected = np.where(x != 0, np.array([0.5, -3], np.float32)[:, None, None], 0)
-    found, contexts = batches.draw_batch(tables, np.arange(steps * rows, dtype=np.uint64)[None])
-    np.testing.assert_array_equal(contexts, context)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-7)
-    np.testing.assert_array_equal(found == 0, x == 0)
-    ours, theirs = start(2, 6, 3, np.float64), start(2, 6, 3, np.float64)
-    advance(ours, tables, rule, drawn(rows, 0, np.float64), 0, steps)
-    shape = (2, steps, rows)
-    advance(theirs, tables, rule, given(found.reshape(*shape, 6).astype(float), context.reshape(shape)), 0, steps)
+    low, high = regime.value_range
+    active = x != 0
+    assert low <= x[active].min() <= x[active].max() <= high
+    assert x[active].mean() == pytest.approx((low + high) / 2, abs=0.05)
+    ours, theirs = start(2, 20, 10, np.float64), start(2, 20, 10, np.float64)
+    advance(ours, tables, rule, drawn(40, 0, np.float64), 0, 3)
+    advance(theirs, tables, rule, given(x.reshape(2, 3, 40, 20).astype(float), context.reshape(2, 3, 40)), 0, 3)
     np.testing.assert_allclose(ours.W, theirs.W, rtol=0, atol=1e-12)
 
 

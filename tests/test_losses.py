@@ -1,5 +1,7 @@
 """Losses: the identity of the post, closed forms, and sums of parts."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 
 import toysup
 from toysup import analysis
+
+Small = Callable[..., toysup.Experiment]
 
 
 def dataset_of(trained: xr.DataTree, condition: str) -> xr.Dataset:
@@ -101,11 +105,10 @@ def test_the_activation_is_the_models_own() -> None:
 
 
 def test_models_are_evaluated_on_samples_that_no_training_sees() -> None:
-    from toysup.analysis.losses import EVALUATION, EVALUATION_SEED
-    from toysup.sampling import sample_words
+    from toysup.analysis.losses import EVALUATION_SEED
 
-    seen = sample_words(EVALUATION_SEED, "feature", np.arange(100), 4)
-    assert not np.intersect1d(seen, sample_words(EVALUATION_SEED, EVALUATION, np.arange(100), 4)).size
+    with pytest.raises(toysup.UsageError, match="whole numbers"):
+        toysup.train("conditional-importance", seeds=[EVALUATION_SEED])
 
 
 def test_leading_dims_and_sweeps(swept: xr.DataTree) -> None:
@@ -125,5 +128,122 @@ def test_leading_dims_and_sweeps(swept: xr.DataTree) -> None:
 
 
 def test_models_with_other_inputs_are_refused(trained: xr.DataTree) -> None:
-    with pytest.raises(toysup.UsageError, match="20 features cannot be evaluated under a regime with 40"):
+    with pytest.raises(toysup.UsageError, match="other numbers of features \\(20 and 40\\)"):
         analysis.losses(dataset_of(trained, "fixed"), dataset_of(trained, "split-40"))
+
+
+DEEP = {
+    "regime__contexts": ["a", "b", "c"],
+    "regime__subsets": {"a": "1-2", "b": "3-4", "c": "5-6"},
+    "model__tied": False,
+    "model__encoder_layers": [8],
+    "model__decoder_layers": [7],
+}
+RULE = {"regime__contexts": ["a", "b"], "regime__subsets": {"a": "1-3", "b": "4-6"}, "regime__outside_importance": 0.0}
+ON_PLAIN_SAMPLES: dict[str, dict[str, object]] = {
+    "deep": {**DEEP, "regime__outside_importance": 0.0},
+    "seen": {**DEEP, "regime__outside_importance": 0.2, "regime__context_input": "one-hot"},
+    "rule on the sum": {**RULE, "regime__context_rule": "sum(x) > median"},
+    "rule on a feature": {**RULE, "regime__context_rule": "x_2 > 0.3", "regime__values": "signed"},
+    "unequal contexts": {
+        "regime__context_probability": {"a": 0.8, "b": 0.2},
+        "regime__activation_probability": [[0.1, 0.9, 0.5, 0.5, 0.2, 0.3], [0.7, 0.2, 0.5, 0.5, 0.9, 0.0]],
+    },
+    "abs": {"regime__values": "signed", "regime__target": "abs"},
+    "z": {**DEEP, "regime__target": "z", "regime__outside_importance": 0.3},
+    "z, seen": {**DEEP, "regime__target": "z", "regime__context_input": "one-hot"},
+    "groups": {"regime__together": ["1-3"], "regime__exclusive": ["4-5"], "regime__correlation": 0.5},
+}
+
+
+def small_dataset(small: Small, **changes: object) -> xr.Dataset:
+    """Two seeds at the last step, with weights far from those that they started with, and biases."""
+    dataset = toysup.train(small(**changes), seeds=2)["small/small"].to_dataset().isel(step=-1)
+    generator = np.random.default_rng(0)
+    own = {name: variable for name, variable in dataset.data_vars.items() if variable.dtype == np.float32}
+    return dataset.assign(
+        {name: v + np.float32(0.3) * generator.normal(size=v.shape).astype("f") for name, v in own.items()}
+    )
+
+
+@pytest.mark.parametrize("changes", ON_PLAIN_SAMPLES.values(), ids=ON_PLAIN_SAMPLES)
+def test_losses_equal_plain_samples(small: Small, changes: dict[str, object]) -> None:
+    dataset = small_dataset(small, **changes)
+    regime = toysup.regime_of(dataset)
+    x, context = toysup.sample(regime, 99, np.arange(60_000))
+    count, n = len(x), 6
+    if regime.target == "z":
+        # One output for each context and feature: x_i where it is that context, else 0; each weighs as in its context.
+        target = np.zeros((count, len(regime.contexts), n), dtype=x.dtype)
+        target[np.arange(count), context] = x
+        weight = np.broadcast_to(regime.importance, target.shape)
+    else:
+        target = (np.abs(x) if regime.target == "abs" else x)[:, None]
+        weight = regime.importance[context][:, None]
+    parts = analysis.losses(dataset, n_samples=60_000)
+    assert parts.dims == ("seed", "context", "feature")
+    for seed in range(2):
+        with torch.no_grad():
+            y = toysup.to_module(dataset.sel(seed=seed))(torch.tensor(x), torch.tensor(context)).numpy()
+        plain = (weight * (y.reshape(target.shape) - target) ** 2).sum(axis=1)
+        for c, name in enumerate(regime.contexts):
+            own = plain * (context == c)[:, None]
+            error = own.std(axis=0) * np.sqrt(2 / count)
+            assert (np.abs(parts.sel(seed=seed, context=name) - own.mean(axis=0)) <= 4.5 * error).all()
+
+
+def test_conditional_loss_is_half_the_fixed_loss_at_any_depth(small: Small) -> None:
+    """Of whatever does not see the context, where the subsets are each context's own and equally likely."""
+    two = {**DEEP, "regime__contexts": ["a", "b"], "regime__subsets": {"a": "1-3", "b": "4-6"}}
+    fixed = small_dataset(small, **two)
+    conditional = small_dataset(small, **two, regime__outside_importance=0.0)
+    for models in (fixed, conditional):
+        halves = total(analysis.losses(models, conditional, n_samples=500)) / total(
+            analysis.losses(models, fixed, n_samples=500)
+        )
+        np.testing.assert_allclose(halves, 0.5, rtol=1e-6)
+    # A model that sees it gives other outputs in each context, and the law ends.
+    seen = {"regime__context_input": "flag"}
+    flag, other = (small_dataset(small, **two, **seen, regime__outside_importance=mu) for mu in (1.0, 0.0))
+    halves = total(analysis.losses(flag, other, n_samples=500)) / total(analysis.losses(flag, n_samples=500))
+    assert (np.abs(halves - 0.5) > 1e-4).all()
+
+
+def test_a_context_that_never_comes_costs_nothing(small: Small) -> None:
+    dataset = small_dataset(small, regime__context_probability={"never": 0.0, "always": 1.0})
+    parts = analysis.losses(dataset, n_samples=200)
+    assert (parts.sel(context="never") == 0).all()
+    assert (parts.sel(context="always").sum("feature") > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ({}, {"model__n_features": 7}, "other numbers of features \\(6 and 7\\)"),
+        ({**DEEP, "regime__context_input": "one-hot"}, DEEP, "other inputs of the context"),
+        (
+            {**DEEP, "regime__target": "z"},
+            {**DEEP, "regime__target": "z", "regime__contexts": ["b", "a", "c"]},
+            "other contexts",
+        ),
+        ({}, {"regime__values": "signed"}, "other laws of values \\(uniform and signed\\)"),
+        ({"regime__values": "signed"}, {"regime__values": "signed", "regime__target": "abs"}, "other targets"),
+    ],
+)
+def test_models_are_compared_where_inputs_and_outputs_are_the_same(
+    small: Small, one: dict, other: dict, words: str
+) -> None:
+    from toysup.analysis.losses import comparable
+
+    ours, theirs = small_dataset(small, **one), small_dataset(small, **other)
+    assert comparable(ours, ours)
+    assert not comparable(ours, theirs)
+    with pytest.raises(toysup.UsageError, match=words):
+        analysis.losses(ours, theirs, n_samples=10)
+
+
+def test_a_rule_and_its_controls_are_compared(small: Small) -> None:
+    deducible, coin = small_dataset(small, **ON_PLAIN_SAMPLES["rule on the sum"]), small_dataset(small, **RULE)
+    for models in (deducible, coin):
+        for under in (deducible, coin):
+            assert np.isfinite(analysis.losses(models, under, n_samples=100)).all()

@@ -13,12 +13,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LAYERS = [
     [f"toysup.{name}" for name in names.split()]
     for names in (
-        "errors spec activations draws regimes models recipes experiments sampling",
+        "errors spec activations draws ranges groups rules regimes models recipes experiments sampling",
         "theory",
         "instances torch_sampling optimizers torch_engine fused",
         "trajectories storage modules training",
         "command_errors train_command",
-        "analysis." + " analysis.".join("labels blocks gram dimensionality interference losses seeds".split()),  # noqa: SIM905
+        "analysis."
+        + " analysis.".join("labels blocks gram dimensionality interference forward responses losses seeds".split()),  # noqa: SIM905
         "analysis.figures",
         "analysis.selection analysis.rows analysis.measures analysis.plots analysis.report analysis.command",
     )

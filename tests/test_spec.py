@@ -20,6 +20,7 @@ feature_probability = 0.1
 steps = 10
 batch_size = 8
 """
+TWO = {"regime__contexts": ["a", "b"]}
 
 
 def load(tmp_path: Path, text: str, **changes: object) -> toysup.Experiment:
@@ -170,10 +171,78 @@ def test_learning_rate_schedules(tmp_path: Path) -> None:
         ({"record__steps": 5}, ["record.steps = 5", "list"]),
         ({"regime__importance": [[1, 2, 3, 4], [1]]}, ["importance does not fit"]),
         ({"regime__importance": [1, [2], 3, 4]}, ["regime.importance"]),
-        ({"regime__importance_decay": 0.5, "regime__importance_start": -100000}, ["not finite"]),
+        ({"regime__importance_decay": 0.5, "regime__importance_start": -10000}, ["not finite"]),
+        ({"regime__importance_start": 10**20}, ["importance_start", "less than or equal to 10000"]),
         ({"regime__context_probability": {"a": "0.5", "b": 0.5}}, ["regime.context_probability.a = '0.5'"]),
         ({"regime__context_probability.all.x": 1}, ["the path is too long"]),
         ({"training__beta1": [0.1, 0.9], "training__optimizer": "sgd"}, ["changes nothing"]),
+        ({**TWO, "regime__context_rule": "sum(x) > 0"}, ["can be negative, and these cannot", "'signed', or > median"]),
+        ({**TWO, "regime__context_rule": "x_2 > 1"}, ["'x_2 > 1' is never true", "> median splits evenly"]),
+        (
+            {**TWO, "regime__context_rule": "x_2 > -1", "regime__values": "signed"},
+            ["'x_2 > -1' is always true", "> median"],
+        ),
+        ({**TWO, "regime__context_rule": "x_5 > median"}, ["names feature 5, but there are 4"]),
+        ({**TWO, "regime__context_rule": "x1 > 0"}, ["regime.context_rule = 'x1 > 0'", "write sum(x) > 0, x_1 > 0.5"]),
+        ({**TWO, "regime__context_rule": "x_0 > 0"}, ["is no rule"]),
+        ({**TWO, "regime__context_rule": "x_1 > 1.2.3"}, ["is no rule"]),
+        (
+            {"regime__contexts": ["a", "b", "c"], "regime__context_rule": "x_1 > median"},
+            ["needs contexts = [name where"],
+        ),
+        ({"regime__context_rule": "x_1 > median"}, ["needs contexts = [name where"]),
+        (
+            {"regime__context_probability": {"a": 0.5, "b": 0.5}, "regime__context_rule": "x_1 > median"},
+            ["probabilities follow from it"],
+        ),
+        (
+            {**TWO, "regime__context_rule": "x_1 > median", "regime__outside_probability": 0.5},
+            ["cannot decide which features are active"],
+        ),
+        (
+            {**TWO, "regime__context_rule": "sum(x) > median", "regime__together": ["1-2"]},
+            ["sum(x) needs independent features", "x_k goes with groups"],
+        ),
+        ({"regime__activation_probability": [[0.1] * 8]}, ["activation_probability does not fit", "4 numbers"]),
+        ({"regime__importance": [[1] * 8, [1] * 8], **TWO}, ["importance does not fit", "4 numbers in each of 2 rows"]),
+        (
+            {"regime__together": ["1-2"], "regime__exclusive": ["2-3"]},
+            ["feature 2 is in two groups", "one at most fits"],
+        ),
+        ({"regime__together": ["1-2", "2-3"]}, ["feature 2 is in two groups, together-1 and together-2"]),
+        ({"regime__exclusive": ["1-3"], "regime__feature_probability": 0.4}, ["sum to 1.2", "at most 1 fits"]),
+        ({"regime__exclusive": ["1-3"], "regime__feature_probability": [0.1, 0.4]}, ["sum to 1.2"]),
+        (
+            {"regime__together": ["1-2"], "regime__activation_probability": [0.1, 0.2, 0.3, 0.4]},
+            ["features 1, 2 differ in probability", "equal ones fit"],
+        ),
+        ({"regime__together": ["3"]}, ["two features at least"]),
+        ({"regime__together": ["3-5"]}, ["together: '3-5' is no range of features, such as 1-4"]),
+        ({"regime__correlation": 0.5}, ["correlation is that of the features in together, and there are none"]),
+        ({"model__encoder_layers": [5]}, ["a tied model decodes with Wᵀ", "model.tied = false"]),
+        ({**TWO, "regime__target": "z"}, ["a tied model has one output for each feature", "model.tied = false"]),
+        ({"regime__target": "abs"}, ["x itself where values cannot be negative", "values = 'signed'"]),
+        ({"regime__target": "y"}, ["regime.target = 'y'", "'x', 'abs' or 'z'"]),
+        ({"regime__values": "normal"}, ["regime.values = 'normal'", "'uniform', 'signed', 'binary' or a"]),
+        ({"regime__values": 1e39}, ["regime.values = 1e+39", "float32 can hold, and not 0"]),
+        ({"regime__values": 0}, ["regime.values = 0", "and not 0"]),
+        ({"regime__values": True}, ["regime.values = True", "or a number"]),
+        ({"regime__contexts": ["all", "a"]}, ["names a context 'all'"]),
+        ({"regime__together": [[]]}, ["two features at least, not none"]),
+        (
+            {"regime__contexts": ["a", "b", "c"], "regime__context_input": "flag"},
+            ["'flag' needs 2 contexts, not 3", "'one-hot' fits"],
+        ),
+        ({"regime__context_input": "one-hot"}, ["shows the model nothing where there is one context"]),
+        ({"regime__context_input": "flag"}, ["shows the model nothing where there is one context", "give contexts"]),
+        ({"regime__contexts": []}, ["needs names that differ, at least one"]),
+        ({"regime__contexts": ["a", "a"]}, ["needs names that differ"]),
+        ({"regime__contexts": ["a b"]}, ["letters, digits, - and _"]),
+        ({"regime__contexts": ["none", "a"]}, ["is not none"]),
+        ({"model__architecture": "autoencodr"}, ["no architecture 'autoencodr'; did you mean autoencoder?"]),
+        ({"model__layer_activation": "rellu"}, ["model.layer_activation: no activation 'rellu'", "did you mean relu"]),
+        ({"model__hidden_activation": "identidy"}, ["model.hidden_activation", "identity"]),
+        ({"model__encoder_layers": [0], "model__tied": False}, ["model.encoder_layers.0 = 0"]),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(tmp_path: Path, change: dict, words: list[str]) -> None:

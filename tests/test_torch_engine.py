@@ -11,6 +11,7 @@ from toysup import torch_engine
 from toysup.activations import BUILT_IN, activation
 from toysup.fused.batches import draw_batch
 from toysup.instances import Instances, instances_of
+from toysup.models import ModelSpec
 from toysup.optimizers import Optimizer
 from toysup.sampling import sample
 from toysup.torch_engine import loss_and_gradients
@@ -40,7 +41,8 @@ def test_gradients_equal_autograd(n: int, m: int, rows: int, phi: str, seed: int
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     W, b, x, importance = draw(3, m, n), draw(3, n), draw(3, rows, n), draw(3, rows, n).abs()
-    loss, gradients = loss_and_gradients({"W": W, "b": b}, x, importance, phi)
+    model = ModelSpec(n_features=n, n_hidden=m, activation=phi)
+    loss, gradients = loss_and_gradients(model, {"W": W, "b": b}, x, x[:, :, :0], x, importance)
     for i in range(3):
         expected = autograd_gradients(W[i], b[i], x[i], importance[i], phi)
         torch.testing.assert_close((loss[i], gradients["W"][i], gradients["b"][i]), expected)
@@ -110,7 +112,7 @@ def test_other_devices_draw_the_same_samples() -> None:
         experiment = toysup.load_experiment("conditional-importance")
         sampler = Sampler(instances_of(experiment.conditions[condition], [3, 2**40]), torch.device("cpu"))
         samples = torch.tensor([[0, 5, 2**33], [7, 1, 2]])
-        drawn = draw_batch(sampler.tables, samples.numpy().astype(np.uint64))
+        drawn = draw_batch(sampler.law, samples.numpy())
         for compiled, plain in zip(drawn, sampler.drawn_by_torch(samples), strict=True):
             np.testing.assert_array_equal(compiled, plain.numpy())
 
@@ -159,7 +161,7 @@ def test_train_loss_is_the_mean_per_sample_since_the_previous_snapshot() -> None
     for step in range(12):
         x, context = sampler.batch(step)
         importance = torch.tensor(instances.importance, dtype=torch.float32)[[[0]], context]
-        loss, gradients = loss_and_gradients(parameters, x, importance, "relu")
+        loss, gradients = loss_and_gradients(instances.model, parameters, x, x[:, :, :0], x, importance)
         optimizer.step(step, gradients)
         losses.append(loss.item())
         rows.append(x.shape[1])

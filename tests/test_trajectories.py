@@ -185,6 +185,13 @@ def truncated(path: Path) -> None:
         (edited(lambda ds: ds.assign(activation_probability=ds.activation_probability + 7)), "not probabilities"),
         (edited(lambda ds: ds.assign_coords(subset="one")), "coordinate subset is missing or"),
         (edited(lambda ds: ds.assign_coords(step=ds.step + 1)), "steps are not those"),
+        (edited(lambda ds: ds.assign_coords(subset=("feature", ["q"] * 20))), "coordinate subset is not that of"),
+        (edited(lambda ds: ds.assign_coords(context=["none", "+"])), "coordinate context is not that of"),
+        (edited(lambda ds: ds.assign_attrs(values="junk")), "attribute values is 'junk'"),
+        (edited(lambda ds: ds.assign_attrs(values=np.array([1.0, 2.0]))), "attribute values is array"),
+        (edited(lambda ds: ds.assign_attrs(target=3)), "attribute target is"),
+        (edited(lambda ds: ds.assign_attrs(context_rule="sum(x) > 0")), "attribute context_rule is 'sum"),
+        (edited(lambda ds: ds.assign_attrs(context_input="flag")), "attribute context_input is 'flag'"),
     ],
 )
 def test_what_is_not_ours_is_refused_by_name(runs: Path, damage, words: str) -> None:

@@ -7,8 +7,13 @@ from .experiments import Condition as Condition
 from .experiments import Experiment as Experiment
 from .experiments import builtin_experiments as builtin_experiments
 from .experiments import load_experiment as load_experiment
+from .models import ModelSpec as ModelSpec
+from .models import register_model as register_model
 from .modules import to_module as to_module
+from .recipes import RecordSpec as RecordSpec
+from .recipes import TrainingSpec as TrainingSpec
 from .regimes import Regime as Regime
+from .regimes import RegimeSpec as RegimeSpec
 from .sampling import sample as sample
 from .storage import open_example as open_example
 from .storage import open_runs as open_runs

@@ -25,6 +25,8 @@ BUILT_IN = {
     "abs": "torch:abs",
     "identity": "torch:positive",
 }
+# Outputs of these are 0 or more, so no model with them can say what is negative.
+NEVER_NEGATIVE = ("relu", "softplus", "sigmoid", "abs")
 _registered: dict[str, Activation] = {}
 
 

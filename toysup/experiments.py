@@ -10,11 +10,10 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from toysup.activations import require_known
 from toysup.errors import UsageError, nearest
-from toysup.models import ModelSpec
+from toysup.models import ModelSpec, require_known
 from toysup.recipes import RecordSpec, TrainingSpec
-from toysup.regimes import RegimeSpec
+from toysup.regimes import Regime, RegimeSpec
 from toysup.spec import MAX_NAME, NAME_PATTERN, Cell, Spec, first_error, merged, shown
 
 TABLES: dict[str, type[Spec]] = {
@@ -38,8 +37,9 @@ class Condition(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Condition":
-        for cell in self.cells():
-            self.at(cell).regime.resolve(self.model.n_features)
+        (regime, *_) = self.regimes()
+        if self.model.tied and regime.target == "z" and self.model.architecture == "autoencoder":
+            raise ValueError("a tied model has one output for each feature, but z has more; give model.tied = false")
         self.recorded_steps  # noqa: B018 — raises where training has no such step
         return self
 
@@ -47,6 +47,10 @@ class Condition(Spec):
     def sweeps(self) -> dict[str, tuple[float, ...]]:
         """Sweep axes by key, each with its values."""
         return self.regime.sweeps | self.training.sweeps
+
+    def regimes(self) -> list[Regime]:
+        """The regime of each cell."""
+        return [self.at(cell).regime.resolve(self.model.n_features) for cell in self.cells()]
 
     @property
     def recorded_steps(self) -> tuple[int, ...]:
@@ -59,8 +63,17 @@ class Condition(Spec):
         Defaults are filled in, so that equal conditions have equal identities however they were written.
         """
         parts = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
-        if self.regime.importance is None:
+        regime = self.regime
+        if regime.importance is None:
             parts["regime"] = {"importance_decay": 1.0} | parts["regime"]
+        if regime.context_rule is None and regime.context_probability is None:
+            parts["regime"].pop("contexts", None)
+            names = regime.context_names
+            parts["regime"] = {"context_probability": dict.fromkeys(names, 1 / len(names))} | parts["regime"]
+        parts["regime"] |= regime.ranges(self.model.n_features)
+        if self.model.architecture == "autoencoder" and not (self.model.encoder_layers or self.model.decoder_layers):
+            # Nothing has this activation.
+            del parts["model"]["layer_activation"]
         return json.dumps(parts | {"record": {"steps": list(self.recorded_steps)}})
 
     def cells(self) -> Iterator[Cell]:
@@ -201,6 +214,14 @@ class _Entries(dict[str, object]):
     """Entries that join those of a table instead of replacing it."""
 
 
+def _joined(table: Mapping[str, Any], name: str, key: str, entries: _Entries) -> dict[str, object]:
+    there = table.get(key, {})
+    if not isinstance(there, Mapping):
+        (part, value), *_ = entries.items()
+        raise UsageError(f"{name}.{key}.{part} = {shown(value)}: the path is too long; {name}.{key} has no parts")
+    return {**there, **entries}
+
+
 def _condition(
     file: _File, item: Mapping[str, Any], changed: Mapping[str, Mapping[str, object]], where: str
 ) -> Condition:
@@ -211,7 +232,7 @@ def _condition(
         if isinstance(own, Mapping):
             table = merged(getattr(file, name), own, spec)
             new = {
-                key: {**table.get(key, {}), **value} if isinstance(value, _Entries) else value
+                key: _joined(table, name, key, value) if isinstance(value, _Entries) else value
                 for key, value in changed.get(name, {}).items()
             }
             merged_item[name] = merged(table, new, spec)
@@ -221,7 +242,7 @@ def _condition(
         raise first_error(error, where=where, spec=Condition) from None
     # Not a matter of validity: a dataset whose activation this process does not know still opens.
     try:
-        require_known(condition.model.activation)
+        require_known(condition.model)
     except UsageError as error:
-        raise UsageError(f"{where}: model.activation: {error}") from None
+        raise UsageError(f"{where}: {error}") from None
     return condition

@@ -1,7 +1,8 @@
 """What an engine is given: all instances of a condition, its cells times its seeds, as arrays along one axis."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,8 @@ import numpy.typing as npt
 from toysup.experiments import Condition
 from toysup.models import ModelSpec, initial_parameters
 from toysup.recipes import TrainingSpec
-from toysup.regimes import FloatArray
+from toysup.regimes import FloatArray, Regime
+from toysup.sampling import SampleLaw, sample_law
 from toysup.spec import single
 
 Parameters = dict[str, npt.NDArray[np.float32]]
@@ -21,22 +23,45 @@ Progress = Callable[[int, float], None]
 class Instances:
     """The instances of one condition, cell-major; every array has them along its first axis.
 
-    `context_probability` (instance, context); `activation_probability`, `importance` (instance, context, feature);
-    `hyperparameters` holds the recipe's numbers that may be swept, each (instance,).
+    `regimes` holds each one's regime, which differ in their numbers alone; `hyperparameters` the recipe's numbers that
+    may be swept, each (instance,).
     """
 
     model: ModelSpec
     training: TrainingSpec
     recorded_steps: tuple[int, ...]
+    regimes: tuple[Regime, ...]
     seeds: npt.NDArray[np.int64]
     parameters: Parameters
-    context_probability: FloatArray
-    activation_probability: FloatArray
-    importance: FloatArray
     hyperparameters: dict[str, FloatArray]
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    def part(self, members: slice) -> "Instances":
+        """Some of the instances."""
+        return replace(
+            self,
+            regimes=self.regimes[members],
+            seeds=self.seeds[members],
+            parameters={name: value[members] for name, value in self.parameters.items()},
+            hyperparameters={name: value[members] for name, value in self.hyperparameters.items()},
+        )
+
+    @property
+    def regime(self) -> Regime:
+        """What all of them share of their regimes."""
+        return self.regimes[0]
+
+    @cached_property
+    def law(self) -> SampleLaw:
+        """What samples are drawn from."""
+        return sample_law(self.regimes, self.seeds)
+
+    @cached_property
+    def importance(self) -> FloatArray:
+        """(instance, context, feature)"""
+        return np.stack([regime.importance for regime in self.regimes])
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +81,8 @@ class Snapshot:
 def instances_of(condition: Condition, seeds: Sequence[int]) -> Instances:
     """The instances of `condition` for `seeds`, each with its own tables, recipe and initial parameters."""
     cells = [condition.at(cell) for cell in condition.cells()]
-    regimes = [cell.regime.resolve(condition.model.n_features) for cell in cells]
-    start = [initial_parameters(condition.model, seed) for seed in seeds]
+    regimes = condition.regimes()
+    start = [initial_parameters(condition.model, regimes[0], seed) for seed in seeds]
 
     def per_instance(rows: Sequence[object]) -> FloatArray:
         return np.repeat(np.asarray(rows, dtype=np.float64), len(seeds), axis=0)
@@ -66,11 +91,9 @@ def instances_of(condition: Condition, seeds: Sequence[int]) -> Instances:
         model=condition.model,
         training=condition.training,
         recorded_steps=condition.recorded_steps,
+        regimes=tuple(regime for regime in regimes for _ in seeds),
         seeds=np.tile(np.asarray(seeds, dtype=np.int64), len(cells)),
         parameters={name: np.stack([own[name] for own in start] * len(cells)) for name in start[0]},
-        context_probability=per_instance([regime.context_probability for regime in regimes]),
-        activation_probability=per_instance([regime.activation_probability for regime in regimes]),
-        importance=per_instance([regime.importance for regime in regimes]),
         hyperparameters={
             name: per_instance([single(getattr(cell.training, name)) for cell in cells])
             for name in ("learning_rate", "weight_decay", "momentum", "beta1", "beta2")

@@ -97,7 +97,11 @@ def first_error(error: ValidationError, *, where: str, spec: type[BaseModel]) ->
     # A misspelt key is complained of twice, as missing and as unknown; the second is the one that helps.
     complaint = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
     # Where a key may hold one of several types, pydantic puts the type that it tried into the path.
-    path = [str(part) for part in complaint["loc"] if not re.match(r"(tuple|list|dict|str|int|float)(\[|$)", str(part))]
+    path = [
+        str(part)
+        for part in complaint["loc"]
+        if not re.match(r"(tuple|list|dict|str|int|float|literal)(\[|$)", str(part))
+    ]
     key = ".".join(path)
     message = complaint["msg"].removeprefix("Value error, ").replace("valid tuple", "list")
     if complaint["type"] == "extra_forbidden":

@@ -18,7 +18,6 @@ from toysup.experiments import FIGURES_FOLDER, Condition, Experiment
 from toysup.instances import Snapshot
 from toysup.trajectories import (
     Layout,
-    attrs_of,
     check,
     condition_of,
     first_difference,
@@ -126,7 +125,7 @@ def record(
         head.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(head))
         file = stack.enter_context(netCDF4.Dataset(temporary, "a"))
         layouts = layouts_of(condition, len(union))
-        targets = {name: _variable(file, name, layout) for name, layout in layouts.items()}
+        targets = {name: _variable(file, name, layout, head) for name, layout in layouts.items()}
         if there is not None:
             _copy(there, targets, layouts, _places(old, union))
         new = _places(seeds, union)
@@ -134,7 +133,7 @@ def record(
             place(targets, layouts, number, snapshot, new)
 
 
-def _variable(file: netCDF4.Dataset, name: str, layout: Layout) -> Any:
+def _variable(file: netCDF4.Dataset, name: str, layout: Layout, head: xr.Dataset) -> Any:
     for dim, size in zip(layout.dims, layout.shape, strict=True):
         if dim not in file.dimensions:
             file.createDimension(dim, size)
@@ -142,7 +141,7 @@ def _variable(file: netCDF4.Dataset, name: str, layout: Layout) -> Any:
     variable: Any = file.createVariable(
         name, np.dtype(layout.dtype), layout.dims, fill_value=fill_value, chunksizes=_chunks(layout)
     )
-    variable.setncatts(attrs_of(name) | {"coordinates": " ".join(_auxiliary(layout))})
+    variable.setncatts(dict(layout.attrs) | {"coordinates": " ".join(_auxiliary(layout, head))})
     return variable
 
 
@@ -157,9 +156,10 @@ def _chunks(layout: Layout) -> list[int] | None:
     return chunks[::-1]
 
 
-def _auxiliary(layout: Layout) -> list[str]:
+def _auxiliary(layout: Layout, head: xr.Dataset) -> list[str]:
     """The coords of a variable that are no dims of it, which CF has each variable name."""
-    return [name for name, dim in (("epoch", "step"), ("subset", "feature")) if dim in layout.dims]
+    coords = {str(name): set(coord.dims) for name, coord in head.coords.items() if name not in head.dims}
+    return [name for name, dims in coords.items() if dims <= set(layout.dims)]
 
 
 def _places(seeds: Sequence[int], among: Sequence[int]) -> slice | list[int]:

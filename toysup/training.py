@@ -6,11 +6,11 @@ from pathlib import Path
 
 import xarray as xr
 
-from toysup.activations import require_known
 from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import Condition, Experiment, load_experiment
 from toysup.fused import why_not
 from toysup.instances import Progress, Snapshot, instances_of
+from toysup.models import require_known
 from toysup.trajectories import build
 
 DEFAULT_SEEDS = 20
@@ -76,7 +76,7 @@ def choose_engine(condition: Condition, name: str | None, device: str) -> str:
     """
     if name is not None and name not in ENGINES:
         raise UsageError(f"no engine {name!r}; {nearest(name, ENGINES)}")
-    require_known(condition.model.activation)
+    require_known(condition.model)
     obstacle = why_not(condition) if device == "cpu" else f"it runs on the cpu, not on {device!r}"
     if name is None:
         name = "torch" if obstacle else "fused"

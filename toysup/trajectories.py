@@ -14,7 +14,10 @@ import xarray as xr
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments import Condition, Experiment
 from toysup.instances import Snapshot
+from toysup.models import parameters_of
 from toysup.regimes import Regime
+from toysup.rules import Rule
+from toysup.rules import parse as parse_rule
 from toysup.spec import NAME_PATTERN, shown
 
 SCHEMA_VERSION = 1
@@ -24,15 +27,24 @@ TABLE_DIMS = {
     "activation_probability": ("context", "feature"),
     "importance": ("context", "feature"),
 }
-PARAMETER_DIMS = {"W": ("hidden", "feature"), "b": ("feature",)}
+# Numbers that a regime has only with groups, or with a rule for its contexts.
+ADDED_NUMBERS = ("group_correlation", "rule_threshold", "rule_tie")
+# What a regime has beyond its tables and is one word, or one number, for all cells; these are attributes.
+DEFAULT_ADDITIONS = {"values": "uniform", "target": "x", "context_rule": None, "context_input": None}
 LONG_NAMES = {
-    "W": "weights onto the hidden state",
-    "b": "output bias",
     "train_loss": "training loss per sample, mean since the previous snapshot",
     "diverged_at": "first step whose loss or weights were not finite, -1 if none",
     "context_probability": "probability of the context",
     "activation_probability": "probability that a feature is active, given the context",
     "importance": "weight of a feature's squared error, given the context",
+    "group_correlation": "correlation of features that fire together",
+    "rule_threshold": "what a statistic of x has to exceed for the first context",
+    "rule_tie": "probability of the first context where the statistic equals its threshold",
+    "group": "group of features that fire together or exclude one another",
+    "context_input": "input that shows the model its context",
+    "output": "output",
+    "output_feature": "feature that the output is about",
+    "output_context": "context that the output is about",
     "seed": "seed of the instance",
     "step": "optimiser steps taken",
     "epoch": "epochs seen; NaN for an infinite stream",
@@ -44,11 +56,12 @@ LONG_NAMES = {
 
 
 class Layout(NamedTuple):
-    """A variable that a run fills: its dims, shape and dtype."""
+    """A variable that a run fills: its dims, shape and dtype, and what it is."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: type[np.generic]
+    attrs: Mapping[str, str]
 
 
 def build(
@@ -60,14 +73,19 @@ def build(
     for number, snapshot in enumerate(snapshots):
         place(arrays, layouts, number, snapshot, slice(None))
     head = head_of(experiment, condition, seeds, engine=engine)
-    return head.assign({name: (layout.dims, arrays[name], attrs_of(name)) for name, layout in layouts.items()})
+    return head.assign({name: (layout.dims, arrays[name], layout.attrs) for name, layout in layouts.items()})
 
 
 def head_of(experiment: Experiment, condition: Condition, seeds: Sequence[int], *, engine: str) -> xr.Dataset:
     """All of a dataset but what a run fills: its coords, tables and attrs."""
-    regimes = [condition.at(cell).regime.resolve(condition.model.n_features) for cell in condition.cells()]
-    tables = {name: _table(condition, name, [getattr(regime, name) for regime in regimes]) for name in TABLES}
-    dataset = xr.Dataset(tables, _coords(condition, seeds, regimes[0]), _attrs(experiment, condition, engine))
+    regimes = condition.regimes()
+    tables = {
+        name: _table(condition, TABLE_DIMS.get(name, ()), rows)
+        for name in (*TABLES, *ADDED_NUMBERS)
+        if (rows := [value for regime in regimes if (value := _number(regime, name)) is not None])
+    }
+    attrs = _attrs(experiment, condition, engine) | _additions(regimes[0])
+    dataset = xr.Dataset(tables, _coords(condition, seeds, regimes[0]), attrs)
     for variable in map(str, dataset.variables):
         dataset[variable].attrs.update(attrs_of(variable))
     return dataset
@@ -77,14 +95,19 @@ def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
     """The variables that a run of `condition` fills."""
     sizes = {name: len(values) for name, values in condition.sweeps.items()}
     sizes |= {"seed": n_seeds, "step": len(condition.recorded_steps)}
-    sizes |= {"hidden": condition.model.n_hidden, "feature": condition.model.n_features}
     leading = (*condition.sweeps, "seed")
-    dims = {name: (*leading, "step", *trailing) for name, trailing in PARAMETER_DIMS.items()}
-    dims |= {"train_loss": (*leading, "step"), "diverged_at": leading}
-    dtypes: dict[str, type[np.generic]] = {"train_loss": np.float64, "diverged_at": np.int64}
-    return {
-        name: Layout(own, tuple(sizes[dim] for dim in own), dtypes.get(name, np.float32)) for name, own in dims.items()
-    }
+
+    def layout(name: str, dims: tuple[str, ...], dtype: type[np.generic]) -> Layout:
+        return Layout(dims, tuple(sizes[dim] for dim in dims), dtype, attrs_of(name))
+
+    layouts = {}
+    for name, parameter in parameters_of(condition.model, condition.regimes()[0]).items():
+        sizes |= dict(zip(parameter.dims, parameter.shape, strict=True))
+        own = layout(name, (*leading, "step", *parameter.dims), np.float32)
+        layouts[name] = own._replace(attrs={"long_name": parameter.long_name, "units": "1"})
+    layouts["train_loss"] = layout("train_loss", (*leading, "step"), np.float64)
+    layouts["diverged_at"] = layout("diverged_at", leading, np.int64)
+    return layouts
 
 
 def place(
@@ -122,17 +145,34 @@ def attrs_of(name: str) -> dict[str, str]:
     return {"long_name": LONG_NAMES.get(name, name.replace("_", " ")), "units": "1"}
 
 
-def _table(condition: Condition, name: str, rows: Sequence[np.ndarray]) -> tuple[tuple[str, ...], np.ndarray]:
+def _number(regime: Regime, name: str) -> np.ndarray | float | None:
+    """A table of the regime, or one of the numbers that only some regimes have."""
+    if name == "group_correlation":
+        return regime.group_correlation if regime.group else None
+    if name.startswith("rule_"):
+        return getattr(regime.rule, name.removeprefix("rule_"), None)
+    table: np.ndarray = getattr(regime, name)
+    return table
+
+
+def _additions(regime: Regime) -> dict[str, Any]:
+    """What the regime has beyond tables and coords, as attributes; what is as usual is left out."""
+    return {name: getattr(regime, name) for name, usual in DEFAULT_ADDITIONS.items() if getattr(regime, name) != usual}
+
+
+def _table(
+    condition: Condition, dims: tuple[str, ...], rows: Sequence[np.ndarray | float]
+) -> tuple[tuple[str, ...], np.ndarray]:
     """One of the tables with the sweep axes along which it varies, and only those."""
     sizes = [len(values) for values in condition.sweeps.values()]
-    table = np.asarray(rows).reshape(*sizes, *rows[0].shape)
+    table = np.asarray(rows).reshape((*sizes, *np.shape(rows[0])))
     axes = list(condition.sweeps)
     for axis in reversed(range(len(sizes))):
         first = table.take([0], axis=axis)
         if (table == first).all():
             table = first.squeeze(axis)
             del axes[axis]
-    return (*axes, *TABLE_DIMS[name]), table
+    return (*axes, *dims), table
 
 
 def _coords(condition: Condition, seeds: Sequence[int], regime: Regime) -> dict[str, Any]:
@@ -147,7 +187,23 @@ def _coords(condition: Condition, seeds: Sequence[int], regime: Regime) -> dict[
         "hidden": ("hidden", np.arange(1, condition.model.n_hidden + 1)),
         "feature": ("feature", np.arange(1, condition.model.n_features + 1)),
         "subset": ("feature", np.array(regime.subset)),
+        **_added_coords(regime),
     }
+
+
+def _added_coords(regime: Regime) -> dict[str, Any]:
+    """Coords that only some regimes have."""
+    coords: dict[str, Any] = {}
+    if regime.group:
+        coords["group"] = ("feature", np.array(regime.group))
+    if regime.context_inputs:
+        coords["context_input"] = ("context_input", np.array(regime.context_inputs))
+    if regime.output_dim == "output":
+        n = len(regime.subset)
+        coords["output"] = ("output", np.arange(1, regime.n_outputs + 1))
+        coords["output_feature"] = ("output", np.tile(np.arange(1, n + 1), len(regime.contexts)))
+        coords["output_context"] = ("output", np.repeat(np.array(regime.contexts), n))
+    return coords
 
 
 def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[str, Any]:
@@ -189,6 +245,9 @@ def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
         _check_coords(dataset, condition)
     except DamagedError as error:
         raise ToysupError(f"{where}: damaged: {error}") from None
+    except UsageError as error:
+        # An architecture that this process does not know.
+        raise UsageError(f"{where}: {error}") from None
     return dataset
 
 
@@ -216,10 +275,12 @@ def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
         for dim, size in zip(layout.dims, layout.shape, strict=True):
             if dataset.sizes[dim] != size or size == 0:
                 raise DamagedError(f"{dim} has {dataset.sizes[dim]} entries, not those of its specification ({size})")
-    for name in TABLES:
-        dims = set(TABLE_DIMS[name])
+    present = [name for name in ADDED_NUMBERS if _number(condition.regimes()[0], name) is not None]
+    for name in (*TABLES, *present):
+        dims = set(TABLE_DIMS.get(name, ()))
         _check_variable(dataset, name, required=dims, allowed=dims | sweeps)
-        if name != "importance" and not ((dataset[name] >= 0) & (dataset[name] <= 1 + 1e-9)).all():
+        values = dataset[name]
+        if name not in ("importance", "rule_threshold") and not ((values >= 0) & (values <= 1 + 1e-9)).all():
             raise DamagedError(f"{name} has entries that are not probabilities")
 
 
@@ -237,9 +298,19 @@ def _check_variable(dataset: xr.Dataset, name: str, *, required: set[str], allow
 def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
     own = {"epoch": ("step", "f"), "subset": ("feature", "OSU"), "context": ("context", "OSU"), "seed": ("seed", "i")}
     plain = {name: (name, "if") for name in ("step", "feature", "hidden", *condition.sweeps)}
-    for name, (dim, kinds) in {**plain, **own}.items():
+    regime = condition.regimes()[0]
+    labels = {"context": ("context", regime.contexts), "subset": ("feature", regime.subset)} | _added_coords(regime)
+    added = {name: (dim, "ifOSU") for name, (dim, _) in labels.items()}
+    for name, (dim, kinds) in {**plain, **own, **added}.items():
         if name not in dataset.coords or dataset[name].dims != (dim,) or dataset[name].dtype.kind not in kinds:
             raise DamagedError(f"the coordinate {name} is missing or is not one along {dim}")
+    for name, (_, values) in labels.items():
+        if dataset[name].values.tolist() != list(values):
+            raise DamagedError(f"the coordinate {name} is not that of its specification")
+    for name, usual in DEFAULT_ADDITIONS.items():
+        found = dataset.attrs.get(name, usual)
+        if not isinstance(found, str | float | None) or found != getattr(regime, name):
+            raise DamagedError(f"the attribute {name} is {shown(found)}, not that of its specification")
     if dataset["step"].values.tolist() != list(condition.recorded_steps):
         raise DamagedError("its steps are not those that its specification records")
 
@@ -259,6 +330,9 @@ def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str
         if isinstance(there, Mapping) and isinstance(here, Mapping):
             if found := first_difference(there, here, f"{path}{key}."):
                 return found
+            # Within a table the order counts: that of the contexts is the order of rows, and of what a flag says.
+            if path and list(there) != list(here):
+                return f"{path}{key}: {shown(dict(there))} there, {shown(dict(here))} here"
         elif there != here:
             return f"{path}{key}: {_absent(there)} there, {_absent(here)} here"
     return None
@@ -273,11 +347,29 @@ def regime_of(dataset: xr.Dataset) -> Regime:
 
     Raises UsageError where a sweep varies the tables: select one cell first.
     """
-    if swept := {str(dim) for name in TABLES for dim in dataset[name].dims} - {"context", "feature"}:
-        raise UsageError(f"the regime varies along {', '.join(sorted(swept))}; select one value first")
-    tables = {name: dataset[name].transpose(*TABLE_DIMS[name]).values.astype(np.float64) for name in TABLES}
+    if swept := regime_axes(dataset):
+        raise UsageError(f"the regime varies along {', '.join(swept)}; select one value first")
+    tables: dict[str, Any] = {
+        name: dataset[name].transpose(*TABLE_DIMS[name]).values.astype(np.float64) for name in TABLES
+    }
+    additions: dict[str, Any] = {name: dataset.attrs.get(name, usual) for name, usual in DEFAULT_ADDITIONS.items()}
+    rule = None
+    if additions["context_rule"] is not None:
+        feature, _ = parse_rule(additions["context_rule"])
+        rule = Rule(feature, float(dataset["rule_threshold"]), float(dataset["rule_tie"]))
     return Regime(
         contexts=tuple(map(str, dataset["context"].values)),
         subset=tuple(map(str, dataset["subset"].values)),
+        group=tuple(map(str, dataset["group"].values)) if "group" in dataset.coords else (),
+        group_correlation=float(dataset.get("group_correlation", 1.0)),
+        rule=rule,
         **tables,
+        **additions,
     )
+
+
+def regime_axes(dataset: xr.Dataset) -> list[str]:
+    """The sweep axes along which the regime of `dataset` varies."""
+    names = [name for name in (*TABLES, *ADDED_NUMBERS) if name in dataset]
+    dims = [str(dim) for name in names for dim in dataset[name].dims if dim not in ("context", "feature")]
+    return list(dict.fromkeys(dims))

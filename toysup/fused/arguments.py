@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.instances import Instances
-from toysup.sampling import context_thresholds, thresholds, value_scale
 
 Array = npt.NDArray[np.generic]
 
@@ -89,18 +88,12 @@ def given(x: Array, context: Array) -> Batches:
 
 def tables_of(instances: Instances, dtype: type[np.floating] = np.float32) -> Tables:
     """The tables of `instances`, for parameters of `dtype`."""
-    threshold = thresholds(instances.activation_probability)
-    scale, offset = _value_law(threshold)
+    law = instances.law
     return Tables(
         seed=instances.seeds.astype(np.uint64),
-        context_threshold=context_thresholds(instances.context_probability).astype(np.uint32),
-        threshold=threshold.astype(np.uint32),
-        scale=scale,
-        offset=offset,
+        context_threshold=law.context_threshold.astype(np.uint32),
+        threshold=law.threshold.astype(np.uint32),
+        scale=law.scale,
+        offset=np.full(len(instances), law.low, np.float32),
         importance=instances.importance.astype(dtype),
     )
-
-
-def _value_law(threshold: npt.NDArray[np.int64]) -> tuple[Array, Array]:
-    """Scale and offset of active features' values, which are uniform on [0, 1]."""
-    return value_scale(threshold), np.zeros(len(threshold), np.float32)

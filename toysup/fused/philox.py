@@ -16,7 +16,9 @@ _LOW = uint64(0xFFFFFFFF)
 _HALF = uint64(32)
 
 
-CONTEXT, FEATURE, ORDER = (np.uint64(purpose_code(name)) for name in ("context", "feature", "order"))
+CONTEXT, FEATURE, ORDER, GROUP, COPY = (
+    np.uint64(purpose_code(name)) for name in ("context", "feature", "order", "group", "copy")
+)
 
 
 @njit(inline="always")

@@ -1,0 +1,27 @@
+"""Feature labels as people write them: `"1-10"`, `"1-5, 8"` or a list of numbers."""
+
+import re
+from collections.abc import Sequence
+
+
+def feature_range(text: str | Sequence[int], n_features: int, *, key: str) -> tuple[int, ...]:
+    """The labels (from 1) in ascending order; ValueError naming `key` where they are no features."""
+    labels: set[int] = set()
+    for part in text.split(",") if isinstance(text, str) else map(str, text):
+        found = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not 1 <= first <= last <= n_features:
+            raise ValueError(f"{key}: {part.strip()!r} is no range of features, such as 1-{n_features}")
+        labels |= set(range(first, last + 1))
+    return tuple(sorted(labels))
+
+
+def as_range(labels: Sequence[int]) -> str:
+    """Ascending labels as a range, such as "1-5, 8"."""
+    parts: list[list[int]] = []
+    for label in labels:
+        if parts and parts[-1][-1] == label - 1:
+            parts[-1] = [parts[-1][0], label]
+        else:
+            parts.append([label])
+    return ", ".join("-".join(map(str, part)) for part in parts)

@@ -1,0 +1,169 @@
+"""Contexts that follow from the data: a rule on x, its threshold, and how likely each context then is."""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+_NUMBER = r"[-+]?[\d.]+(?:[eE][-+]?\d+)?"
+_PATTERN = re.compile(rf"\s*(?:sum\(x\)|x_(?P<feature>\d{{1,9}}))\s*>\s*(?P<threshold>median|{_NUMBER})\s*")
+_TOLERANCE = 1e-12
+_NEGLIGIBLE = 1e-18
+_ROUNDING = 1e-6
+_CLOSE = 1e-10
+
+
+class Rule(NamedTuple):
+    """The context is the first one iff the statistic exceeds the threshold.
+
+    `feature` is the label of the feature that decides, 0 for the sum of all. Where the statistic equals `threshold`
+    a coin decides, which shows the first context with probability `tie`.
+    """
+
+    feature: int
+    threshold: float
+    tie: float
+
+
+class _Law(NamedTuple):
+    """P(S > t) and P(S = t) of a statistic at t."""
+
+    above: float
+    at: float
+
+
+def parse(text: str) -> tuple[int, float | None]:
+    """The feature (0 for the sum) and the threshold (None for the median) of `sum(x) > 0`, `x_3 > median` and so on."""
+    found = _PATTERN.fullmatch(text)
+    try:
+        if found is None:
+            raise ValueError
+        threshold = None if found["threshold"] == "median" else float(found["threshold"])
+        if found["feature"] is not None and int(found["feature"]) < 1:
+            raise ValueError
+    except ValueError:
+        raise ValueError("is no rule; write sum(x) > 0, x_1 > 0.5, sum(x) > median or x_1 > median") from None
+    return int(found["feature"] or 0), threshold
+
+
+def canonical(text: str) -> str:
+    """The rule as it is written once: `sum(x) > 1`, `x_3 > median`."""
+    feature, threshold = parse(text)
+    shown = "median" if threshold is None else repr(threshold).removesuffix(".0")
+    return f"{f'x_{feature}' if feature else 'sum(x)'} > {shown}"
+
+
+def resolve(text: str, probability: Array, low: float, high: float) -> tuple[Rule, float]:
+    """The rule for features with these probabilities and values uniform on [low, high], and P(first context).
+
+    A tie at a number is decided by a fair coin; at the median, by the coin that makes both contexts equally likely.
+    ValueError where one of the contexts would never come about, or the rule asks for values that cannot be negative to
+    be so.
+    """
+    feature, threshold = parse(text)
+    if feature > len(probability):
+        raise ValueError(f"context_rule {text!r} names feature {feature}, but there are {len(probability)}")
+    own = probability if feature == 0 else probability[feature - 1 : feature]
+    if threshold is None:
+        threshold = _median(tuple(own.tolist()), low, high)
+        law = _law(tuple(own.tolist()), low, high, threshold)
+        tie = (0.5 - law.above) / law.at if law.at > _TOLERANCE else 0.5
+        return Rule(feature, threshold, float(np.clip(tie, 0, 1))), 0.5
+    if low >= 0 and threshold <= 0:
+        raise ValueError(
+            f"context_rule {text!r} asks for values that can be negative, and these cannot; give values = 'signed', or "
+            "> median"
+        )
+    if low == high and abs(threshold - round(threshold / low) * low) < _ROUNDING * abs(low):
+        # A threshold that is written as a multiple of the constant is met by it, though float32 holds another number.
+        threshold = round(threshold / low) * low
+    law = _law(tuple(own.tolist()), low, high, threshold)
+    first = law.above + law.at / 2
+    if not _TOLERANCE < first < 1 - _TOLERANCE:
+        often = "always" if first > 0.5 else "never"
+        raise ValueError(f"context_rule {text!r} is {often} true; > median splits evenly")
+    return Rule(feature, threshold, 0.5), first
+
+
+@lru_cache(maxsize=1024)
+def _law(probability: tuple[float, ...], low: float, high: float, threshold: float) -> _Law:
+    """Of S = the sum of independent features, given how many are active: an atom at 0, else low·k + (high − low)·IH_k.
+
+    IH_k, the sum of k uniform numbers, has the Irwin–Hall law; where high = low every k is an atom.
+    """
+    counts = _active_counts(probability)
+    k = np.flatnonzero(counts > _NEGLIGIBLE)
+    atoms = (k == 0) | (high == low)
+    beyond = np.where(k * low > threshold, 1.0, 0.0)
+    if not atoms.all():
+        beyond[~atoms] = 1 - irwin_hall((threshold - k[~atoms] * low) / (high - low), k[~atoms])
+    at = counts[k][atoms & (k * low == threshold)].sum()
+    return _Law(float(counts[k] @ beyond), float(at))
+
+
+@lru_cache(maxsize=256)
+def _median(probability: tuple[float, ...], low: float, high: float) -> float:
+    """t with P(S > t) ≤ ½ ≤ P(S ≥ t): an atom if one is such, else found by bisection."""
+    n = len(probability)
+    for atom in [k * low for k in range(n + 1)] if high == low else [0.0]:
+        law = _law(probability, low, high, atom)
+        if law.above <= 0.5 + _TOLERANCE and law.above + law.at >= 0.5 - _TOLERANCE:
+            return atom
+    share = np.asarray(probability)
+    mean = share.sum() * (low + high) / 2
+    spread = float(np.sqrt((share * (low**2 + low * high + high**2) / 3 - (share * (low + high) / 2) ** 2).sum()))
+    return _root(lambda t: _law(probability, low, high, t).above - 0.5, mean - spread, mean + spread)
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where a falling function is 0, by the Illinois variant of false position; the bracket grows until it holds it."""
+    at_low, at_high = function(low), function(high)
+    while at_low < 0 or at_high > 0:
+        low, high = 2 * low - high, 2 * high - low
+        at_low, at_high = function(low), function(high)
+    middle = low
+    for _ in range(100):
+        previous, middle = middle, high if at_high == 0 else high - at_high * (high - low) / (at_high - at_low)
+        found = function(middle)
+        if abs(found) < _CLOSE or middle == previous:
+            break
+        if found > 0:
+            low, at_low, at_high = middle, found, at_high / 2
+        else:
+            high, at_high, at_low = middle, found, at_low / 2
+    return float(middle)
+
+
+def _active_counts(probability: tuple[float, ...]) -> Array:
+    """P(k features are active), k = 0 … n (the Poisson binomial law)."""
+    counts = np.ones(1)
+    for p in probability:
+        counts = np.convolve(counts, [1 - p, p])
+    return counts
+
+
+def irwin_hall(x: npt.ArrayLike, k: npt.ArrayLike) -> Array:
+    """P(the sum of k uniform numbers on [0, 1] ≤ x), for arrays x and k (k at least 1) of one shape (number,).
+
+    F_k(x) = Σ_{j≥0} f_{k+1}(x − j), where the density obeys f_{k+1}(x) = (x f_k(x) + (k + 1 − x) f_k(x − 1)) / k: no
+    term is negative, so nothing cancels, as it does in the textbook's alternating sum.
+    """
+    k = np.atleast_1d(np.asarray(k, dtype=np.int64))
+    x = np.clip(np.atleast_1d(np.asarray(x, dtype=np.float64)), 0, k)
+    # Above its median the law is taken from the other end, where fewer terms count.
+    mirrored = x > k / 2
+    y = np.where(mirrored, k - x, x)
+    # A row for each number, with the densities at y, y − 1, …; the first density is 1 on [0, 1).
+    points = y[:, None] - np.arange(int(y.max()) + 2)
+    density = ((points >= 0) & (points < 1)).astype(np.float64)
+    result = np.zeros(len(k))
+    for order in range(1, int(k.max()) + 1):
+        shifted = np.pad(density[:, 1:], ((0, 0), (0, 1)))
+        density = np.where(points > 0, (points * density + (order + 1 - points) * shifted) / order, 0)
+        result[k == order] = density[k == order].sum(axis=1)
+    return np.where(mirrored, 1 - result, result)
