@@ -6,6 +6,7 @@ from .dimensionality import total_dimensionality as total_dimensionality
 from .gram import feature_norms as feature_norms
 from .gram import gram as gram
 from .interference import feature_interference as feature_interference
+from .interference import gram_quadrants as gram_quadrants
 from .interference import probability_weighted_interference as probability_weighted_interference
 from .interference import quadrant_interference as quadrant_interference
 from .losses import losses as losses

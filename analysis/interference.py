@@ -1,7 +1,8 @@
 """Interference: what a model's features do to one another, feature by feature and between subsets."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import xarray as xr
 from toysup.analysis.blocks import Array, in_blocks
 from toysup.analysis.gram import gram_kernel
 from toysup.analysis.labels import named, require_dims, subset_labels, with_other_feature
+from toysup.groups import TOGETHER
 
 INTERFERING_THRESHOLD = 0.1
 QUADRANT_STATISTICS = {
@@ -47,16 +49,19 @@ def feature_interference(W: xr.DataArray) -> xr.DataArray:
     return named(total, "feature_interference", "interference Σ_{j≠i} (Ŵ_i·W_j)²")
 
 
-def probability_weighted_interference(dataset: xr.Dataset) -> xr.DataArray:
+def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataArray | None = None) -> xr.DataArray:
     """Σ_{j≠i} P(j active | i active) (Ŵ_i·W_j)²: the interference that feature i meets when it is active.
 
-    With Q_ij = Σ_c P(c) a_ci a_cj, P(j active | i active) is Q_ij / Q_i, where Q_i = Σ_c P(c) a_ci; it is p_j where
-    features are independent. 0 for a feature that is never active.
+    P(j active | i active) is Q_ij / Q_i, where Q_ij = Σ_c P(c) P(i and j active | c), Q_i = Σ_c P(c) P(i active | c);
+    it is p_j where features are independent. Where directions depend on the context, each is weighed in its own. 0 for
+    a feature that is never active.
 
     Parameters
     ----------
     dataset : Dataset
-        A trajectory with W (..., hidden, feature) and its tables of context and activation.
+        A trajectory with its tables of context and activation.
+    directions : DataArray (..., [context,] hidden, feature), optional
+        What stands for W, such as H of `response`; W if not given.
 
     Returns
     -------
@@ -68,16 +73,32 @@ def probability_weighted_interference(dataset: xr.Dataset) -> xr.DataArray:
     UsageError
         If a dim is missing.
     """
-    active, context = dataset["activation_probability"], dataset["context_probability"]
+    W = dataset["W"] if directions is None else directions
+    together, context = _active_together(dataset), dataset["context_probability"]
+    marginal = (context * dataset["activation_probability"]).sum("context")
+    given = (context * together / marginal.where(marginal > 0, 1)).where(marginal > 0, 0)
+    summed = ["context", "other_feature"] if "context" in W.dims else ["other_feature"]
+    given = given if "context" in W.dims else given.sum("context")
+    total = (given * _off_diagonal_projections(W)).sum(summed, skipna=False)
+    order = [dim for dim in W.dims if dim not in ("context", "hidden", "feature")]
+    total = total.transpose(*order, "feature").astype(W.dtype)
+    return named(total, "probability_weighted_interference", "interference that an active feature meets")
+
+
+def _active_together(dataset: xr.Dataset) -> xr.DataArray:
+    """P(i and j active | c), dims (..., context, feature, other_feature)."""
+    active = dataset["activation_probability"]
     require_dims(active, ("context", "feature"), what="activation_probability")
     other = with_other_feature(active.rename(feature="other_feature").drop_vars("subset", errors="ignore"), active)
-    marginal = (context * active).sum("context")
-    both = (context * active * other).sum("context")
-    given = (both / marginal.where(marginal > 0, 1)).where(marginal > 0, 0)
-    total = (given * _off_diagonal_projections(dataset["W"])).sum("other_feature", skipna=False)
-    order = [dim for dim in dataset["W"].dims if dim not in ("hidden", "feature")]
-    total = total.transpose(*order, "feature").astype(dataset["W"].dtype)
-    return named(total, "probability_weighted_interference", "interference that an active feature meets")
+    both = active * other
+    if "group" not in dataset.coords:
+        return both
+    labels = dataset["group"].values.astype(str)
+    same = xr.DataArray((labels[:, None] == labels) & (labels[:, None] != ""), dims=("feature", "other_feature"))
+    together = xr.DataArray(np.char.startswith(labels, TOGETHER), dims="feature")
+    # Two indicators of probability p and correlation ρ are both 1 with probability p² + ρ p (1 − p).
+    correlated = both + dataset["group_correlation"] * active * (1 - active)
+    return both.where(~same, correlated.where(together, 0.0))
 
 
 def quadrant_interference(W: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD) -> xr.Dataset:
@@ -103,26 +124,87 @@ def quadrant_interference(W: xr.DataArray, *, threshold: float = INTERFERING_THR
         If a dim is missing.
     """
     require_dims(W, ("hidden", "feature"), what="W")
-    labels = subset_labels(W)
-    subsets = list(dict.fromkeys(labels))
-    results = xr.apply_ufunc(
-        _quadrants,
-        W,
-        kwargs={"codes": np.array([subsets.index(label) for label in labels]), "threshold": threshold},
-        input_core_dims=[["hidden", "feature"]],
+    sides = _Side.of(subset_labels(W), range(W.sizes["feature"]))
+    return _quadrants(W, ("hidden", "feature"), sides, sides, threshold)
+
+
+def gram_quadrants(G: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD) -> xr.Dataset:
+    """The statistics of `quadrant_interference` of any response G, such as that of a deeper model.
+
+    Parameters
+    ----------
+    G : DataArray (..., feature, other_feature) or (..., output, other_feature)
+        Responses of outputs to input features, as `gram` or `response` give them, with the coordinate `other_subset`;
+        an output belongs to the subset of the feature that it is about, and the diagonal, which is left out, is where
+        it is about the input feature itself.
+    threshold : float
+        A pair interferes if |G_ij| exceeds it.
+
+    Returns
+    -------
+    Dataset (..., subset, other_subset)
+        As `quadrant_interference`.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+    """
+    rows = "output" if "output" in G.dims else "feature"
+    require_dims(G, (rows, "other_feature"), what="G")
+    n = G.sizes["other_feature"]
+    labels = [str(label) for label in G["other_subset"].values] if "other_subset" in G.coords else ["all"] * n
+    about = list(range(n))
+    if rows == "output":
+        places = {label: place for place, label in enumerate(G["other_feature"].values.tolist())}
+        about = [places[label] for label in G["output_feature"].values.tolist()]
+    outputs = _Side.of([labels[place] for place in about], about)
+    return _quadrants(G, (rows, "other_feature"), outputs, _Side.of(labels, range(n)), threshold)
+
+
+class _Side(NamedTuple):
+    """The rows or the columns of G: their order by subset, how many each subset has, and the feature of each."""
+
+    subsets: list[str]
+    order: npt.NDArray[np.intp]
+    counts: npt.NDArray[np.intp]
+    about: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, labels: Sequence[str], about: Sequence[int]) -> "_Side":
+        subsets = list(dict.fromkeys(labels))
+        codes = np.array([subsets.index(label) for label in labels])
+        # Side by side, a subset's features are a slice.
+        order = np.argsort(codes, kind="stable")
+        return cls(subsets, order, np.bincount(codes), np.asarray(about)[order])
+
+    @property
+    def slices(self) -> list[slice]:
+        return [slice(end - count, end) for end, count in zip(np.cumsum(self.counts), self.counts, strict=True)]
+
+
+def _quadrants(
+    array: xr.DataArray, dims: tuple[str, str], outputs: _Side, inputs: _Side, threshold: float
+) -> xr.Dataset:
+    """The statistics of G, or of WᵀW where `array` is W (its dims are then hidden and feature)."""
+    found = xr.apply_ufunc(
+        _statistics,
+        array,
+        kwargs={"of_weights": dims[0] == "hidden", "outputs": outputs, "inputs": inputs, "threshold": threshold},
+        input_core_dims=[list(dims)],
         output_core_dims=[["subset", "other_subset"]] * len(QUADRANT_STATISTICS),
         dask="parallelized",
         dask_gufunc_kwargs={
             "allow_rechunk": True,
-            "output_sizes": {"subset": len(subsets), "other_subset": len(subsets)},
+            "output_sizes": {"subset": len(outputs.subsets), "other_subset": len(inputs.subsets)},
         },
-        output_dtypes=[W.dtype] * len(QUADRANT_STATISTICS),
+        output_dtypes=[array.dtype] * len(QUADRANT_STATISTICS),
     )
-    coords = {"subset": subsets, "other_subset": subsets}
+    coords = {"subset": outputs.subsets, "other_subset": inputs.subsets}
     return xr.Dataset(
         {
             name: named(result.assign_coords(coords), name, long_name, threshold=threshold)
-            for (name, long_name), result in zip(QUADRANT_STATISTICS.items(), results, strict=True)
+            for (name, long_name), result in zip(QUADRANT_STATISTICS.items(), found, strict=True)
         }
     )
 
@@ -139,33 +221,34 @@ def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
     return labelled.assign_coords({"feature": W["feature"]} if "feature" in W.coords else {})
 
 
-def _quadrants(W: Array, *, codes: np.ndarray, threshold: float) -> tuple[Array, ...]:
-    """The statistics of QUADRANT_STATISTICS, each (..., subset, other_subset), from W (..., hidden, feature)."""
-    # Side by side, a subset's features are a slice.
-    order = np.argsort(codes, kind="stable")
-    counts = np.bincount(codes)
-    kernel = partial(_block_quadrants, counts=counts, threshold=threshold)
-    sorted_W = W if (np.diff(order) == 1).all() else np.take(W, order, axis=-1)
-    out = (len(QUADRANT_STATISTICS), len(counts), len(counts))
-    return tuple(np.moveaxis(in_blocks(kernel, sorted_W, out, values=len(codes) ** 2), -3, 0))
+def _statistics(
+    models: Array, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float
+) -> tuple[Array, ...]:
+    """The statistics of QUADRANT_STATISTICS, each (..., subset, other_subset)."""
+    kernel = partial(_block_quadrants, of_weights=of_weights, outputs=outputs, inputs=inputs, threshold=threshold)
+    out = (len(QUADRANT_STATISTICS), len(outputs.counts), len(inputs.counts))
+    found = in_blocks(kernel, models, out, values=len(outputs.order) * len(inputs.order))
+    return tuple(np.moveaxis(found, -3, 0))
 
 
-def _block_quadrants(W: Array, out: Array, *, counts: np.ndarray, threshold: float) -> None:
+def _block_quadrants(
+    models: Array, out: Array, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float
+) -> None:
     """Fill (model, statistic, subset, other_subset); NaN throughout for a model that is not finite."""
+    G = gram_kernel(models) if of_weights else models
     # Models last: sums over features then add up rows of models, which are long where subsets are short.
-    G = gram_kernel(W).transpose(1, 2, 0).copy()
-    diagonal = np.arange(len(G))
-    G[diagonal, diagonal] = 0
-    slices = [slice(end - count, end) for end, count in zip(np.cumsum(counts), counts, strict=True)]
+    G = _sorted(_sorted(G, outputs.order, axis=1), inputs.order, axis=2).transpose(1, 2, 0).copy()
+    own = outputs.about[:, None] == inputs.about
+    G[own] = 0
 
     def over_pairs(reduce: np.ufunc, entries: npt.NDArray[Any]) -> Array:
         """(subset, other_subset, model)"""
-        entries = entries.astype(W.dtype, copy=False)
-        by_subset = np.stack([reduce.reduce(entries[features], axis=0) for features in slices])
-        return np.stack([reduce.reduce(by_subset[:, others], axis=1) for others in slices], axis=1)
+        entries = entries.astype(models.dtype, copy=False)
+        by_subset = np.stack([reduce.reduce(entries[features], axis=0) for features in outputs.slices])
+        return np.stack([reduce.reduce(by_subset[:, others], axis=1) for others in inputs.slices], axis=1)
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        pairs = (counts[:, None] * counts - np.diag(counts))[..., None]
+        pairs = over_pairs(np.add, ~own[..., None])
         most_negative = -max(threshold, 0)
         n_negative = over_pairs(np.add, most_negative > G)
         # In place, as what is left needs the sizes, and then their squares: new arrays cost more than their values.
@@ -185,3 +268,7 @@ def _block_quadrants(W: Array, out: Array, *, counts: np.ndarray, threshold: flo
     for number, statistic in enumerate(statistics):
         out[:, number] = np.moveaxis(statistic, -1, 0)
     out[~np.isfinite(energy).all(axis=(0, 1))] = np.nan
+
+
+def _sorted(G: Array, order: npt.NDArray[np.intp], *, axis: int) -> Array:
+    return G if (np.diff(order) == 1).all() else np.take(G, order, axis=axis)

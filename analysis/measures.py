@@ -1,19 +1,25 @@
 """What each command of toysup-analyze reports about the selected conditions: its tidy rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis.dimensionality import feature_dimensionality, represented_count, total_dimensionality
-from toysup.analysis.gram import feature_norms, gram
+from toysup.analysis.dimensionality import (
+    feature_dimensionality,
+    represented,
+    represented_count,
+    total_dimensionality,
+)
+from toysup.analysis.gram import feature_norms
 from toysup.analysis.interference import (
     QUADRANT_STATISTICS,
     feature_interference,
+    gram_quadrants,
     probability_weighted_interference,
-    quadrant_interference,
 )
 from toysup.analysis.losses import losses
+from toysup.analysis.responses import context_selectivity
 from toysup.analysis.rows import joined, rows_of
 from toysup.analysis.seeds import over_seeds
 from toysup.analysis.selection import Selected, by_experiment, same_inputs
@@ -23,23 +29,36 @@ Losses = dict[tuple[str, str, str], xr.DataArray]
 
 
 def gram_rows(selected: Sequence[Selected]) -> pd.DataFrame:
-    """Every entry of the Gram matrix."""
-    about = ("feature", "other_feature")
-    return joined([rows_of(item, "gram", over_seeds(gram(item.at_step["W"])), about) for item in selected])
+    """Every entry of the Gram matrix, or of the response that stands for it."""
+    return joined([_rows(item, {"gram": item.responses}, _rows_and_columns(item.responses)) for item in selected])
+
+
+def _rows_and_columns(G: xr.DataArray) -> list[str]:
+    return ["output" if "output" in G.dims else "feature", "other_feature"]
 
 
 def dimensionality_rows(selected: Sequence[Selected]) -> pd.DataFrame:
-    """Counts per model first (no feature), then each feature's dimensionality and norm."""
+    """Counts per model first (no feature), then each feature's dimensionality, norm and context selectivity."""
     frames = []
     for item in selected:
-        W = item.at_step["W"]
-        counts = {"represented": represented_count(W), "total_dimensionality": total_dimensionality(W)}
-        frames += [rows_of(item, name, over_seeds(values)) for name, values in counts.items()]
+        H = item.directions
+        counts = {"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)}
+        frames.append(_rows(item, counts))
+        if "context" in H.dims:
+            frames.append(_rows(item, {"context_selectivity": mean_selectivity(item)}))
     for item in selected:
-        W = item.at_step["W"]
-        each = {"feature_dimensionality": feature_dimensionality(W), "feature_norm": feature_norms(W)}
-        frames += [rows_of(item, name, over_seeds(values), ("feature",)) for name, values in each.items()]
+        H = item.directions
+        each = {"feature_dimensionality": feature_dimensionality(H), "feature_norm": feature_norms(H)}
+        if "context" in H.dims:
+            each["context_selectivity"] = context_selectivity(item.at_step)
+        frames.append(_rows(item, each, ["feature"]))
     return joined([frames[-1].head(0), *frames])
+
+
+def mean_selectivity(item: Selected) -> xr.DataArray:
+    """The mean context selectivity of the features that are represented in some context; NaN where none is."""
+    shown = represented(item.directions).any("context")
+    return context_selectivity(item.at_step).where(shown).mean("feature")
 
 
 def interference_rows(selected: Sequence[Selected], *, by: str) -> pd.DataFrame:
@@ -47,17 +66,28 @@ def interference_rows(selected: Sequence[Selected], *, by: str) -> pd.DataFrame:
     frames = []
     for item in selected:
         if by == "feature":
+            H = item.directions
             each = {
-                "feature_interference": feature_interference(item.at_step["W"]),
-                "probability_weighted_interference": probability_weighted_interference(item.at_step),
+                "feature_interference": feature_interference(H),
+                "probability_weighted_interference": probability_weighted_interference(item.at_step, H),
             }
-            frames += [rows_of(item, name, over_seeds(values), ("feature",)) for name, values in each.items()]
+            frames.append(_rows(item, each, ["feature"]))
         else:
             # All statistics are resampled in one call, which is what takes the time.
-            summary = over_seeds(quadrant_interference(item.at_step["W"]).to_dataarray("statistic"))
-            about = ("subset", "other_subset")
+            summary = over_seeds(gram_quadrants(item.responses).to_dataarray("statistic"))
+            about = [*_contexts(summary), "subset", "other_subset"]
             frames += [rows_of(item, name, summary.sel(statistic=name), about) for name in QUADRANT_STATISTICS]
     return joined(frames)
+
+
+def _rows(item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of statistics that are about the same; where a model sees its context, also by context."""
+    summaries = {name: over_seeds(values) for name, values in statistics.items()}
+    return joined([rows_of(item, name, summary, [*_contexts(summary), *about]) for name, summary in summaries.items()])
+
+
+def _contexts(values: xr.Dataset) -> list[str]:
+    return ["context"] if "context" in values.dims else []
 
 
 def cross_losses(selected: Sequence[Selected]) -> Losses:

@@ -1,18 +1,20 @@
 """The figures that each command of toysup-analyze makes of the selected conditions, by name."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import product
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
 from toysup.analysis import figures
-from toysup.analysis.dimensionality import feature_dimensionality
-from toysup.analysis.gram import gram
-from toysup.analysis.interference import quadrant_interference
+from toysup.analysis.dimensionality import feature_dimensionality, represented_count, total_dimensionality
+from toysup.analysis.interference import gram_quadrants
 from toysup.analysis.measures import Losses, total_loss
+from toysup.analysis.responses import response
 from toysup.analysis.seeds import over_seeds
-from toysup.analysis.selection import Selected, by_cell
+from toysup.analysis.selection import Selected, by_cell, counting
 
 GRAM_SEEDS = 3
 # The most conditions (or cells of a sweep) that one figure shows side by side.
@@ -22,17 +24,65 @@ Figures = Iterator[tuple[str, Figure]]
 
 
 def series(group: Sequence[Selected]) -> Iterator[tuple[str, dict[str, Selected]]]:
-    """What is drawn together: an experiment's conditions and the cells of their sweeps, as long as they are few.
+    """What is drawn side by side: an experiment's conditions and the cells of their sweeps, so many at a time.
 
-    Gives a suffix for the figures' names, and each condition or cell under its label.
+    Gives a suffix for the figures' names, and each condition or cell under its label. Of a sweep with more cells there
+    is nothing side by side: `_over_sweep` draws it.
     """
-    together = {_label(item, len(group)): item for condition in group for item in condition.cells()}
-    swept = any(item.cell for item in together.values())
-    if len(together) <= MAX_SERIES or not swept:
-        yield "", together
+    together = [(_label(item, len(group)), item) for condition in group for item in condition.cells()]
+    if len(together) > MAX_SERIES and any(item.cell for _, item in together):
         return
-    for cell, items in by_cell(group):
-        yield f"-{_in_a_name(cell)}", {item.condition: item for item in items}
+    count = -(-len(together) // MAX_SERIES)
+    size = -(-len(together) // count)
+    for number in range(count):
+        yield f"-{number + 1}" if count > 1 else "", dict(together[number * size : (number + 1) * size])
+
+
+def _over_sweep(
+    group: Sequence[Selected], name: str, statistics: Callable[[Selected], Mapping[str, xr.DataArray]]
+) -> Figures:
+    """Statistics, each (sweep axes..., seed), over the axes of a sweep: lines over one axis, a map over two.
+
+    Conditions that sweep the same one axis share a figure; of further axes than two, each value has a map of its own.
+    """
+    lines: dict[str, dict[str, xr.Dataset]] = {}
+    for item in group:
+        if not item.sweeps:
+            continue
+        for label, values in _by_context({item.condition: _stacked(statistics(item))}).items():
+            summary = over_seeds(values)
+            if len(item.sweeps) == 1:
+                lines.setdefault(item.sweeps[0], {})[label] = summary
+                continue
+            rest = item.sweeps[2:]
+            for cell in product(*(summary[axis].values.tolist() for axis in rest)):
+                at = dict(zip(rest, cell, strict=True))
+                suffix = "-".join(filter(None, [label.replace(", ", "-"), _in_a_name(at)]))
+                yield f"{name}-map-{suffix}", figures.sweep_map(summary.sel(at))
+    for axis, summaries in lines.items():
+        yield f"{name}-over-{axis.replace('_', '-')}", figures.along_sweep(summaries)
+
+
+def _stacked(statistics: Mapping[str, xr.DataArray]) -> xr.DataArray:
+    return xr.Dataset({name: values.drop_attrs() for name, values in statistics.items()}).to_dataarray("statistic")
+
+
+def _counts(item: Selected) -> dict[str, xr.DataArray]:
+    H = item.directions
+    return {"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)}
+
+
+def _quadrants(item: Selected, *, statistic: str) -> dict[str, xr.DataArray]:
+    """One statistic of the quadrants within subsets and of those across, energies summed and all else averaged."""
+    values = gram_quadrants(item.responses)[statistic]
+    same = values["subset"] == values["other_subset"]
+    if values.sizes["subset"] == 1:
+        return {statistic: values.isel(subset=0, other_subset=0, drop=True)}
+    dims = ["subset", "other_subset"]
+    parts = {"within": values.where(same), "across": values.where(~same)}
+    summed = statistic.startswith("energy")
+    name = statistic.removesuffix("_fraction")
+    return {f"{name}_{where}": part.sum(dims) if summed else part.mean(dims) for where, part in parts.items()}
 
 
 def _label(item: Selected, n_conditions: int) -> str:
@@ -46,34 +96,79 @@ def _in_a_name(cell: Mapping[str, float]) -> str:
 
 
 def gram_figures(group: Sequence[Selected]) -> Figures:
-    """A grid for each condition: the first seeds, at initialisation, a third of the way and at the chosen step."""
-    for _, items in series(group):
-        for label, item in items.items():
-            steps = item.dataset["step"].values[: item.index + 1]
-            third = int(np.abs(steps - steps[-1] / 3).argmin())
-            phases = sorted({0, third, item.index})
-            W = item.dataset["W"].isel(step=phases, seed=slice(GRAM_SEEDS))
-            name = "-".join(filter(None, ["gram", item.condition, _in_a_name(item.cell)]))
-            yield name, figures.gram_grid(gram(W), title=label)
+    """A grid for each condition: the first seeds, at initialisation, a third of the way and at the chosen step.
+
+    Of a sweep with many cells, those at the corners.
+    """
+    cells = [item for condition in group for item in condition.cells()]
+    shown = cells if len(cells) <= MAX_SERIES else [item for item in cells if _at_a_corner(item, group)]
+    for item in shown:
+        label = _label(item, len(group))
+        steps = item.dataset["step"].values[: item.index + 1]
+        third = int(np.abs(steps - steps[-1] / 3).argmin())
+        phases = sorted({0, third, item.index})
+        early = item.dataset.isel(step=phases, seed=slice(GRAM_SEEDS)).load()
+        G = counting(response(early)["G"], early)
+        for title, own in _by_context({label: _with_features(G)}).items():
+            context = title.removeprefix(label).strip(", ")
+            name = "-".join(filter(None, ["gram", item.condition, _in_a_name(item.cell), context]))
+            yield name, figures.gram_grid(own, limit=_limit(own), title=title)
+
+
+def _limit(G: xr.DataArray) -> float | None:
+    """An end of the colour scale where a few large entries would leave all others pale."""
+    size = np.abs(G.values[np.isfinite(G.values)])
+    usual = float(np.quantile(size, 0.99)) if size.size else 0.0
+    return usual if 0 < 2 * usual < size.max(initial=0) else None
+
+
+def _at_a_corner(item: Selected, group: Sequence[Selected]) -> bool:
+    whole = next(other for other in group if other.condition == item.condition)
+    return all(value in whole.dataset[axis].values[[0, -1]] for axis, value in item.cell.items())
+
+
+def _with_features(G: xr.DataArray) -> xr.DataArray:
+    """G of z with its outputs in the place of features, the context that they are about in that of the subset."""
+    if "output" not in G.dims:
+        return G
+    plain = G.drop_vars(["output_feature", "output_context"]).rename(output="feature")
+    return plain.assign_coords(subset=("feature", G["output_context"].values))
+
+
+def _by_context(values: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """Values that depend on the context as one entry for each; all others as they are."""
+    entries: dict[str, xr.DataArray] = {}
+    for label, array in values.items():
+        if "context" not in array.dims:
+            entries[label] = array
+            continue
+        for context in array["context"].values.tolist():
+            entries[f"{label}, {context}"] = array.sel(context=context, drop=True)
+    return entries
 
 
 def dimensionality_figures(group: Sequence[Selected]) -> Figures:
     """D of each feature at the chosen step, and along training."""
     for suffix, items in series(group):
-        values = {label: feature_dimensionality(item.at_step["W"]) for label, item in items.items()}
+        values = _by_context({label: feature_dimensionality(item.directions) for label, item in items.items()})
         yield f"dimensionality{suffix}", figures.feature_dimensionality(values, _summaries(values))
-        along = {label: over_seeds(feature_dimensionality(item.dataset["W"])) for label, item in items.items()}
+        whole = {label: feature_dimensionality(response(item.dataset)["H"]) for label, item in items.items()}
+        along = _summaries(_by_context(whole))
         yield f"dimensionality-over-training{suffix}", figures.dimensionality_over_training(along)
+    yield from _over_sweep(group, "dimensionality", _counts)
 
 
 def interference_figures(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",)) -> Figures:
     """These statistics of each quadrant, one figure each."""
     for suffix, items in series(group):
-        quadrants = {label: quadrant_interference(item.at_step["W"]) for label, item in items.items()}
+        quadrants = {label: gram_quadrants(item.responses) for label, item in items.items()}
         for statistic in statistics:
-            values = {label: dataset[statistic] for label, dataset in quadrants.items()}
+            values = _by_context({label: dataset[statistic] for label, dataset in quadrants.items()})
             drawn = figures.quadrant_interference(values, _summaries(values), statistic=statistic)
             yield f"interference-{statistic.replace('_', '-')}{suffix}", drawn
+    for statistic in statistics:
+        name = f"interference-{statistic.replace('_', '-')}"
+        yield from _over_sweep(group, name, partial(_quadrants, statistic=statistic))
 
 
 def loss_figures(group: Sequence[Selected], parts: Losses) -> Figures:
@@ -83,8 +178,11 @@ def loss_figures(group: Sequence[Selected], parts: Losses) -> Figures:
         yield f"loss-curves{suffix}", figures.loss_curves(curves)
         own = {label: _at(total_loss(parts[_pair(item, item)]), item) for label, item in items.items()}
         yield f"loss-comparison{suffix}", figures.loss_comparison(own, _summaries(own))
-    if len(group) > 1:
-        for cell, members in by_cell(group):
+    yield from _over_sweep(group, "loss", lambda item: {"loss": total_loss(parts[_pair(item, item)])})
+    cells = list(by_cell(group))
+    # Of more conditions the rows tell what a matrix could not show.
+    if 1 < len(group) <= MAX_SERIES and len(cells) <= MAX_SERIES:
+        for cell, members in cells:
             name = "-".join(filter(None, ["loss-matrix", _in_a_name(cell)]))
             yield name, figures.loss_matrix(_matrix(members, parts))
 

@@ -36,10 +36,13 @@ def _scalars(summary: xr.Dataset) -> dict[str, Any]:
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """All rows under one header; a column that some rows lack is empty there."""
-    columns = list(dict.fromkeys(column for frame in frames for column in frame.columns))
-    # What a row is about and its numbers come last, whatever the order in which the frames brought them.
-    tail = [column for column in columns if column == "statistic" or column in NUMBERS]
-    columns = [column for column in columns if column not in tail] + tail
+    whose, about = [], []
+    for frame in frames:
+        own = list(frame.columns)
+        whose += own[: own.index("step")]
+        about += own[own.index("step") : own.index("statistic")]
+    # Conditions and sweep values, then what a row is about, then its numbers, whichever frame brought them.
+    columns = list(dict.fromkeys([*whose, *about, "statistic", *NUMBERS]))
     whole = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
     return whole.reindex(columns=columns)
 

@@ -8,8 +8,10 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.losses import comparable
+from toysup.analysis.responses import response
 from toysup.errors import UsageError, nearest
-from toysup.trajectories import TABLES
+from toysup.trajectories import regime_axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,16 @@ class Selected:
     def at_step(self) -> xr.Dataset:
         """The dataset at the chosen step, read once."""
         return self.dataset.isel(step=self.index).load()
+
+    @functools.cached_property
+    def directions(self) -> xr.DataArray:
+        """What stands for W at the chosen step: W itself for a tied model, else H of `response`."""
+        return response(self.at_step)["H"]
+
+    @functools.cached_property
+    def responses(self) -> xr.DataArray:
+        """What stands for WᵀW at the chosen step: G of `response`, without outputs whose errors never count."""
+        return counting(response(self.at_step)["G"], self.at_step)
 
     @property
     def sweeps(self) -> list[str]:
@@ -44,7 +56,18 @@ class Selected:
 
 
 def sweep_axes(dataset: xr.Dataset) -> list[str]:
-    return [str(dim) for dim in dataset["W"].dims if dim not in ("seed", "step", "hidden", "feature")]
+    return [str(dim) for dim in dataset["train_loss"].dims if dim not in ("seed", "step")]
+
+
+def counting(G: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
+    """G without the outputs of z that weigh nothing in any cell: nothing trains them."""
+    if "output" not in G.dims:
+        return G
+    weights = dataset["importance"].max(
+        [dim for dim in dataset["importance"].dims if dim not in ("context", "feature")]
+    )
+    own = weights.sel(context=G["output_context"], feature=G["output_feature"])
+    return G.isel(output=np.flatnonzero(own.values > 0))
 
 
 def select(
@@ -106,8 +129,7 @@ def _index(dataset: xr.Dataset, step: int | None, epoch: float | None) -> int:
 
 
 def same_inputs(one: xr.Dataset, other: xr.Dataset) -> bool:
-    """Whether models of one can be evaluated under the regime of the other: features and sweep cells agree."""
-    if one.sizes["feature"] != other.sizes["feature"]:
-        return False
-    varying = {str(dim) for name in TABLES for dim in other[name].dims} - {"context", "feature"}
-    return all(axis in one.coords and one[axis].equals(other[axis]) for axis in varying)
+    """Whether models of one can be evaluated under the regime of the other: inputs, target and sweep cells agree."""
+    return comparable(one, other) and all(
+        axis in one.coords and one[axis].equals(other[axis]) for axis in regime_axes(other)
+    )
