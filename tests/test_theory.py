@@ -472,7 +472,7 @@ def test_no_output_that_is_never_negative_goes_below_the_floor(
     x, context = toysup.sample(regime, 0, np.arange(N_SAMPLES))
     signed = np.where(x > 0, 2 * x.astype(np.float64) - 1, 0)
     importance = regime.importance[context]
-    floor = theory.output_floor(regime)
+    floor = theory.output_floor(dataclasses.replace(regime, values="signed"))
     assert_mean(importance * squared_errors(np.eye(3), np.zeros(3), signed), floor)
     W, b = model
     linear = signed @ (W.T @ W) + b
@@ -481,7 +481,51 @@ def test_no_output_that_is_never_negative_goes_below_the_floor(
         assert (errors.mean(axis=0) >= floor - 4 * errors.std(axis=0) / np.sqrt(N_SAMPLES) - 1e-7).all()
 
 
+def with_additions(**changes: object) -> Regime:
+    spec = RegimeSpec(contexts=("a", "b"), feature_probability=0.2, **changes)
+    return spec.resolve(4)
+
+
+def test_the_floor_is_that_of_signed_samples_in_groups_too() -> None:
+    regime = with_additions(values="signed", exclusive=("1-2",), together=("3-4",), correlation=0.5)
+    x, _ = toysup.sample(regime, 0, np.arange(N_SAMPLES))
+    assert_mean(np.minimum(x, 0.0) ** 2, theory.output_floor(regime))
+
+
 # Wrong input
+
+REGIME_FUNCTIONS = [
+    theory.sharing_cost,
+    theory.dropping_cost,
+    theory.sharing_limit,
+    lambda regime: theory.loss_parts(np.eye(4), np.zeros(4), regime),
+]
+
+
+@pytest.mark.parametrize("function", REGIME_FUNCTIONS)
+def test_regimes_that_have_no_formula_are_refused(function: Callable[[Regime], object]) -> None:
+    function(with_additions())
+    for additions, words in [
+        ({"values": "signed"}, "its values are signed, not uniform"),
+        ({"values": 0.5}, "its values are 0.5, not uniform"),
+        ({"together": ("1-2",)}, "its features are in groups"),
+        ({"exclusive": ("1-2",)}, "its features are in groups"),
+        ({"context_rule": "x_1 > median"}, "its context follows from x"),
+        ({"target": "z"}, "its target is z, not x"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            function(with_additions(**additions))
+
+
+def test_the_floor_is_of_signed_values_alone() -> None:
+    for additions, words in [
+        ({}, "its values are uniform, not signed"),
+        ({"values": -1.0}, "its values are -1.0, not signed"),
+        ({"values": "signed", "target": "abs"}, "its target is abs"),
+        ({"values": "signed", "context_rule": "sum(x) > 0"}, "its context follows from x"),
+    ]:
+        with pytest.raises(UsageError, match=words):
+            theory.output_floor(with_additions(**additions))
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,9 @@ def main(
     for condition in chosen:
         if missing[condition.name]:
             refuse_unwritable(path_of(output, loaded.name, condition.name).parent)
+    if not quiet:
+        for condition in chosen:
+            _note_floor(condition)
     if any(missing[name] and own == "fused" for name, own in engines.items()):
         _prepare_fused(quiet)
     for condition in chosen:
@@ -86,6 +89,24 @@ def main(
             _train(path, loaded, condition, todo, engines[condition.name], device, overwrite, quiet)
         if not quiet:
             click.echo(_summary(path, len(todo)))
+
+
+def _note_floor(condition: Condition) -> None:
+    """Say on stderr which loss no model can go below, where values can be negative and outputs cannot."""
+    from toysup.activations import NEVER_NEGATIVE
+    from toysup.errors import UsageError
+    from toysup.theory import output_floor
+
+    name, regimes = condition.model.activation, condition.regimes()
+    if name not in NEVER_NEGATIVE or regimes[0].value_range[0] >= 0 or regimes[0].target == "abs":
+        return
+    try:
+        floor = f"has a loss below {min(output_floor(regime).sum() for regime in regimes):.3g}"
+    except UsageError:
+        floor = "can say what is negative"
+    click.echo(
+        f"note: {condition.name}: outputs of {name} cannot be negative, so no model of this condition {floor}", err=True
+    )
 
 
 def _prepare_fused(quiet: bool) -> None:

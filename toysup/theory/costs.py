@@ -1,8 +1,11 @@
 """What it costs to let two features share a direction, or to drop one, in closed form from a regime's tables."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from toysup.regimes import FloatArray, Regime
+from toysup.theory.tables import require_independent
 
 
 def sharing_cost(regime: Regime) -> FloatArray:
@@ -14,7 +17,7 @@ def sharing_cost(regime: Regime) -> FloatArray:
     Parameters
     ----------
     regime : Regime
-        The tables of context, activation and importance; values uniform on [0, 1].
+        Values uniform on [0, 1], features independent given the context, target x.
 
     Returns
     -------
@@ -22,8 +25,14 @@ def sharing_cost(regime: Regime) -> FloatArray:
         Importance-weighted squared error per sample; NaN on the diagonal. A trained pair may move b and its length, so
         this is an upper bound of what sharing costs it.
 
+    Raises
+    ------
+    UsageError
+        If the regime is not of that kind.
+
     Source: derived.
     """
+    require_independent(regime)
     p, importance = regime.activation_probability, regime.importance
     # (p_i I_i) p_j summed over contexts is one side's error; the other side's is its transpose.
     side = np.einsum("c,ci,cj->ij", regime.context_probability, p * importance, p) / 6
@@ -41,15 +50,21 @@ def dropping_cost(regime: Regime) -> FloatArray:
     Parameters
     ----------
     regime : Regime
-        The tables of context, activation and importance; values uniform on [0, 1].
+        Values uniform on [0, 1], features independent given the context, target x.
 
     Returns
     -------
     array (feature,)
         Importance-weighted squared error per sample; 0 for a feature that never matters.
 
+    Raises
+    ------
+    UsageError
+        If the regime is not of that kind.
+
     Source: derived.
     """
+    require_independent(regime)
     weight, active = _weights(regime)
     return active / 3 - _offset(weight, active)
 
@@ -63,7 +78,7 @@ def sharing_limit(regime: Regime) -> FloatArray:
     Parameters
     ----------
     regime : Regime
-        The tables of context, activation and importance; values uniform on [0, 1].
+        Values uniform on [0, 1], features independent given the context, target x.
 
     Returns
     -------
@@ -71,8 +86,14 @@ def sharing_limit(regime: Regime) -> FloatArray:
         Dimensionless; above 1, sharing pays as things are; 0 where a feature never matters, NaN on the diagonal.
         A lower bound for trained pairs, which sharing may cost less.
 
+    Raises
+    ------
+    UsageError
+        If the regime is not of that kind.
+
     Source: derived.
     """
+    require_independent(regime)
     weight, active = _weights(regime)
     # Row i is the limit where i is the one that is dropped; the cost is 0 only of a feature that never matters.
     cost = sharing_cost(regime) + _offset(weight, active)[:, None]
@@ -83,21 +104,28 @@ def sharing_limit(regime: Regime) -> FloatArray:
 def output_floor(regime: Regime) -> FloatArray:
     """Σ_c P(c) I_i(c) p_i(c) / 6: the least loss of any model whose outputs are never negative, on values in [−1, 1].
 
-    Active values are uniform on [−1, 1] here, and the target is x: half of them are negative, E[x²] is 1/3, and an
-    output y ≥ 0 is at least |x| away from a negative x. So ReLU, softplus, sigmoid and |·| cannot go below.
+    Half of the active values are negative, E[x²] is 1/3, and an output y ≥ 0 is at least |x| away from a negative x. So
+    ReLU, softplus, sigmoid and |·| cannot go below, however deep the model is and whatever it sees.
 
     Parameters
     ----------
     regime : Regime
-        The tables of context, activation and importance.
+        Values `signed` (uniform on [−1, 1]), a context that does not follow from x, target x; groups are fine.
 
     Returns
     -------
     array (feature,)
         Importance-weighted squared error per sample. Sum over features for the loss.
 
+    Raises
+    ------
+    UsageError
+        If the regime is not of that kind.
+
     Source: derived.
     """
+    # A sum over features asks nothing about how they fire together.
+    require_independent(replace(regime, group=()), values="signed")
     return _weights(regime)[1] / 6
 
 

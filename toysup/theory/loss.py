@@ -9,7 +9,7 @@ from toysup.errors import UsageError
 from toysup.regimes import FloatArray, Regime
 from toysup.theory.integrals import one_active, two_active
 from toysup.theory.remainder import more_active_bound
-from toysup.theory.tables import not_negative
+from toysup.theory.tables import not_negative, require_independent
 
 # Values at the nodes of all pairs of a block of outputs: 1 MiB of float64, 24 nodes each.
 _BLOCK_VALUES = 2**17
@@ -45,7 +45,8 @@ def loss_parts(W: npt.ArrayLike, b: npt.ArrayLike, regime: Regime) -> LossParts:
     b : array-like (..., feature)
         Output bias; its leading dims broadcast against those of W.
     regime : Regime
-        The tables of context, activation and importance; `one_context(p, I)` makes one of p and I.
+        Values uniform on [0, 1], features independent given the context, target x; `one_context(p, I)` makes one of p
+        and I.
 
     Returns
     -------
@@ -56,8 +57,9 @@ def loss_parts(W: npt.ArrayLike, b: npt.ArrayLike, regime: Regime) -> LossParts:
     Raises
     ------
     UsageError
-        If the numbers of features or the leading dims differ.
+        If the numbers of features or the leading dims differ, or the regime is not of that kind.
     """
+    require_independent(regime)
     G, b = _gram_and_bias(W, b)
     n = len(regime.subset)
     if G.shape[-1] != n:

@@ -34,6 +34,18 @@ def one_context(probability: npt.ArrayLike, importance: npt.ArrayLike) -> Regime
     return Regime(("all",), ("all",) * p.shape[1], np.ones(1), p, importance)
 
 
+def require_independent(regime: Regime, *, values: str = "uniform") -> None:
+    """UsageError unless the regime has these values, features independent given the context, and the target x."""
+    obstacles = {
+        f"values are {regime.values}, not {values}": regime.values != values,
+        "features are in groups": any(regime.group),
+        "context follows from x": regime.rule is not None,
+        f"target is {regime.target}, not x": regime.target != "x",
+    }
+    if found := [words for words, holds in obstacles.items() if holds]:
+        raise UsageError(f"no formula for this regime: its {found[0]}; sample its loss instead")
+
+
 def at_most_one(name: str, value: npt.ArrayLike) -> FloatArray:
     """`value` as float64; UsageError unless all of it is in [0, 1]."""
     return _checked(name, value, 0, 1, "in [0, 1]")
