@@ -60,7 +60,32 @@ def test_train_writes_and_extends(run_train: Command, tmp_path: Path) -> None:
 def test_train_lists_experiments(run_train: Command) -> None:
     result = run_train("--list")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["conditional-importance", "tms-intro"]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == sorted(toysup.builtin_experiments())
+    assert "conditional-importance   Conditional importance in toy models of superposition" in result.stdout
+
+
+def test_train_notes_the_floor_of_outputs_that_are_never_negative(run_train: Command, tmp_path: Path) -> None:
+    options = [*SHORT, "--seeds", 1, "--condition", "fixed"]
+
+    def notes(folder: str, *more: object) -> list[str]:
+        result = run_train("conditional-importance", "-o", tmp_path / folder, *options, *more)
+        assert result.exit_code == 0, result.output
+        return [line for line in result.stderr.splitlines() if line.startswith("note:")]
+
+    signed = ["--set", "regime.values=signed"]
+    # Σ I_i p / 6 with I = 0.7 … 0.7^10, twice.
+    floor = 2 * sum(0.7**i for i in range(1, 11)) * 0.15 / 6
+    expected = (
+        f"note: fixed: outputs of relu cannot be negative, so no model of this condition has a loss below {floor:.3g}"
+    )
+    assert notes("relu", *signed) == [expected]
+    assert notes("sweep", *signed, "--set", "regime.feature_probability=[0.3,0.15]") == [expected]
+    without = notes("constant", "--set", "regime.values=-0.5")
+    assert without == [expected.replace(f"has a loss below {floor:.3g}", "can say what is negative")]
+    assert notes("quiet", *signed, "-q") == []
+    assert notes("uniform") == []
+    assert notes("tanh", *signed, "--set", "model.activation=identity") == []
+    assert notes("abs", *signed, "--set", "regime.target=abs") == []
 
 
 def test_train_refuses_before_it_trains(run_train: Command, runs: Path, tmp_path: Path) -> None:
@@ -77,6 +102,7 @@ def test_train_refuses_before_it_trains(run_train: Command, runs: Path, tmp_path
         ([tmp_path / "no.toml", *new], 2, ["no.toml", "cannot be read"]),
         (["conditional-importance", *new, "--set", "regime.feature_probability=1.5"], 2, ["= 1.5", "from 0 to 1"]),
         (["conditional-importance", *new, "--set", "training.epochs"], 2, ["KEY=VALUE"]),
+        (["leaky-context", *new, "--set", "regime.contexts.a=1"], 2, ["regime.contexts.a", "has no parts"]),
         (["conditional-importance", *new, "--condition", "fixt"], 2, ["'fixt'", "did you mean fixed"]),
         (["conditional-importance", *new, "--set", "model.activation=gelo"], 2, ["'gelo'", "did you mean gelu"]),
         (["conditional-importance", *new, "--seeds", 0], 2, ["--seeds"]),
