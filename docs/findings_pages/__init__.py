@@ -1,0 +1,1 @@
+"""The pages of docs/findings: what is measured, drawn and said of each experiment."""
