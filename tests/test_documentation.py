@@ -2,6 +2,7 @@
 
 import csv
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import toysup
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "findings").glob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -68,6 +69,26 @@ def test_every_key_of_an_experiment_is_documented() -> None:
     for spec in TABLES.values():
         for key in spec.model_fields:
             assert f"`{key}" in text, key
+
+
+def test_every_built_in_experiment_is_documented() -> None:
+    text = (ROOT / "docs" / "built-in.md").read_text()
+    for name in toysup.builtin_experiments():
+        assert f"## {name}\n" in text, name
+
+
+def test_extending_takes_a_few_lines() -> None:
+    for block in blocks(ROOT / "docs" / "extending.md", "python"):
+        assert len([line for line in block.splitlines() if line.strip()]) <= 15
+
+
+def test_every_experiment_in_pieces_is_valid() -> None:
+    """The tables of docs/experiments.md, each in an experiment that has the rest."""
+    for block in blocks(ROOT / "docs" / "experiments.md", "toml"):
+        tables = tomllib.loads(block)
+        n = 3 if "activation_probability" in tables.get("regime", {}) else 20
+        rest = {"model": {"n_features": n, "n_hidden": 10}, "regime": {"feature_probability": 0.1}}
+        toysup.Condition(name="piece", training={"steps": 1, "batch_size": 1}, **rest | tables)
 
 
 def test_every_statistic_is_documented() -> None:
