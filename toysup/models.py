@@ -192,5 +192,5 @@ def initial_parameters(model: ModelSpec, regime: Regime, seed: int) -> dict[str,
 
 def is_plain(model: ModelSpec, regime: Regime) -> bool:
     """Whether this is y = φ(WᵀW x + b), to which the fused engine and the closed forms apply."""
-    plain = ModelSpec(n_features=model.n_features, n_hidden=model.n_hidden, activation=model.activation)
-    return model == plain.model_copy(update={"layer_activation": model.layer_activation}) and not regime.context_inputs
+    linear = model.hidden_activation == "identity" and not regime.context_inputs
+    return model.architecture == "autoencoder" and model.tied and model.biases and linear
