@@ -79,10 +79,12 @@ def _quadrants(item: Selected, *, statistic: str) -> dict[str, xr.DataArray]:
     if values.sizes["subset"] == 1:
         return {statistic: values.isel(subset=0, other_subset=0, drop=True)}
     dims = ["subset", "other_subset"]
-    parts = {"within": values.where(same), "across": values.where(~same)}
-    summed = statistic.startswith("energy")
-    name = statistic.removesuffix("_fraction")
-    return {f"{name}_{where}": part.sum(dims) if summed else part.mean(dims) for where, part in parts.items()}
+    summed, name = statistic.startswith("energy"), statistic.removesuffix("_fraction")
+    # A model that is not finite stays NaN in a sum, in which what is left out counts as 0.
+    return {
+        f"{name}_{where}": values.where(own, 0).sum(dims, skipna=False) if summed else values.where(own).mean(dims)
+        for where, own in (("within", same), ("across", ~same))
+    }
 
 
 def _label(item: Selected, n_conditions: int) -> str:

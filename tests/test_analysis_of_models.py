@@ -162,6 +162,16 @@ def test_quadrants_over_a_sweep_are_summed_within_and_across(folders: dict[str, 
     np.testing.assert_allclose(found["energy_within"], within, rtol=1e-4, atol=1e-6)
 
 
+def test_a_model_that_is_not_finite_has_no_energy_over_a_sweep(folders: dict[str, Path]) -> None:
+    (item,) = select(toysup.open_runs(folders["swept"] / "runs"), conditions=["plane"])
+    dataset = item.dataset.load().copy(deep=True)
+    dataset["W"][{"seed": 1}] = np.nan
+    found = plots._quadrants(type(item)(item.experiment, item.condition, dataset, item.index), statistic="energy")
+    for values in found.values():
+        assert values.isel(seed=1).isnull().all()
+        assert values.isel(seed=[0, 2]).notnull().all()
+
+
 def test_many_conditions_are_drawn_in_several_figures(folders: dict[str, Path]) -> None:
     items = select(toysup.open_runs(folders["models"] / "runs"))
     many = [
