@@ -26,11 +26,13 @@ Figures = Iterator[tuple[str, Figure]]
 def series(group: Sequence[Selected]) -> Iterator[tuple[str, dict[str, Selected]]]:
     """What is drawn side by side: an experiment's conditions and the cells of their sweeps, so many at a time.
 
-    Gives a suffix for the figures' names, and each condition or cell under its label. Of a sweep with more cells there
-    is nothing side by side: `_over_sweep` draws it.
+    Gives a suffix for the figures' names, and each condition or cell under its label. Where sweeps have more cells,
+    only what is not swept stands side by side: `_over_sweep` draws the rest.
     """
     together = [(_label(item, len(group)), item) for condition in group for item in condition.cells()]
     if len(together) > MAX_SERIES and any(item.cell for _, item in together):
+        together = [(label, item) for label, item in together if not item.cell]
+    if not together:
         return
     count = -(-len(together) // MAX_SERIES)
     size = -(-len(together) // count)

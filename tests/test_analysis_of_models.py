@@ -184,6 +184,13 @@ def test_many_conditions_are_drawn_in_several_figures(folders: dict[str, Path]) 
     assert [len(part) for _, part in parts] == [9, 9]
 
 
+def test_what_is_not_swept_is_drawn_beside_a_large_sweep(folders: dict[str, Path]) -> None:
+    plane, *_ = select(toysup.open_runs(folders["swept"] / "runs"), conditions=["plane"])
+    blind, *_ = select(toysup.open_runs(folders["models"] / "runs"), conditions=["blind"])
+    assert [(suffix, list(part)) for suffix, part in plots.series([plane, blind])] == [("", ["blind"])]
+    assert list(plots.series([plane])) == []
+
+
 def test_columns_keep_their_order_when_experiments_differ() -> None:
     import pandas as pd
 
