@@ -16,8 +16,8 @@ from toysup.command_errors import with_error_line
 if TYPE_CHECKING:
     import pandas as pd
 
-    from toysup.analysis.plots import Figures
     from toysup.analysis.selection import Selected
+    from toysup.analysis.series import Figures
 
 FORMATS = click.Choice(["table", "csv", "json"])
 # As in toysup.analysis.interference, which a help text must not wait for; a test holds them together.
@@ -106,33 +106,31 @@ def main() -> None:
 @_analysis
 def info(request: Request) -> None:
     """What was trained: conditions, sizes, seeds, snapshots."""
-    from toysup.analysis.measures import info_rows
+    from toysup.analysis.topics.info import rows
 
-    request.print(info_rows(request.selected(draws=False)))
+    request.print(rows(request.selected(draws=False)))
 
 
 @main.command()
 @_analysis
 def gram(request: Request) -> None:
     """The Gram matrix WᵀW, entry by entry, and its pictures through training."""
-    from toysup.analysis.measures import gram_rows
-    from toysup.analysis.plots import gram_figures
+    from toysup.analysis.topics.gram import drawn, rows
 
     selected = request.selected()
-    request.print(gram_rows(selected))
-    request.draw(selected, gram_figures)
+    request.print(rows(selected))
+    request.draw(selected, drawn)
 
 
 @main.command()
 @_analysis
 def dimensionality(request: Request) -> None:
     """Represented features, total dimensionality, and D and norm of each feature."""
-    from toysup.analysis.measures import dimensionality_rows
-    from toysup.analysis.plots import dimensionality_figures
+    from toysup.analysis.topics.dimensionality import drawn, rows
 
     selected = request.selected()
-    request.print(dimensionality_rows(selected))
-    request.draw(selected, dimensionality_figures)
+    request.print(rows(selected))
+    request.draw(selected, drawn)
 
 
 @main.command()
@@ -141,12 +139,11 @@ def dimensionality(request: Request) -> None:
 @_analysis
 def interference(request: Request, by: str, statistic: str) -> None:
     """Interference between subsets, or what each feature meets."""
-    from toysup.analysis.measures import interference_rows
-    from toysup.analysis.plots import interference_figures
+    from toysup.analysis.topics.interference import drawn, rows
 
     selected = request.selected()
-    request.print(interference_rows(selected, by=by))
-    request.draw(selected, functools.partial(interference_figures, statistics=[statistic]))
+    request.print(rows(selected, by=by))
+    request.draw(selected, functools.partial(drawn, statistics=[statistic]))
 
 
 @main.command()
@@ -154,13 +151,12 @@ def interference(request: Request, by: str, statistic: str) -> None:
 @_analysis
 def losses(request: Request, by: str | None) -> None:
     """The loss of each condition's models under every condition with the same inputs."""
-    from toysup.analysis.measures import cross_losses, loss_rows
-    from toysup.analysis.plots import loss_figures
+    from toysup.analysis.topics.losses import cross_losses, drawn, rows
 
     selected = request.selected()
     parts = cross_losses(selected)
-    request.print(loss_rows(selected, parts, by=by))
-    request.draw(selected, lambda group: loss_figures(group, parts))
+    request.print(rows(selected, parts, by=by))
+    request.draw(selected, lambda group: drawn(group, parts))
 
 
 @main.command()

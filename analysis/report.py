@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from toysup.analysis import measures, plots
 from toysup.analysis.figures import style
 from toysup.analysis.rows import rendered, shown
 from toysup.analysis.selection import Selected, by_experiment
+from toysup.analysis.series import Figures
+from toysup.analysis.topics import dimensionality, gram, info, interference, losses
 from toysup.storage import replacing
 
 PAGE = "index.html"
@@ -31,7 +32,7 @@ th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left
 
 def draw(
     selected: Sequence[Selected],
-    figures_of: Callable[[list[Selected]], plots.Figures],
+    figures_of: Callable[[list[Selected]], Figures],
     folder: Path,
     formats: Sequence[str],
 ) -> Iterator[Path]:
@@ -48,24 +49,24 @@ def draw(
 
 def write_report(selected: Sequence[Selected], folder: Path, figure_format: str) -> Iterator[Path]:
     """Write the report of `selected` to `folder`, and give the paths of its files as they are there, the page last."""
-    parts = measures.cross_losses(selected)
+    parts = losses.cross_losses(selected)
     tables = {
-        "gram": measures.gram_rows(selected),
-        "dimensionality": measures.dimensionality_rows(selected),
-        "interference": measures.interference_rows(selected, by="quadrant"),
-        "feature-interference": measures.interference_rows(selected, by="feature"),
-        "losses": measures.loss_rows(selected, parts),
-        "losses-by-feature": measures.loss_rows(selected, parts, by="feature"),
-        "losses-by-context": measures.loss_rows(selected, parts, by="context"),
+        "gram": gram.rows(selected),
+        "dimensionality": dimensionality.rows(selected),
+        "interference": interference.rows(selected, by="quadrant"),
+        "feature-interference": interference.rows(selected, by="feature"),
+        "losses": losses.rows(selected, parts),
+        "losses-by-feature": losses.rows(selected, parts, by="feature"),
+        "losses-by-context": losses.rows(selected, parts, by="context"),
     }
     for name, rows in tables.items():
         _write_text(folder / f"{name}.csv", rendered(rows, "csv"))
         yield folder / f"{name}.csv"
-    drawn: dict[str, Callable[[list[Selected]], plots.Figures]] = {
-        "gram": plots.gram_figures,
-        "dimensionality": plots.dimensionality_figures,
-        "interference": partial(plots.interference_figures, statistics=SHOWN_STATISTICS),
-        "losses": lambda group: plots.loss_figures(group, parts),
+    drawn: dict[str, Callable[[list[Selected]], Figures]] = {
+        "gram": gram.drawn,
+        "dimensionality": dimensionality.drawn,
+        "interference": partial(interference.drawn, statistics=SHOWN_STATISTICS),
+        "losses": lambda group: losses.drawn(group, parts),
     }
     figures: dict[str, list[str]] = {name: [] for name in drawn}
     for name, figures_of in drawn.items():
@@ -84,9 +85,7 @@ def _write_text(path: Path, text: str) -> None:
 def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures: dict[str, list[str]]) -> str:
     title = " and ".join(by_experiment(selected))
     steps = sorted({int(item.at_step["step"].item()) for item in selected})
-    interference, loss = tables["interference"], tables["losses"]
-    dimensionality = tables["dimensionality"]
-    counts = dimensionality[dimensionality["statistic"].isin(["represented", "total_dimensionality"])]
+    counts = _of(tables["dimensionality"], "represented", "total_dimensionality")
     note = (
         f"Statistics at step {', '.join(map(str, steps))}. Means over seeds with 95% bootstrap intervals (BCa) in "
         "brackets; losses are importance-weighted squared errors per sample, on common samples. Dimensionless "
@@ -96,22 +95,30 @@ def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures
         f"<h1>{escape(title)}</h1>",
         f"<p class=note>{escape(note)}</p>",
         "<h2>What was trained</h2>",
-        _table(measures.info_rows(selected)),
+        _table(info.rows(selected)),
         _section("Gram matrices", "gram", figures, [], ["gram"]),
         _section("Dimensionality", "dimensionality", figures, [_with_interval(counts)], ["dimensionality"]),
         _section(
             "Interference between subsets",
             "interference",
             figures,
-            [_with_interval(interference[interference["statistic"].isin(SHOWN_STATISTICS)])],
+            [_with_interval(_of(tables["interference"], *SHOWN_STATISTICS))],
             ["interference", "feature-interference"],
         ),
         _section(
-            "Losses", "losses", figures, [_with_interval(loss)], ["losses", "losses-by-feature", "losses-by-context"]
+            "Losses",
+            "losses",
+            figures,
+            [_with_interval(tables["losses"])],
+            ["losses", "losses-by-feature", "losses-by-context"],
         ),
     ]
     head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _of(rows: pd.DataFrame, *statistics: str) -> pd.DataFrame:
+    return rows[rows["statistic"].isin(statistics)]
 
 
 def _section(

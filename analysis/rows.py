@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from toysup.analysis.seeds import over_seeds
 from toysup.analysis.selection import Selected
 
 NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
@@ -16,9 +17,13 @@ NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
 def rows_of(
     selected: Selected, statistic: str, summary: xr.Dataset, about: Sequence[str] = (), **labels: str
 ) -> pd.DataFrame:
-    """The rows of one statistic: a summary over seeds with the dims `about` and those of the sweep."""
+    """The rows of one statistic: a summary over seeds with the dims `about` and those of the sweep.
+
+    What the summary has beside the numbers of all rows follows them in columns of its own.
+    """
     dims = [*selected.sweeps, *about]
-    bare = summary[NUMBERS].drop_vars([name for name in summary.coords if name not in dims])
+    numbers = [*NUMBERS, *(str(name) for name in summary.data_vars if name not in NUMBERS)]
+    bare = summary[numbers].drop_vars([name for name in summary.coords if name not in dims])
     frame = bare.to_dataframe(dim_order=dims).reset_index() if dims else pd.DataFrame([_scalars(bare)])
     frame = frame.assign(
         experiment=selected.experiment,
@@ -27,22 +32,35 @@ def rows_of(
         statistic=statistic,
         **labels,
     )
-    return frame[["experiment", "condition", *selected.sweeps, "step", *labels, *about, "statistic", *NUMBERS]]
+    return frame[["experiment", "condition", *selected.sweeps, "step", *labels, *about, "statistic", *numbers]]
+
+
+def summarised(item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of statistics that are about the same; where a model sees its context, also by context."""
+    summaries = {name: over_seeds(values) for name, values in statistics.items()}
+    return joined(
+        [rows_of(item, name, summary, [*about_contexts(summary), *about]) for name, summary in summaries.items()]
+    )
+
+
+def about_contexts(values: xr.Dataset) -> list[str]:
+    return ["context"] if "context" in values.dims else []
 
 
 def _scalars(summary: xr.Dataset) -> dict[str, Any]:
-    return {name: summary[name].item() for name in NUMBERS}
+    return {str(name): values.item() for name, values in summary.data_vars.items()}
 
 
 def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """All rows under one header; a column that some rows lack is empty there."""
-    whose, about = [], []
+    whose, about, more = [], [], []
     for frame in frames:
         own = list(frame.columns)
         whose += own[: own.index("step")]
         about += own[own.index("step") : own.index("statistic")]
+        more += own[own.index("statistic") :]
     # Conditions and sweep values, then what a row is about, then its numbers, whichever frame brought them.
-    columns = list(dict.fromkeys([*whose, *about, "statistic", *NUMBERS]))
+    columns = list(dict.fromkeys([*whose, *about, "statistic", *NUMBERS, *more]))
     whole = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
     return whole.reindex(columns=columns)
 

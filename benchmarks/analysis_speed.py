@@ -12,8 +12,8 @@ import toysup
 from benchmarks.measurements import Measurement
 from benchmarks.timing import Contender, alternate
 from toysup.analysis import feature_dimensionality, gram, over_seeds, quadrant_interference, total_dimensionality
-from toysup.analysis.measures import info_rows
 from toysup.analysis.selection import select
+from toysup.analysis.topics import info
 
 
 def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
@@ -63,7 +63,7 @@ def _opened_and_summarised(folder: Path) -> dict[str, float]:
     began = time.perf_counter()
     runs = toysup.open_runs(folder)
     opened = time.perf_counter()
-    info_rows(select(runs))
+    info.rows(select(runs))
     listed = time.perf_counter()
     for item in select(runs):
         over_seeds(total_dimensionality(item.at_step["W"]))

@@ -10,9 +10,11 @@ from click.testing import CliRunner
 
 import toysup
 from toysup import analysis
-from toysup.analysis import measures, plots
 from toysup.analysis.command import main as analyze
 from toysup.analysis.selection import select
+from toysup.analysis.series import series
+from toysup.analysis.topics.dimensionality import mean_selectivity
+from toysup.analysis.topics.interference import within_and_across
 
 REGIME = """
 [regime]
@@ -135,7 +137,7 @@ def test_mean_selectivity_is_over_represented_features(folders: dict[str, Path])
     selectivity = analysis.context_selectivity(item.at_step).values
     shown = ((item.directions**2).sum("hidden") >= 0.5).any("context").transpose("seed", "feature").values
     expected = [own[seen].mean() if seen.any() else np.nan for own, seen in zip(selectivity, shown, strict=True)]
-    np.testing.assert_allclose(measures.mean_selectivity(item), expected, rtol=1e-5)
+    np.testing.assert_allclose(mean_selectivity(item), expected, rtol=1e-5)
 
 
 def test_a_large_sweep_is_drawn_over_its_axes(folders: dict[str, Path]) -> None:
@@ -155,7 +157,7 @@ def test_a_large_sweep_is_drawn_over_its_axes(folders: dict[str, Path]) -> None:
 def test_quadrants_over_a_sweep_are_summed_within_and_across(folders: dict[str, Path]) -> None:
     (item,) = select(toysup.open_runs(folders["swept"] / "runs"), conditions=["plane"])
     energy = analysis.quadrant_interference(item.at_step["W"])["energy"]
-    found = plots._quadrants(item, statistic="energy")
+    found = within_and_across(item, statistic="energy")
     across = energy.sel(subset="day", other_subset="night") + energy.sel(subset="night", other_subset="day")
     np.testing.assert_allclose(found["energy_across"], across, rtol=1e-5)
     within = energy.sum(["subset", "other_subset"]) - across
@@ -166,7 +168,7 @@ def test_a_model_that_is_not_finite_has_no_energy_over_a_sweep(folders: dict[str
     (item,) = select(toysup.open_runs(folders["swept"] / "runs"), conditions=["plane"])
     dataset = item.dataset.load().copy(deep=True)
     dataset["W"][{"seed": 1}] = np.nan
-    found = plots._quadrants(type(item)(item.experiment, item.condition, dataset, item.index), statistic="energy")
+    found = within_and_across(type(item)(item.experiment, item.condition, dataset, item.index), statistic="energy")
     for values in found.values():
         assert values.isel(seed=1).isnull().all()
         assert values.isel(seed=[0, 2]).notnull().all()
@@ -179,7 +181,7 @@ def test_many_conditions_are_drawn_in_several_figures(folders: dict[str, Path]) 
         for k in range(6)
         for item in items
     ]
-    parts = list(plots.series(many))
+    parts = list(series(many))
     assert [suffix for suffix, _ in parts] == ["-1", "-2"]
     assert [len(part) for _, part in parts] == [9, 9]
 
@@ -187,8 +189,8 @@ def test_many_conditions_are_drawn_in_several_figures(folders: dict[str, Path]) 
 def test_what_is_not_swept_is_drawn_beside_a_large_sweep(folders: dict[str, Path]) -> None:
     plane, *_ = select(toysup.open_runs(folders["swept"] / "runs"), conditions=["plane"])
     blind, *_ = select(toysup.open_runs(folders["models"] / "runs"), conditions=["blind"])
-    assert [(suffix, list(part)) for suffix, part in plots.series([plane, blind])] == [("", ["blind"])]
-    assert list(plots.series([plane])) == []
+    assert [(suffix, list(part)) for suffix, part in series([plane, blind])] == [("", ["blind"])]
+    assert list(series([plane])) == []
 
 
 def test_columns_keep_their_order_when_experiments_differ() -> None:

@@ -21,7 +21,7 @@ LAYERS = [
         "analysis."
         + " analysis.".join("labels blocks gram dimensionality interference forward responses losses seeds".split()),  # noqa: SIM905
         "analysis.figures",
-        "analysis.selection analysis.rows analysis.measures analysis.plots analysis.report analysis.command",
+        "analysis.selection analysis.rows analysis.series analysis.topics analysis.report analysis.command",
     )
 ]
 STATISTICS, FIGURES = LAYERS[-3], LAYERS[-2]

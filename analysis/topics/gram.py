@@ -1,0 +1,64 @@
+"""Gram matrices, entry by entry and as pictures through training."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from toysup.analysis import figures
+from toysup.analysis.responses import response
+from toysup.analysis.rows import joined, summarised
+from toysup.analysis.selection import Selected, counting
+from toysup.analysis.series import MAX_SERIES, Figures, by_context, in_a_name, label_of
+
+GRAM_SEEDS = 3
+
+
+def rows(selected: Sequence[Selected]) -> pd.DataFrame:
+    """Every entry of the Gram matrix, or of the response that stands for it."""
+    return joined([summarised(item, {"gram": item.responses}, _rows_and_columns(item.responses)) for item in selected])
+
+
+def _rows_and_columns(G: xr.DataArray) -> list[str]:
+    return ["output" if "output" in G.dims else "feature", "other_feature"]
+
+
+def drawn(group: Sequence[Selected]) -> Figures:
+    """A grid for each condition: the first seeds, at initialisation, a third of the way and at the chosen step.
+
+    Of a sweep with many cells, those at the corners.
+    """
+    cells = [item for condition in group for item in condition.cells()]
+    shown = cells if len(cells) <= MAX_SERIES else [item for item in cells if _at_a_corner(item, group)]
+    for item in shown:
+        title = label_of(item, len(group))
+        steps = item.dataset["step"].values[: item.index + 1]
+        third = int(np.abs(steps - steps[-1] / 3).argmin())
+        phases = sorted({0, third, item.index})
+        early = item.dataset.isel(step=phases, seed=slice(GRAM_SEEDS)).load()
+        G = counting(response(early)["G"], early)
+        for heading, own in by_context({title: _with_features(G)}).items():
+            context = heading.removeprefix(title).strip(", ")
+            name = "-".join(filter(None, ["gram", item.condition, in_a_name(item.cell), context]))
+            yield name, figures.gram_grid(own, limit=_limit(own), title=heading)
+
+
+def _limit(G: xr.DataArray) -> float | None:
+    """An end of the colour scale where a few large entries would leave all others pale."""
+    size = np.abs(G.values[np.isfinite(G.values)])
+    usual = float(np.quantile(size, 0.99)) if size.size else 0.0
+    return usual if 0 < 2 * usual < size.max(initial=0) else None
+
+
+def _at_a_corner(item: Selected, group: Sequence[Selected]) -> bool:
+    whole = next(other for other in group if other.condition == item.condition)
+    return all(value in whole.dataset[axis].values[[0, -1]] for axis, value in item.cell.items())
+
+
+def _with_features(G: xr.DataArray) -> xr.DataArray:
+    """G of z with its outputs in the place of features, the context that they are about in that of the subset."""
+    if "output" not in G.dims:
+        return G
+    plain = G.drop_vars(["output_feature", "output_context"]).rename(output="feature")
+    return plain.assign_coords(subset=("feature", G["output_context"].values))
