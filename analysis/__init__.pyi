@@ -12,4 +12,6 @@ from .interference import quadrant_interference as quadrant_interference
 from .losses import losses as losses
 from .responses import context_selectivity as context_selectivity
 from .responses import response as response
+from .seeds import interval_of as interval_of
 from .seeds import over_seeds as over_seeds
+from .seeds import share_of_seeds as share_of_seeds

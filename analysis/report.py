@@ -87,7 +87,7 @@ def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures
     steps = sorted({int(item.at_step["step"].item()) for item in selected})
     counts = _of(tables["dimensionality"], "represented", "total_dimensionality")
     note = (
-        f"Statistics at step {', '.join(map(str, steps))}. Means over seeds with 95% bootstrap intervals (BCa) in "
+        f"Statistics at step {', '.join(map(str, steps))}. Means over seeds with 95% intervals (Hall's corrected t) in "
         "brackets; losses are importance-weighted squared errors per sample, on common samples. Dimensionless "
         f"throughout. {selected[0].dataset.attrs['source']}."
     )

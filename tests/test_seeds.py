@@ -1,11 +1,11 @@
 """Means and intervals over seeds."""
 
-import warnings
+import random
 
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -18,51 +18,46 @@ def values(table: object) -> xr.DataArray:
     return xr.DataArray(table, dims=("seed", "feature"), name="x", attrs={"long_name": "x", "units": "1"})
 
 
-def test_mean_and_interval_are_scipys() -> None:
-    data = np.random.default_rng(1).exponential(size=(20, 3))
-    summary = analysis.over_seeds(values(data))
-    np.testing.assert_allclose(summary["mean"], data.mean(axis=0))
-    assert summary.n_seeds.values.tolist() == [20] * 3
-    for column in range(3):
-        interval = stats.bootstrap(
-            (data[:, column],), np.mean, n_resamples=1999, rng=np.random.default_rng(0)
-        ).confidence_interval
-        assert summary.ci_low[column] == pytest.approx(interval.low)
-        assert summary.ci_high[column] == pytest.approx(interval.high)
+def entry(*numbers: float) -> xr.DataArray:
+    return xr.DataArray(list(numbers), dims="seed", name="x")
 
 
-@given(
-    st.tuples(st.integers(1, 4), st.integers(2, 12)).flatmap(
-        lambda shape: arrays(np.float32, shape, elements=st.integers(-8, 8).map(lambda k: k / 4))
-    ),
-    st.sampled_from([0.5, 0.95]),
-)
-@settings(max_examples=60, deadline=None)
-def test_intervals_are_scipys_also_where_means_are_tied(table: np.ndarray, confidence: float) -> None:
-    # Quarters have exact sums, so that resampled means equal to the mean, which count half, are the same for both.
-    summary = analysis.over_seeds(xr.DataArray(table, dims=("feature", "seed")), confidence=confidence)
-    for row, (low, high) in zip(table, np.c_[summary.ci_low, summary.ci_high], strict=True):
-        if np.ptp(row) == 0:
-            assert np.isnan([low, high]).all()
-            continue
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            expected = stats.bootstrap(
-                (row.astype(float),),
-                np.mean,
-                n_resamples=1999,
-                confidence_level=confidence,
-                rng=np.random.default_rng(0),
-            ).confidence_interval
-        np.testing.assert_allclose([low, high], expected, rtol=1e-9, atol=1e-12)
+def test_a_symmetric_sample_has_students_interval() -> None:
+    summary = analysis.over_seeds(entry(1, 2, 4, 6, 7))
+    expected = stats.t.interval(0.95, 4, loc=4, scale=stats.sem([1, 2, 4, 6, 7]))
+    np.testing.assert_allclose([summary.ci_low, summary.ci_high], expected)
 
 
-def test_intervals_do_not_depend_on_how_much_is_resampled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = values(np.random.default_rng(4).normal(size=(9, 5)))
-    whole = analysis.over_seeds(data)
-    monkeypatch.setattr("toysup.analysis.seeds._BATCH_VALUES", 4000)
-    # Two rows, and 444 resamples of 9 seeds, at once.
-    xr.testing.assert_allclose(analysis.over_seeds(data), whole, rtol=1e-12)
+def test_a_skewed_sample_has_halls_interval() -> None:
+    """The ends m − T s/√n solve g(T) = ±q with g(T) = T + γT²/(3√n) + γ²T³/(27n) + γ/(6√n)."""
+    sample = np.array([0.0, 0, 1, 1, 2, 9])
+    n, s = 6, sample.std(ddof=1)
+    gamma = stats.skew(sample)
+    summary = analysis.over_seeds(entry(*sample))
+    T = (sample.mean() - np.array([summary.ci_low, summary.ci_high])) / (s / np.sqrt(n))
+    g = T + gamma * T**2 / (3 * np.sqrt(n)) + gamma**2 * T**3 / (27 * n) + gamma / (6 * np.sqrt(n))
+    q = stats.t.ppf(0.975, n - 1)
+    np.testing.assert_allclose(g, [q, -q])
+    assert summary.ci_high - summary["mean"] > summary["mean"] - summary.ci_low, "the longer side is that of the tail"
+
+
+samples = arrays(np.int64, st.integers(2, 40), elements=st.integers(-50, 50)).filter(lambda x: np.ptp(x) > 0)
+
+
+@given(samples, st.integers(-5, 5), st.sampled_from([0.25, 2, 1e-150, 1e150]), st.randoms(use_true_random=False))
+def test_intervals_move_with_the_values(sample: np.ndarray, shift: int, scale: float, random: random.Random) -> None:
+    one = analysis.over_seeds(entry(*sample))
+    ends = np.array([one.ci_low, one["mean"], one.ci_high])
+    assert np.isfinite(ends).all()
+    assert ends[0] < ends[1] < ends[2]
+
+    def again(values: np.ndarray) -> np.ndarray:
+        summary = analysis.over_seeds(entry(*values))
+        return np.array([summary.ci_low, summary["mean"], summary.ci_high])
+
+    np.testing.assert_allclose(again(scale * (sample + shift)), scale * (ends + shift), atol=1e-12 * scale)
+    np.testing.assert_allclose(again(-sample), -ends[::-1], atol=1e-12)
+    np.testing.assert_allclose(again(np.array(random.sample(list(sample), len(sample)))), ends, atol=1e-12)
 
 
 def test_intervals_are_wider_at_higher_confidence() -> None:
@@ -113,3 +108,41 @@ def test_other_dims_and_their_coords_stay(trained: xr.DataTree) -> None:
 def test_the_same_values_give_the_same_interval() -> None:
     data = values(np.random.default_rng(3).normal(size=(12, 4)))
     xr.testing.assert_identical(analysis.over_seeds(data), analysis.over_seeds(data))
+
+
+@pytest.mark.parametrize(("holding", "n"), [(0, 20), (1, 20), (19, 20), (20, 20), (7, 10), (2, 2)])
+def test_a_share_has_the_binomial_interval(holding: int, n: int) -> None:
+    holds = xr.DataArray(np.arange(n) < holding, dims="seed", name="all represented")
+    summary = analysis.share_of_seeds(holds, confidence=0.9)
+    expected = stats.binomtest(holding, n).proportion_ci(0.9, method="exact")
+    np.testing.assert_allclose([summary["mean"], summary.ci_low, summary.ci_high], [holding / n, *expected])
+    assert summary.n_seeds == n
+    assert summary.ci_low.attrs["long_name"] == "all represented, 90% interval, lower end"
+
+
+def test_a_share_of_no_or_one_seed_has_no_interval() -> None:
+    holds = values([[1.0, np.nan, 0.0], [np.nan, np.nan, 1.0], [np.nan, np.nan, np.nan]])
+    summary = analysis.share_of_seeds(holds)
+    np.testing.assert_array_equal(summary["mean"], [1, np.nan, 0.5])
+    assert summary.n_seeds.values.tolist() == [1, 0, 2]
+    assert summary.n_excluded.values.tolist() == [2, 3, 1]
+    assert np.isnan(summary.ci_low).values.tolist() == [True, True, False]
+    assert np.isnan(summary.ci_high).values.tolist() == [True, True, False]
+    with pytest.raises(toysup.UsageError, match="true or false"):
+        analysis.share_of_seeds(entry(0.5, 1))
+
+
+def test_any_statistic_has_scipys_interval() -> None:
+    data = np.random.default_rng(1).exponential(size=(20, 2))
+    data[3, 1] = np.nan
+    summary = analysis.interval_of(values(data), np.median)
+    for column, sample in enumerate([data[:, 0], np.delete(data[:, 1], 3)]):
+        interval = stats.bootstrap(
+            (sample,), np.median, n_resamples=1999, rng=np.random.default_rng(0)
+        ).confidence_interval
+        assert summary.estimate[column] == np.median(sample)
+        assert (summary.ci_low[column], summary.ci_high[column]) == (interval.low, interval.high)
+    assert summary.n_excluded.values.tolist() == [0, 1]
+    none = analysis.interval_of(values([[1.0, 2.0, np.nan], [np.nan, 2.0, np.nan]]), np.std)
+    np.testing.assert_array_equal(none.estimate, [0, 0, np.nan])
+    assert np.isnan(none.ci_low).all()
