@@ -1,4 +1,8 @@
 from . import figures as figures
+from .comparisons import difference as difference
+from .comparisons import equivalence as equivalence
+from .comparisons import holm as holm
+from .comparisons import paired as paired
 from .dimensionality import feature_dimensionality as feature_dimensionality
 from .dimensionality import represented as represented
 from .dimensionality import represented_count as represented_count

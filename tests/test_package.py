@@ -18,8 +18,11 @@ LAYERS = [
         "instances torch_sampling optimizers torch_engine fused",
         "trajectories storage modules training",
         "command_errors train_command",
-        "analysis."
-        + " analysis.".join("labels blocks gram dimensionality interference forward responses losses seeds".split()),  # noqa: SIM905
+        (
+            "analysis.labels analysis.blocks analysis.gram analysis.dimensionality analysis.interference "
+            "analysis.forward analysis.responses analysis.losses analysis.seeds analysis.permutations "
+            "analysis.comparisons"
+        ),
         "analysis.figures",
         "analysis.selection analysis.rows analysis.series analysis.topics analysis.report analysis.command",
     )

@@ -1,0 +1,234 @@
+"""Differences between conditions: intervals, permutation tests, effect sizes, equivalence, many comparisons."""
+
+import random
+import warnings
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import stats
+
+import toysup
+from toysup import analysis
+
+COLUMNS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded", "effect_size", "p_value"]
+
+
+def seeds(*numbers: float, first: int = 0) -> xr.DataArray:
+    return xr.DataArray(list(numbers), dims="seed", coords={"seed": range(first, first + len(numbers))}, name="x")
+
+
+def row(a: object, b: object, **options: object) -> dict[str, float]:
+    summary = analysis.difference(seeds(*a), seeds(*b), **options)
+    return {name: summary[name].item() for name in COLUMNS}
+
+
+def welch(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
+    """The statistic that is permuted, from scipy; of two groups that do not vary it is infinite, or 0 where equal."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        variance = x.var(axis=axis, ddof=1) / x.shape[axis] + y.var(axis=axis, ddof=1) / y.shape[axis]
+        variance = np.where(variance < 1e-12, 0, variance)
+        return np.abs(x.mean(axis=axis) - y.mean(axis=axis)) / np.sqrt(variance)
+
+
+def test_unpaired_by_hand() -> None:
+    """m = 3 and 7, s² = 1 and 4, three and three seeds, neither side skewed."""
+    found = row([2, 3, 4], [5, 7, 9])
+    error, degrees = np.sqrt(1 / 3 + 4 / 3), (5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2)
+    q = stats.t.ppf(0.975, degrees)
+    J = 1 / (np.sqrt(2) * np.sqrt(np.pi) / 2)  # Γ(2) / (√2 Γ(3/2))
+    expected = [-4, -4 - q * error, -4 + q * error, 6, 0, J * -4 / np.sqrt(2.5), 2 / 20]
+    np.testing.assert_allclose(list(found.values()), expected)
+    np.testing.assert_allclose(
+        [found["ci_low"], found["ci_high"]],
+        stats.ttest_ind([2, 3, 4], [5, 7, 9], equal_var=False).confidence_interval(),
+    )
+
+
+def test_paired_by_hand() -> None:
+    """Differences 1, 2, 3: of eight patterns of signs two have as large a mean."""
+    found = row([2, 4, 6], [1, 2, 3], paired=True)
+    half = stats.t.ppf(0.975, 2) / np.sqrt(3)
+    # J(2) = Γ(1) / (√1 Γ(1/2)).
+    expected = [2, 2 - half, 2 + half, 3, 0, 2 / np.sqrt(np.pi), 2 / 8]
+    np.testing.assert_allclose(list(found.values()), expected)
+
+
+def test_the_interval_of_pairs_is_that_of_their_differences() -> None:
+    a, b = np.random.default_rng(0).exponential(size=(2, 20))
+    expected = analysis.over_seeds(seeds(*(a - b)))
+    found = analysis.difference(seeds(*a), seeds(*b), paired=True)
+    for name in ("mean", "ci_low", "ci_high", "n_seeds"):
+        assert found[name].item() == expected[name].item()
+
+
+def test_the_interval_of_two_groups_solves_halls_equation() -> None:
+    a, b = np.random.default_rng(1).exponential(size=12), np.random.default_rng(2).normal(size=7)
+    found = row(a, b)
+    variances = [x.var(ddof=1) / len(x) for x in (a, b)]
+    error = np.sqrt(sum(variances))
+    third = [stats.skew(x) / np.sqrt(len(x)) * v**1.5 for x, v in zip((a, b), variances, strict=True)]
+    k = (third[0] - third[1]) / error**3
+    T = (found["mean"] - np.array([found["ci_low"], found["ci_high"]])) / error
+    q = stats.t.ppf(0.975, error**4 / (variances[0] ** 2 / 11 + variances[1] ** 2 / 6))
+    np.testing.assert_allclose(T + k * T**2 / 3 + k**2 * T**3 / 27 + k / 6, [q, -q])
+
+
+@pytest.mark.parametrize(("n_a", "n_b"), [(4, 5), (2, 9), (3, 3)])
+def test_few_labels_are_permuted_exactly(n_a: int, n_b: int) -> None:
+    rng = np.random.default_rng(n_a)
+    for a, b in [
+        (rng.normal(size=n_a), rng.normal(1, 2, size=n_b)),
+        (rng.integers(0, 3, n_a), rng.integers(0, 3, n_b)),
+    ]:
+        expected = stats.permutation_test((a * 1.0, b * 1.0), welch, vectorized=True, alternative="greater")
+        assert row(a, b)["p_value"] == pytest.approx(expected.pvalue)
+
+
+def test_few_signs_are_flipped_exactly() -> None:
+    rng = np.random.default_rng(0)
+    for d in (rng.normal(0.5, size=9), np.array([1, 2, -1, 3, 0, 0, 1])):
+        expected = stats.permutation_test(
+            (d,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", vectorized=True
+        )
+        assert row(d, np.zeros(len(d)), paired=True)["p_value"] == pytest.approx(expected.pvalue)
+
+
+def test_many_permutations_are_drawn() -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(size=25), rng.normal(0.6, 1, size=20)
+    expected = stats.permutation_test(
+        (a, b), welch, vectorized=True, alternative="greater", rng=np.random.default_rng(1)
+    )
+    assert row(a, b)["p_value"] == pytest.approx(expected.pvalue, abs=0.01)
+    d = rng.normal(0.4, size=25)
+    one = stats.permutation_test((d,), lambda x, axis: x.mean(axis=axis), permutation_type="samples", vectorized=True)
+    assert row(d, 0 * d, paired=True)["p_value"] == pytest.approx(one.pvalue, abs=0.01)
+    # What was seen counts: with nothing as far, 1 of N + 1.
+    assert row(a, b + 100)["p_value"] == row(a, a + 100 + d[:25] / 10, paired=True)["p_value"] == 1e-4
+
+
+# Few enough for all permutations, which do not depend on the order of seeds as drawn ones do.
+numbers = arrays(np.int64, st.integers(3, 6), elements=st.integers(-9, 9))
+
+
+@given(
+    numbers, numbers, st.booleans(), st.integers(-4, 4), st.sampled_from([0.5, 4]), st.randoms(use_true_random=False)
+)
+def test_differences_move_with_the_values(
+    a: np.ndarray, b: np.ndarray, paired: bool, shift: int, scale: float, random: random.Random
+) -> None:
+    if paired:
+        a, b = a[: len(b)], b[: len(a)]
+    one = row(a, b, paired=paired)
+    opposite = {"mean": -one["mean"], "ci_low": -one["ci_high"], "ci_high": -one["ci_low"]}
+    opposite["effect_size"] = -one["effect_size"]
+    scaled = {name: scale * one[name] for name in ("mean", "ci_low", "ci_high")}
+    order = random.sample(range(len(a)), len(a))
+    for found, expected in [
+        (row(b, a, paired=paired), one | opposite),
+        (row(scale * (a + shift), scale * (b + shift), paired=paired), one | scaled),
+        (row(a[order], b[order] if paired else b, paired=paired), one),
+    ]:
+        np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-9)
+    assert np.isfinite(one["p_value"]) == np.isfinite(one["ci_low"])
+
+
+def test_without_spread_nothing_is_concluded() -> None:
+    none = ["ci_low", "ci_high", "effect_size", "p_value"]
+    for a, b, paired in [
+        ([1], [2], True),
+        ([1], [2, 3, 4], False),
+        ([3, 4, 5], [1, 2, 3], True),
+        ([1, 2, 3], [1, 2, 3], True),
+        ([20, 20, 20], [17, 17], False),
+        ([np.nan, 1], [2, 3], True),
+    ]:
+        found = row(a, b, paired=paired)
+        assert np.isfinite(found["mean"])
+        assert all(np.isnan(found[name]) for name in none), (a, b, paired)
+    # A side whose seeds agree adds no variance to that of the other.
+    found = row([20, 20, 20], [16, 17, 18])
+    assert found["ci_high"] - found["mean"] == pytest.approx(stats.t.ppf(0.975, 2) / np.sqrt(3))
+    assert found["p_value"] == 2 / 20
+
+
+def test_pairs_are_of_the_same_seed() -> None:
+    a = seeds(1, 2, 4, np.nan, 8)
+    b = seeds(7, 1, 1, 0, 5, first=1)[::-1]  # seeds 5 … 1
+    found = analysis.difference(a, b, paired=True)
+    expected = analysis.over_seeds(seeds(2 - 7, 4 - 1, 8 - 0))
+    assert found["mean"].item() == pytest.approx(expected["mean"].item())
+    assert found.ci_low.item() == pytest.approx(expected.ci_low.item())
+    # Seeds 0 and 5 are of one side only, 3 is not finite.
+    assert (found.n_seeds.item(), found.n_excluded.item()) == (3, 3)
+    with pytest.raises(toysup.UsageError, match="coordinate seed"):
+        analysis.difference(a.drop_vars("seed"), b, paired=True)
+    unpaired = analysis.difference(a, b)
+    assert (unpaired.n_seeds.item(), unpaired.n_excluded.item()) == (9, 1)
+    assert unpaired["mean"].item() == pytest.approx(15 / 4 - 14 / 5)
+
+
+def test_entries_meet_by_their_labels() -> None:
+    rng = np.random.default_rng(0)
+    a = xr.DataArray(rng.normal(size=(6, 2, 3)), dims=("seed", "p", "subset"), coords={"p": [0.1, 0.2]})
+    b = xr.DataArray(rng.normal(size=(3, 5)), dims=("subset", "seed"))
+    a[2, 1, 0] = np.inf
+    summary = analysis.difference(a, b)
+    assert summary["mean"].dims == ("p", "subset")
+    assert summary.n_excluded.values.tolist() == [[0, 0, 0], [1, 0, 0]]
+    one = analysis.difference(a.isel(p=1, subset=0), b.isel(subset=0))
+    for name in COLUMNS:
+        assert summary[name].values[1, 0] == pytest.approx(one[name].item())
+    with pytest.raises(toysup.UsageError, match="other entries"):
+        analysis.difference(a, a.assign_coords(p=[0.1, 0.3]))
+    with pytest.raises(toysup.UsageError, match="needs the dims seed"):
+        analysis.difference(a, b.isel(seed=0))
+    with pytest.raises(toysup.UsageError, match="between 0 and 1"):
+        analysis.difference(a, b, confidence=1)
+
+
+def test_equivalence_is_an_interval_within_the_margin() -> None:
+    a, b = seeds(1, 2, 3, 4, 5), seeds(1.5, 2, 3.5, 4, 5)
+    for paired in (True, False):
+        inner = analysis.difference(a, b, paired=paired, confidence=0.9)
+        furthest = max(-inner.ci_low.item(), inner.ci_high.item())
+        within = analysis.equivalence(a, b, furthest * 1.001, paired=paired)
+        assert within.equivalent
+        assert not analysis.equivalence(a, b, furthest * 0.999, paired=paired).equivalent
+        assert within.ci_low.item() == inner.ci_low.item()
+        assert within.attrs["confidence_level"] == 0.9
+    assert not analysis.equivalence(seeds(1, 1), seeds(1, 1), 1.0).equivalent
+    for margin in (0, -1, np.nan, np.inf):
+        with pytest.raises(toysup.UsageError, match="margin"):
+            analysis.equivalence(a, b, margin)
+
+
+def test_holm_by_hand() -> None:
+    p = xr.DataArray([0.04, np.nan, 0.01, 0.03, 0.9], dims="row")
+    np.testing.assert_allclose(analysis.holm(p), [0.09, np.nan, 0.04, 0.09, 0.9])
+    both = xr.DataArray([[0.01, 0.5], [0.04, 0.02]], dims=("x", "y"))
+    np.testing.assert_allclose(analysis.holm(both), [[0.04, 0.5], [0.08, 0.06]])
+    np.testing.assert_allclose(analysis.holm(both, dim="x"), [[0.02, 0.5], [0.04, 0.04]])
+    with pytest.raises(toysup.UsageError, match="needs the dims z"):
+        analysis.holm(both, dim="z")
+
+
+def test_equal_shapes_and_samples_are_paired(trained: xr.DataTree, swept: xr.DataTree) -> None:
+    own = {name: node.to_dataset() for name, node in trained["conditional-importance"].children.items()}
+    assert analysis.paired(own["fixed"], own["conditional"])
+    assert analysis.paired(own["fixed"], own["fixed"].isel(step=-1, seed=[0]))
+    assert not analysis.paired(own["fixed"], own["anticorrelated"]), "other samples"
+    assert not analysis.paired(own["anticorrelated"], own["split-40"]), "other shapes"
+    assert not analysis.paired(own["fixed"], own["fixed"].assign_attrs(values="signed"))
+    assert not analysis.paired(own["fixed"], own["fixed"].assign_coords(group=("feature", ["+"] * 20)))
+    assert not analysis.paired(own["fixed"], own["fixed"].drop_vars("b"))
+    (node,) = swept["tms-intro"].children.values()
+    whole = node.to_dataset()
+    assert analysis.paired(whole, whole)
+    cells = [whole.isel(feature_probability=k) for k in (0, 1)]
+    assert not analysis.paired(*cells)
