@@ -160,6 +160,23 @@ def losses(request: Request, by: str | None) -> None:
 
 
 @main.command()
+@click.option("--no-fail", is_flag=True, help="Exit with 0 even where a claim is refuted.")
+@_analysis
+def claims(request: Request, no_fail: bool) -> None:
+    """The claims of the sources: supported, refuted or undecided. Exits with 3 where one is refuted."""
+    from toysup.analysis.claims import REFUTED
+    from toysup.analysis.topics.claims import rows, text
+
+    verdicts = rows(request.selected(draws=False), own_epoch=request.step is None and request.epoch is None)
+    if request.format == "table":
+        click.echo(text(verdicts), nl=False)
+    else:
+        request.print(verdicts)
+    if REFUTED in set(verdicts["verdict"]) and not no_fail:
+        raise SystemExit(3)
+
+
+@main.command()
 @_analysis
 def report(request: Request) -> None:
     """All tables and figures in one folder, with a page that shows them."""

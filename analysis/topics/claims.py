@@ -1,0 +1,198 @@
+"""The claims of the sources as verdicts on trained runs."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from toysup.analysis.claims import (
+    REFUTED,
+    SUPPORTED,
+    UNDECIDED,
+    Claim,
+    NotRecordedError,
+    Verdict,
+    judge,
+    names,
+    parse_regions,
+    shown_regions,
+)
+from toysup.analysis.evidence import STATISTICS, Trajectory
+from toysup.analysis.rows import NUMBERS, joined, shown
+from toysup.analysis.selection import Selected, by_experiment
+from toysup.errors import UsageError
+from toysup.experiments import load_experiment
+from toysup.regimes import Regime
+from toysup.theory import dropping_cost
+from toysup.trajectories import condition_of, regime_of
+
+# What the claims are about: conditions of this experiment.
+EXPERIMENT = "conditional-importance"
+# A statistic that holds for any weights asks nothing of the models.
+_OF_ANY_WEIGHTS = ("loss_ratio",)
+_NONE = xr.Dataset(dict.fromkeys(("mean", "ci_low", "ci_high"), np.nan) | {"n_seeds": 0, "n_excluded": 0})
+
+
+def claims() -> list[Claim]:
+    """The table of claims that comes with toysup."""
+    with resources.files("toysup.data").joinpath("claims.csv").open(encoding="utf-8") as file:
+        return [_claim(row) for row in csv.DictReader(file)]
+
+
+def _claim(row: Mapping[str, str]) -> Claim:
+    return Claim(
+        id=row["id"],
+        source=row["source"],
+        status=row["status"],
+        claim=row["claim"],
+        conditions=tuple(row["conditions"].split()),
+        epoch=float(row["epoch"]) if row["epoch"] else None,
+        statistic=row["statistic"],
+        supports=parse_regions(row["supports"]),
+        refutes=parse_regions(row["refutes"]),
+    )
+
+
+def rows(selected: Sequence[Selected], *, own_epoch: bool = True) -> pd.DataFrame:
+    """The verdict on each claim, of each experiment that has one of the conditions that claims are about.
+
+    Where `own_epoch`, each is judged at the epoch that it is about; else at the step that was selected.
+    """
+    table = claims()
+    groups = {
+        name: group
+        for name, group in by_experiment(selected).items()
+        if any(item.condition in names(table) for item in group)
+    }
+    if not groups:
+        raise UsageError(
+            f"claims are about the conditions {', '.join(names(table))}, and these runs have none of them; "
+            f"train them with toysup-train {EXPERIMENT}"
+        )
+    frames = []
+    for name, group in groups.items():
+        evidence = Evidence(group, own_epoch=own_epoch)
+        frames += [_row(name, claim, *evidence.verdict(claim)) for claim in table]
+    return joined(frames)
+
+
+def _row(experiment: str, claim: Claim, verdict: Verdict, step: int | None) -> pd.DataFrame:
+    numbers = {name: verdict.summary[name].item() for name in NUMBERS}
+    return pd.DataFrame(
+        [
+            {
+                "experiment": experiment,
+                "condition": " ".join(claim.conditions),
+                "step": step,
+                "claim": claim.id,
+                "part": verdict.part,
+                "statistic": claim.statistic,
+                **numbers,
+                "verdict": verdict.verdict,
+                "note": verdict.note,
+                "supports": shown_regions(claim.supports),
+                "refutes": shown_regions(claim.refutes),
+                "says": claim.claim,
+                "source": claim.source,
+                "status": claim.status,
+            }
+        ]
+    )
+
+
+def text(verdicts: pd.DataFrame) -> str:
+    """The verdicts as a person reads them: two or three lines each."""
+    several = verdicts["experiment"].nunique() > 1
+    lines = [""]
+    for row in verdicts.to_dict("records"):
+        interval = f" [{shown(row['ci_low'])}, {shown(row['ci_high'])}]" if np.isfinite(row["ci_low"]) else ""
+        known = [f"{row['part']}: {shown(row['mean'])}{interval}", f"n = {row['n_seeds']}"] if row["n_seeds"] else []
+        lines.append(f"{row['verdict']:9}  {row['experiment'] + ': ' if several else ''}{row['claim']}")
+        lines.append(f"           {row['says']}")
+        lines.append(f"           {', '.join([*known, 'supported by ' + row['supports']])}")
+        lines += [f"           {row['note']}"] if row["note"] else []
+    counts = verdicts["verdict"].value_counts()
+    total = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in (SUPPORTED, REFUTED, UNDECIDED))
+    return "\n".join([*lines, "", total, ""])
+
+
+class Evidence:
+    """The trajectories of one experiment, and what stands in the way of judging a claim by them."""
+
+    def __init__(self, group: Sequence[Selected], *, own_epoch: bool) -> None:
+        self.items = {item.condition: item for item in group}
+        self.own_epoch = own_epoch
+        self.expected = {condition.name: condition for condition in load_experiment(EXPERIMENT).conditions}
+        self._trajectories: dict[tuple[str, int], Trajectory] = {}
+
+    def verdict(self, claim: Claim) -> tuple[Verdict, int | None]:
+        """The verdict, and the step of the first condition that it is about."""
+        runs: dict[str, Trajectory] = {}
+        for name in claim.conditions:
+            obstacle = self._take(runs, name, claim)
+            if obstacle:
+                return Verdict(UNDECIDED, name, _NONE, obstacle), None
+        step = int(next(iter(runs.values())).last["step"])
+        try:
+            return judge(claim, STATISTICS[claim.statistic](runs)), step
+        except NotRecordedError as error:
+            return Verdict(UNDECIDED, "", _NONE, str(error)), step
+
+    def _take(self, runs: dict[str, Trajectory], name: str, claim: Claim) -> str:
+        """Put the trajectory of a condition into `runs`, or say what stands in the way."""
+        if name not in self.items:
+            return f"needs the condition {name}; toysup-train {EXPERIMENT} --condition {name}"
+        found, difference = self._of_the_claim(name)
+        if found is None:
+            return f"{name} is another condition than the claim's: {difference} differs"
+        index = self._index(found, claim)
+        if index is None:
+            return f"needs epoch {claim.epoch:g} of {name}, which was not recorded"
+        if (name, index) not in self._trajectories:
+            self._trajectories[name, index] = Trajectory(found.dataset.isel(step=slice(index + 1)))
+        runs[name] = self._trajectories[name, index]
+        return "" if claim.statistic in _OF_ANY_WEIGHTS else _has_learned(name, runs[name])
+
+    def _of_the_claim(self, name: str) -> tuple[Selected | None, str]:
+        """The cell of a condition that has the model and the regime of the claim, or what differs in the others."""
+        expected = self.expected[name]
+        difference = ""
+        for cell in self.items[name].cells():
+            difference = _first_difference(regime_of(cell.dataset), expected.regimes()[0])
+            if condition_of(cell.dataset).model != expected.model:
+                difference = "the model"
+            if not difference:
+                return cell, ""
+        return None, difference
+
+    def _index(self, item: Selected, claim: Claim) -> int | None:
+        if claim.epoch is None or not self.own_epoch:
+            return item.index
+        found = np.flatnonzero(np.isclose(item.dataset["epoch"].values, claim.epoch))
+        return int(found[0]) if found.size else None
+
+
+def _has_learned(name: str, run: Trajectory) -> str:
+    """What models that gain nothing by superposition show says nothing about trained ones.
+
+    Weights as they are drawn already beat constant outputs, so the reference is the best m features kept exactly.
+    """
+    m = run.W.sizes["hidden"]
+    without = np.sort(dropping_cost(regime_of(run.last)))[:-m].sum()
+    beaten = float(run.loss().mean()) < without
+    return "" if beaten else f"{name} has not learned: its best {m} features alone have less loss"
+
+
+def _first_difference(one: Regime, other: Regime) -> str:
+    """The first table, or addition, in which two regimes differ; "" if they are equal."""
+    for field in one.__dataclass_fields__:
+        here, there = getattr(one, field), getattr(other, field)
+        if isinstance(here, np.ndarray):
+            if here.shape != there.shape or not np.allclose(here, there, rtol=1e-9, atol=0):
+                return field
+        elif here != there:
+            return field
+    return ""
