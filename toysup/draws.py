@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -52,6 +51,9 @@ def words(seed: int, purpose: str, count: int, *, index: int = 0) -> npt.NDArray
 
 def normal(seed: int, purpose: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Standard normal draws, by inversion of 53-bit uniforms made of two words each."""
+    # Here, as SciPy takes a while to load and what reads runs does not draw.
+    from scipy.special import ndtri
+
     count = int(np.prod(shape))
     pairs = words(seed, purpose, 2 * count).reshape(count, 2)
     uniform = ((pairs[:, 0] >> 5) * 2**26 + (pairs[:, 1] >> 6) + 0.5) / 2**53
