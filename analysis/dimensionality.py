@@ -78,7 +78,7 @@ def _dimensionality(W: Array) -> Array:
 
 def _block_dimensionality(W: Array, out: Array) -> None:
     # D does not depend on the scale of W, so take it out first: squares of tiny weights would underflow.
-    largest = np.maximum(W.max(axis=(-2, -1), keepdims=True), -W.min(axis=(-2, -1), keepdims=True))
+    largest = np.abs(W).max(axis=(-2, -1), keepdims=True)
     largest[largest == 0] = 1
     with np.errstate(invalid="ignore"):
         G = gram_kernel(W / largest)

@@ -57,5 +57,6 @@ def _gram(W: Array) -> Array:
 def gram_kernel(W: Array, out: Array | None = None) -> Array:
     # A model that diverged may overflow; that it is not finite is in the result.
     with np.errstate(over="ignore", invalid="ignore"):
-        product: Array = np.matmul(np.swapaxes(W, -1, -2), W, out=out)
+        # Of two arrays: for views of one, NumPy takes a product of its own, which is slower for small matrices.
+        product: Array = np.matmul(np.swapaxes(W, -1, -2), W.copy(), out=out)
     return product
