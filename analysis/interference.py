@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ QUADRANT_STATISTICS = {
     "negative_fraction": "share of interfering pairs that are negative",
     "energy_share": "share of the off-diagonal energy",
 }
+# What they follow from: numbers of pairs, Σ |G_ij|, Σ G_ij², and max |G_ij|, which is no sum and stands last.
+_SUMS = ("negative", "interfering", "total", "energy", "largest")
 
 
 def feature_interference(W: xr.DataArray) -> xr.DataArray:
@@ -192,19 +194,22 @@ def _quadrants(
         array,
         kwargs={"of_weights": dims[0] == "hidden", "outputs": outputs, "inputs": inputs, "threshold": threshold},
         input_core_dims=[list(dims)],
-        output_core_dims=[["subset", "other_subset"]] * len(QUADRANT_STATISTICS),
+        output_core_dims=[["statistic", "subset", "other_subset"]],
         dask="parallelized",
         dask_gufunc_kwargs={
             "allow_rechunk": True,
-            "output_sizes": {"subset": len(outputs.subsets), "other_subset": len(inputs.subsets)},
+            "output_sizes": {
+                "statistic": len(QUADRANT_STATISTICS),
+                "subset": len(outputs.subsets),
+                "other_subset": len(inputs.subsets),
+            },
         },
-        output_dtypes=[array.dtype] * len(QUADRANT_STATISTICS),
-    )
-    coords = {"subset": outputs.subsets, "other_subset": inputs.subsets}
+        output_dtypes=[array.dtype],
+    ).assign_coords(subset=outputs.subsets, other_subset=inputs.subsets)
     return xr.Dataset(
         {
-            name: named(result.assign_coords(coords), name, long_name, threshold=threshold)
-            for (name, long_name), result in zip(QUADRANT_STATISTICS.items(), found, strict=True)
+            name: named(found.isel(statistic=number), name, long_name, threshold=threshold)
+            for number, (name, long_name) in enumerate(QUADRANT_STATISTICS.items())
         }
     )
 
@@ -221,53 +226,59 @@ def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
     return labelled.assign_coords({"feature": W["feature"]} if "feature" in W.coords else {})
 
 
-def _statistics(
-    models: Array, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float
-) -> tuple[Array, ...]:
-    """The statistics of QUADRANT_STATISTICS, each (..., subset, other_subset)."""
-    kernel = partial(_block_quadrants, of_weights=of_weights, outputs=outputs, inputs=inputs, threshold=threshold)
-    out = (len(QUADRANT_STATISTICS), len(outputs.counts), len(inputs.counts))
-    found = in_blocks(kernel, models, out, values=len(outputs.order) * len(inputs.order))
-    return tuple(np.moveaxis(found, -3, 0))
-
-
-def _block_quadrants(
-    models: Array, out: Array, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float
-) -> None:
-    """Fill (model, statistic, subset, other_subset); NaN throughout for a model that is not finite."""
-    G = gram_kernel(models) if of_weights else models
-    # Models last: sums over features then add up rows of models, which are long where subsets are short.
-    G = _sorted(_sorted(G, outputs.order, axis=1), inputs.order, axis=2).transpose(1, 2, 0).copy()
+def _statistics(models: Array, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float) -> Array:
+    """QUADRANT_STATISTICS as (..., statistic, subset, other_subset); NaN throughout for a model that is not finite."""
     own = outputs.about[:, None] == inputs.about
-    G[own] = 0
-
-    def over_pairs(reduce: np.ufunc, entries: npt.NDArray[Any]) -> Array:
-        """(subset, other_subset, model)"""
-        entries = entries.astype(models.dtype, copy=False)
-        by_subset = np.stack([reduce.reduce(entries[features], axis=0) for features in outputs.slices])
-        return np.stack([reduce.reduce(by_subset[:, others], axis=1) for others in inputs.slices], axis=1)
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        pairs = over_pairs(np.add, ~own[..., None])
-        most_negative = -max(threshold, 0)
-        n_negative = over_pairs(np.add, most_negative > G)
-        # In place, as what is left needs the sizes, and then their squares: new arrays cost more than their values.
-        size = np.abs(G, out=G)
-        n_interfering = over_pairs(np.add, size > threshold)
-        total, largest = over_pairs(np.add, size), over_pairs(np.maximum, size)
-        energy = over_pairs(np.add, np.square(size, out=size))
+    kernel = partial(_block_sums, of_weights=of_weights, outputs=outputs, inputs=inputs, own=own, threshold=threshold)
+    out = (len(_SUMS), len(outputs.counts), len(inputs.counts))
+    found = in_blocks(kernel, models, out, values=own.size)
+    negative, interfering, total, energy, largest = np.moveaxis(found, -3, 0)
+    pairs = np.array([[(~own[i, j]).sum() for j in inputs.slices] for i in outputs.slices], dtype=models.dtype)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         statistics = [
             energy,
             np.sqrt(energy / pairs),
             total / pairs,
             np.where(pairs > 0, largest, np.nan),
-            n_interfering / pairs,
-            n_negative / n_interfering,
-            energy / energy.sum(axis=(0, 1)),
+            interfering / pairs,
+            negative / interfering,
+            energy / energy.sum(axis=(-2, -1), keepdims=True),
         ]
-    for number, statistic in enumerate(statistics):
-        out[:, number] = np.moveaxis(statistic, -1, 0)
-    out[~np.isfinite(energy).all(axis=(0, 1))] = np.nan
+    finite = np.isfinite(energy).all(axis=(-2, -1))
+    return np.where(finite[..., None, None, None], np.stack(statistics, axis=-3), np.nan)
+
+
+def _block_sums(
+    models: Array,
+    out: Array,
+    *,
+    of_weights: bool,
+    outputs: _Side,
+    inputs: _Side,
+    own: npt.NDArray[np.bool_],
+    threshold: float,
+) -> None:
+    """Fill (model, sum, subset, other_subset), the sums being _SUMS."""
+    G = gram_kernel(models) if of_weights else models
+    # Models last: sums over features then add up rows of models, which are long where subsets are short.
+    G = _sorted(_sorted(G, outputs.order, axis=1), inputs.order, axis=2).transpose(1, 2, 0).copy()
+    G[own] = 0
+    over_rows = np.empty((len(_SUMS), len(outputs.counts), *G.shape[1:]), dtype=G.dtype)
+    add = partial(np.add.reduce, axis=0, dtype=G.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for subset, features in enumerate(outputs.slices):
+            rows, (negative, interfering, total, energy, largest) = G[features], over_rows[:, subset]
+            add(rows < -max(threshold, 0), out=negative)
+            # In place, as what is left needs the sizes, and then their squares: new arrays cost more than their values.
+            size = np.abs(rows, out=rows)
+            add(size > threshold, out=interfering)
+            add(size, out=total)
+            np.maximum.reduce(size, axis=0, out=largest)
+            add(np.square(size, out=size), out=energy)
+        for subset, others in enumerate(inputs.slices):
+            columns = over_rows[:, :, others]
+            out[:, :-1, :, subset] = np.moveaxis(np.add.reduce(columns[:-1], axis=2), -1, 0)
+            out[:, -1, :, subset] = np.maximum.reduce(columns[-1], axis=1).T
 
 
 def _sorted(G: Array, order: npt.NDArray[np.intp], *, axis: int) -> Array:
