@@ -14,8 +14,11 @@ from .interference import gram_quadrants as gram_quadrants
 from .interference import probability_weighted_interference as probability_weighted_interference
 from .interference import quadrant_interference as quadrant_interference
 from .losses import losses as losses
+from .nulls import pooled_quadrant_null as pooled_quadrant_null
+from .nulls import quadrant_null as quadrant_null
 from .responses import context_selectivity as context_selectivity
 from .responses import response as response
 from .seeds import interval_of as interval_of
 from .seeds import over_seeds as over_seeds
 from .seeds import share_of_seeds as share_of_seeds
+from .twins import twins as twins

@@ -21,7 +21,8 @@ LAYERS = [
         (
             "analysis.labels analysis.blocks analysis.gram analysis.dimensionality analysis.interference "
             "analysis.forward analysis.responses analysis.losses analysis.seeds analysis.permutations "
-            "analysis.comparisons analysis.claims analysis.evidence"
+            "analysis.comparisons analysis.claims analysis.evidence analysis.twins analysis.relabelled "
+            "analysis.nulls"
         ),
         "analysis.figures",
         "analysis.selection analysis.rows analysis.series analysis.topics analysis.report analysis.command",

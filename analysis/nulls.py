@@ -1,0 +1,234 @@
+"""Is interference arranged by subset at all? Quadrant statistics against those of models whose twins swap labels."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.analysis.interference import INTERFERING_THRESHOLD, QUADRANT_STATISTICS
+from toysup.analysis.labels import require_dims
+from toysup.analysis.relabelled import Relabelled
+from toysup.analysis.responses import response
+from toysup.analysis.twins import regimes_of, relabellings, twin_classes
+from toysup.trajectories import regime_axes
+
+DRAWS = 9999
+"""Relabellings of all seeds, each by itself, that the p-value of their mean is found with."""
+BAND = 0.95
+
+Array = npt.NDArray[np.float64]
+
+# Beyond this share of the largest value of a statistic two of its values differ by more than rounding.
+_ROUNDING = 1e-9
+_ROUNDING_OF_DRAWS = 1e-6
+_LONG_NAMES = {
+    "null_mean": "mean under swapped labels of twins",
+    "null_sd": "standard deviation under swapped labels of twins",
+    "z": "distance from the null mean in null standard deviations",
+    "p_value": "share of relabellings at least as far from the null mean",
+    "null_low": f"lower end of the central {100 * BAND:g}% of the null",
+    "null_high": f"upper end of the central {100 * BAND:g}% of the null",
+    "n_relabellings": "relabellings, that of the model itself included; 1 where there are no twins",
+}
+_EACH = ("null_mean", "null_sd", "z", "p_value")
+_POOLED = (*_EACH, "null_low", "null_high")
+
+
+def quadrant_null(
+    dataset: xr.Dataset, G: xr.DataArray | None = None, *, threshold: float = INTERFERING_THRESHOLD
+) -> xr.Dataset:
+    """Each model's quadrant statistics against those of the same model with the labels of twins swapped.
+
+    If training does not know of the subsets, labels are exchangeable within each class of `twins`, and each of the R
+    relabellings is as likely as that of the model, s_1: z = (s_1 − mean_r s_r) / sd_r s_r, and p is the share of
+    relabellings with |s_r − mean| ≥ |s_1 − mean|, itself included. All relabellings are taken where there are at most
+    1024, else 1023 random ones of a fixed stream and its own; those for which a statistic is not defined are left out.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A trajectory with its regime, at any of its steps.
+    G : DataArray (..., feature, other_feature) or (..., output, other_feature), optional
+        What `gram_quadrants` takes, with the axes along which the regime varies; G of `response` if not given.
+    threshold : float
+        A pair interferes if |G_ij| exceeds it.
+
+    Returns
+    -------
+    Dataset (statistic, ..., subset, other_subset)
+        `null_mean`, `null_sd`, `z`, `p_value`; `n_relabellings` of each cell. NaN where there are no twins, for a
+        model that is not finite, and for a statistic that it does not define; where all relabellings agree nothing can
+        be told, z is NaN and p 1. Dimensionless.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Source: Fisher (1935), "The Design of Experiments"; for random relabellings Phipson and Smyth (2010).
+    """
+    return _null(dataset, G, threshold, _EACH, _each)
+
+
+def pooled_quadrant_null(
+    dataset: xr.Dataset, G: xr.DataArray | None = None, *, threshold: float = INTERFERING_THRESHOLD
+) -> xr.Dataset:
+    """The mean over seeds of the quadrant statistics against its null, in which each seed is relabelled by itself.
+
+    With d_k the distance of seed k from its own null mean and v_k its null variance, z = Σ_k d_k / √(Σ_k v_k). The
+    p-value is (1 + m) / (1 + 9999), with m of 9999 draws of a relabelling for each seed (from a fixed stream) at least
+    as far from the null mean as the seeds are. Seeds for which `quadrant_null` is NaN are left out.
+
+    Parameters
+    ----------
+    dataset, G, threshold
+        As `quadrant_null`; G with the dim `seed`.
+
+    Returns
+    -------
+    Dataset (statistic, ..., subset, other_subset)
+        `null_mean`, `null_sd` (that of the mean over seeds), `z`, `p_value`, and `null_low`, `null_high` between which
+        the central 95% of the null lie; `n_relabellings` of each cell. NaN where there are no twins or no seeds; where
+        all relabellings agree z is NaN and p 1. Dimensionless.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+    """
+    return _null(dataset, G, threshold, _POOLED, _pooled, over=("seed",))
+
+
+Summary = Callable[[npt.NDArray[Any], Relabelled, float], Array]
+
+
+def _null(
+    dataset: xr.Dataset,
+    G: xr.DataArray | None,
+    threshold: float,
+    names: tuple[str, ...],
+    summary: Summary,
+    *,
+    over: tuple[str, ...] = (),
+) -> xr.Dataset:
+    """What `summary` makes (name, model, column) of models (model, *over, row, column), cell by cell of the regime."""
+    G = response(dataset)["G"] if G is None else G
+    rows, axes = "output" if "output" in G.dims else "feature", regime_axes(dataset)
+    require_dims(G, (*axes, *over, rows, "other_feature"), what="G")
+    own = [str(dim) for dim in G.dims if dim not in (*axes, *over, rows, "other_feature")]
+    models = G.transpose(*axes, *own, *over, rows, "other_feature").values
+    subsets = list(dict.fromkeys(map(str, dataset["subset"].values)))
+    shape = (*(G.sizes[dim] for dim in own), len(QUADRANT_STATISTICS), len(subsets), len(subsets))
+    counts = np.ones([G.sizes[axis] for axis in axes], dtype=int)
+    found = np.full((len(names), *counts.shape, *shape), np.nan)
+    for cell, relabelled in _relabelled(dataset, _about(G), subsets):
+        counts[cell] = relabelled.n_relabellings
+        if counts[cell] > 1:
+            flat = models[cell].reshape(-1, *models.shape[len(axes) + len(own) :])
+            here: tuple[Any, ...] = (slice(None), *cell)
+            found[here] = summary(flat, relabelled, threshold).reshape(len(names), *shape)
+    dims = (*axes, *own, "statistic", "subset", "other_subset")
+    coords: dict[Any, Any] = {name: coord for name, coord in G.coords.items() if set(coord.dims) <= {*axes, *own}}
+    coords |= {"statistic": list(QUADRANT_STATISTICS), "subset": subsets, "other_subset": subsets}
+    variables = {name: (dims, values) for name, values in zip(names, found, strict=True)}
+    return _described(xr.Dataset(variables | {"n_relabellings": (axes, counts)}, coords).transpose("statistic", ...))
+
+
+def _relabelled(
+    dataset: xr.Dataset, about: list[int], subsets: list[str]
+) -> Iterator[tuple[tuple[int, ...], Relabelled]]:
+    """The relabellings at each index into the axes along which the regime varies; many cells share theirs."""
+    known: dict[object, Relabelled] = {}
+    for cell, regime in regimes_of(dataset):
+        classes = tuple(twin_classes(regime))
+        if classes not in known:
+            labels = relabellings([subsets.index(label) for label in regime.subset], classes)
+            known[classes] = Relabelled(labels, about)
+        yield cell, known[classes]
+
+
+def _about(G: xr.DataArray) -> list[int]:
+    """The place of the feature that each row of G is about."""
+    if "output" not in G.dims:
+        return list(range(G.sizes["feature"]))
+    places = {label: place for place, label in enumerate(G["other_feature"].values.tolist())}
+    return [places[label] for label in G["output_feature"].values.tolist()]
+
+
+def _described(result: xr.Dataset) -> xr.Dataset:
+    for name in result.data_vars:
+        result[name].attrs = {"long_name": _LONG_NAMES[str(name)], "units": "1"}
+    return result
+
+
+class _Null:
+    """The null of one model's statistics, by column; NaN where its own is."""
+
+    def __init__(self, table: Array) -> None:
+        """`table` (column, relabelling), the first the model's own; NaN where a statistic is not defined."""
+        self.known = np.isfinite(table)
+        self.known &= self.known[:, :1]
+        self.count = self.known.sum(axis=1)
+        unknown = None if self.known.all() else ~self.known
+        if unknown is not None:
+            table = np.where(unknown, 0, table)
+        self.mean = _ratio(table.sum(axis=1), self.count)
+        self.deviations = table - self.mean[:, None]
+        if unknown is not None:
+            self.deviations[unknown] = 0
+        furthest = np.abs(self.deviations).max(axis=1)
+        self.rounding = _ROUNDING * (np.nan_to_num(np.abs(self.mean)) + furthest)
+        self.deviations[furthest <= self.rounding] = 0
+        self.variance = _ratio(np.einsum("cr,cr->c", self.deviations, self.deviations), self.count)
+
+    def filled(self) -> npt.NDArray[np.float32]:
+        """Deviations (relabelling, column) in which others, in turn, stand for relabellings that have none."""
+        filled = self.deviations.astype(np.float32)
+        for column in np.flatnonzero((self.count > 0) & (self.count < self.known.shape[1])):
+            known = self.known[column]
+            filled[column, ~known] = np.resize(filled[column, known], (~known).sum())
+        return np.ascontiguousarray(filled.T)
+
+
+def _each(models: npt.NDArray[Any], relabelled: Relabelled, threshold: float) -> Array:
+    found = []
+    for null in map(_Null, relabelled.statistics(models, threshold)):
+        own, sd = null.deviations[:, 0], np.sqrt(null.variance)
+        as_far = null.known & (np.abs(null.deviations) >= (np.abs(own) - null.rounding)[:, None])
+        found.append([null.mean, sd, _ratio(own, sd), _ratio(as_far.sum(axis=1), null.count)])
+    return np.array(found).swapaxes(0, 1)
+
+
+def _pooled(models: npt.NDArray[Any], relabelled: Relabelled, threshold: float) -> Array:
+    return np.stack([_over_seeds(seeds, relabelled, threshold) for seeds in models], axis=1)
+
+
+def _over_seeds(seeds: npt.NDArray[Any], relabelled: Relabelled, threshold: float) -> Array:
+    """(name of _POOLED, column)"""
+    rng = np.random.default_rng(0)
+    count, mean, variance, own, furthest = np.zeros((5, relabelled.n_columns))
+    # In float32, which takes half as long, and counts as far what is nearly so.
+    drawn = np.zeros((DRAWS, relabelled.n_columns), np.float32)
+    for null in map(_Null, relabelled.statistics(seeds, threshold)):
+        used = null.count > 0
+        if not used.any():
+            continue
+        count += used
+        mean += np.where(used, null.mean, 0)
+        variance += np.where(used, null.variance, 0)
+        own += null.deviations[:, 0]
+        furthest += np.abs(null.deviations).max(axis=1)
+        drawn += np.take(null.filled(), rng.integers(0, relabelled.n_relabellings, DRAWS), axis=0)
+    by_size = np.sort(drawn.T)
+    as_far = np.abs(by_size) >= (np.abs(own) - _ROUNDING_OF_DRAWS * furthest)[:, None]
+    p = np.where(count > 0, (1 + as_far.sum(axis=1)) / (1 + DRAWS), np.nan)
+    mean, sd, outside = _ratio(mean, count), np.sqrt(variance), round((1 + DRAWS) * (1 - BAND) / 2)
+    low, high = (mean + _ratio(by_size[:, end], count) for end in (outside - 1, -outside))
+    return np.array([mean, _ratio(sd, count), _ratio(own, sd), p, low, high])
+
+
+def _ratio(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Array:
+    ratio: Array = np.divide(one, other, out=np.full(np.shape(one), np.nan), where=other > 0)
+    return ratio
