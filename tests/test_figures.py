@@ -423,6 +423,28 @@ def test_quadrants_lie_as_in_the_gram_matrix() -> None:
     assert "95% confidence interval" in written
 
 
+def test_the_null_lies_behind_the_dots() -> None:
+    energy = quadrants(3)
+    some = [("null_mean", 4.0), ("null_low", 3.0), ("null_high", 6.0)]
+    nulls = {name: xr.Dataset({part: 0 * array[0] + value for part, value in some}) for name, array in energy.items()}
+    third = list(energy)[2]
+    nulls[third] = nulls[third] * np.nan
+    figure = figures.quadrant_interference(energy, summaries(energy), nulls, statistic="energy")
+    for ax in figure.axes:
+        bands, ticks = ([part for part in ax.collections if part.get_gid() == gid] for gid in ("null", "null mean"))
+        assert len(bands) == len(ticks) == 2  # none for the third
+        for at, (band, tick) in enumerate(zip(bands, ticks, strict=True)):
+            corners = band.get_paths()[0].vertices
+            assert (corners[:, 0].min(), corners[:, 0].max()) == (3, 6)
+            assert corners[:, 1].mean() == pytest.approx(at, abs=0.1)
+            np.testing.assert_allclose(tick.get_segments()[0][:, 0], 4)
+            assert band.get_zorder() < tick.get_zorder() < marks(ax, "seeds")[0].get_zorder()
+    written = words(figure).replace("\n", " ")
+    assert "labels of twins" in written
+    assert "Without grey: no exact null" in written
+    assert "twins" not in words(figures.quadrant_interference(energy, summaries(energy), statistic="energy"))
+
+
 def test_quadrants_of_other_subsets_are_left_empty() -> None:
     energy = quadrants(1) | {"uniform": quadrants(1, subsets=("all",))["fixed"]}
     figure = figures.quadrant_interference(energy, summaries(energy), statistic="energy_share")

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
 from ._marks import means, seed_dots
 from ._text import interval_of, n_of, wrapped
-from .style import Look
+from .style import FAINT, Look
 
 LINE_HEIGHT = 0.24
 """Inches that one condition takes."""
 
 _NAME_WIDTH = 24
+_BAND = 0.8
 
 
 def condition_line(ax: Axes, at: int, values: xr.DataArray, summary: xr.Dataset, look: Look) -> None:
     """One condition's dots, mean and interval, along x at a height of its own."""
     seed_dots(ax, values.values, at, look=look, along="x", width=0.55)
     means(ax, summary, at, look=look, along="x")
+
+
+def null_band(ax: Axes, at: int, null: xr.Dataset) -> None:
+    """Where one condition's mean would lie under a null, behind its line: a band, with a tick at the null's mean."""
+    mean, low, high = (float(null[name]) for name in ("null_mean", "null_low", "null_high"))
+    if np.isfinite([mean, low, high]).all():
+        ends = at - _BAND / 2, at + _BAND / 2
+        ax.fill_betweenx(ends, low, high, color="#DDDDDD", linewidth=0, zorder=1, gid="null")
+        ax.vlines(mean, *ends, color=FAINT, linewidth=0.9, zorder=1.5, gid="null mean")
 
 
 def frame_lines(ax: Axes) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ._conditions import condition_line, frame_lines, key, lines_high, name_lines
-from ._inputs import all_summaries, all_values, same_conditions
+from ._conditions import condition_line, frame_lines, key, lines_high, name_lines, null_band
+from ._inputs import all_summaries, all_values, arranged, same_conditions
 from ._panels import blank, grid
 from ._scale import from_zero
 from ._statistics import statistic as named
@@ -17,9 +18,16 @@ from ._subsets import labels_of
 from ._text import note
 from .style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
 
+_NULL = " Grey: central 95% of the means if the labels of twins were swapped; tick: mean of these."
+_NO_NULL = " Without grey: no exact null."
+
 
 def quadrant_interference(
-    values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset], *, statistic: str
+    values: Mapping[str, xr.DataArray],
+    summaries: Mapping[str, xr.Dataset],
+    nulls: Mapping[str, xr.Dataset] | None = None,
+    *,
+    statistic: str,
 ) -> Figure:
     """Draw a statistic of the quadrants of G, laid out like G: a dot per seed, the mean with its interval.
 
@@ -32,15 +40,19 @@ def quadrant_interference(
         The statistic per condition, dims (seed, subset, other_subset), dimensionless.
     summaries
         The same conditions' summaries over seeds, dims (subset, other_subset).
+    nulls
+        Nulls of the mean over seeds, `null_mean`, `null_low` and `null_high` with the dims (subset, other_subset), each
+        a band behind the dots with a tick at its mean; none is drawn where that is NaN, or for conditions not given.
     statistic
         Its name, such as "energy" or "interfering_fraction", which the axis is labelled by.
 
     Raises
     ------
     ValueError
-        For no conditions, different ones in the two arguments, or other dims.
+        For no conditions, different ones in the arguments, or other dims.
     """
     same_conditions(values, summaries)
+    nulls = {name: arranged(data, "subset", "other_subset", what="null") for name, data in (nulls or {}).items()}
     values = all_values(values, "seed", "subset", "other_subset")
     summaries = all_summaries(summaries, "subset", "other_subset")
     rows, columns = (_union(values, dim) for dim in ("subset", "other_subset"))
@@ -49,12 +61,13 @@ def quadrant_interference(
     axes = grid(figure, len(rows), len(columns))
     for row, subset in zip(axes, rows, strict=True):
         for ax, other in zip(row, columns, strict=True):
-            _quadrant(ax, values, summaries, subset, other)
+            _quadrant(ax, values, summaries, nulls, subset, other)
             if len(rows) * len(columns) > 1:
                 ax.set_title(_quadrant_name(subset, other, letters=84 // len(columns)))
     name_lines(axes[0][0], summaries)
     _label_axis(axes, statistic)
-    note(figure, key(summaries))
+    known = [bool(np.isfinite(data["null_mean"]).any()) for data in nulls.values()]
+    note(figure, key(summaries) + _NULL * any(known) + _NO_NULL * (any(known) and not all(known)))
     return figure
 
 
@@ -68,11 +81,18 @@ def _quadrant_name(subset: str, other: str, *, letters: int) -> str:
 
 
 def _quadrant(
-    ax: Axes, values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset], subset: str, other: str
+    ax: Axes,
+    values: Mapping[str, xr.DataArray],
+    summaries: Mapping[str, xr.Dataset],
+    nulls: Mapping[str, xr.Dataset],
+    subset: str,
+    other: str,
 ) -> None:
     cell = {"subset": subset, "other_subset": other}
     for at, (name, look) in enumerate(zip(values, looks(len(values)), strict=True)):
         if all(label in values[name][dim].values for dim, label in cell.items()):
+            if name in nulls:
+                null_band(ax, at, nulls[name].sel(cell))
             condition_line(ax, at, values[name].sel(cell), summaries[name].sel(cell), look)
     frame_lines(ax)
 
