@@ -134,15 +134,20 @@ def dimensionality(request: Request) -> None:
 
 
 @main.command()
-@click.option("--by", type=click.Choice(["quadrant", "feature"]), default="quadrant", help="What a row is about.")
+@click.option(
+    "--by", type=click.Choice(["quadrant", "seed", "feature"]), default="quadrant", help="What a row is about."
+)
 @click.option("--statistic", type=QUADRANT_STATISTICS, default="energy", help="What is drawn of each quadrant.")
 @_analysis
 def interference(request: Request, by: str, statistic: str) -> None:
     """Interference between subsets, or what each feature meets."""
-    from toysup.analysis.topics.interference import drawn, rows
+    from toysup.analysis.topics.interference import drawn, notes, rows
 
     selected = request.selected()
     request.print(rows(selected, by=by))
+    if by != "feature":
+        for note in notes(selected):
+            click.echo(f"note: {note}", err=True)
     request.draw(selected, functools.partial(drawn, statistics=[statistic]))
 
 

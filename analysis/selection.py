@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.losses import comparable
+from toysup.analysis.nulls import pooled_quadrant_null
 from toysup.analysis.responses import response
 from toysup.errors import UsageError, nearest
 from toysup.trajectories import regime_axes
@@ -39,6 +40,11 @@ class Selected:
         """What stands for WᵀW at the chosen step: G of `response`, without outputs whose errors never count."""
         return counting(response(self.at_step)["G"], self.at_step)
 
+    @functools.cached_property
+    def null(self) -> xr.Dataset:
+        """The null of the quadrant statistics at the chosen step, pooled over seeds: rows and figures have the same."""
+        return pooled_quadrant_null(self.at_step, self.responses)
+
     @property
     def sweeps(self) -> list[str]:
         """The sweep axes: the dims that a trajectory of one cell does not have."""
@@ -50,9 +56,9 @@ class Selected:
             yield self.at(dict(zip(self.sweeps, values, strict=True)))
 
     def at(self, cell: Mapping[str, float]) -> "Selected":
-        """The same with one cell of its sweep."""
+        """The same with one cell of its sweep; itself, with what it has computed, where it sweeps none of the axes."""
         own = {axis: value for axis, value in cell.items() if axis in self.sweeps}
-        return Selected(self.experiment, self.condition, self.dataset.sel(own), self.index, own)
+        return self if not own else Selected(self.experiment, self.condition, self.dataset.sel(own), self.index, own)
 
 
 def sweep_axes(dataset: xr.Dataset) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
+from typing import TypeVar
 
 import xarray as xr
 from matplotlib.figure import Figure
@@ -14,6 +15,7 @@ from toysup.analysis.selection import Selected
 MAX_SERIES = 12
 
 Figures = Iterator[tuple[str, Figure]]
+Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
 
 
 def series(group: Sequence[Selected]) -> Iterator[tuple[str, dict[str, Selected]]]:
@@ -72,9 +74,9 @@ def in_a_name(cell: Mapping[str, float]) -> str:
     return "-".join(f"{axis}={value!r}" for axis, value in cell.items())
 
 
-def by_context(values: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+def by_context(values: Mapping[str, Labelled]) -> dict[str, Labelled]:
     """Values that depend on the context as one entry for each; all others as they are."""
-    entries: dict[str, xr.DataArray] = {}
+    entries: dict[str, Labelled] = {}
     for label, array in values.items():
         if "context" not in array.dims:
             entries[label] = array

@@ -157,6 +157,11 @@ def test_tidy_rows(run_analyze: Command, runs: Path, trained: xr.DataTree) -> No
             "ci_high",
             "n_seeds",
             "n_excluded",
+            "null_mean",
+            "null_sd",
+            "z",
+            "p_value",
+            "p_adjusted",
         ]
     )
     assert len(table) == 4 * 4 * 7  # conditions × quadrants × statistics

@@ -1,8 +1,9 @@
 """Interference between subsets, or what each feature meets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -13,29 +14,71 @@ from toysup.analysis.interference import (
     gram_quadrants,
     probability_weighted_interference,
 )
+from toysup.analysis.nulls import quadrant_null
 from toysup.analysis.rows import about_contexts, joined, rows_of, summarised
 from toysup.analysis.seeds import over_seeds
 from toysup.analysis.selection import Selected
 from toysup.analysis.series import Figures, by_context, over_sweep, series, summaries_of
+from toysup.analysis.twins import no_null_reason
+
+NULL = ["null_mean", "null_sd", "z", "p_value"]
 
 
 def rows(selected: Sequence[Selected], *, by: str) -> pd.DataFrame:
-    """By quadrant: its statistics. By feature: what the others do to it, also weighted with their probability."""
-    frames = []
+    """By quadrant: its statistics, and their null. By seed: each seed's. By feature: what the others do to it."""
+    if by == "feature":
+        return joined([_by_feature(item) for item in selected])
+    frame = joined([frame for item in selected for frame in (_by_seed if by == "seed" else _by_quadrant)(item)])
+    return frame if by == "seed" else _adjusted(frame)
+
+
+def _by_feature(item: Selected) -> pd.DataFrame:
+    """What the others do to a feature, also weighted with their probability."""
+    H = item.directions
+    each = {
+        "feature_interference": feature_interference(H),
+        "probability_weighted_interference": probability_weighted_interference(item.at_step, H),
+    }
+    return summarised(item, each, ["feature"])
+
+
+def _by_quadrant(item: Selected) -> Iterator[pd.DataFrame]:
+    # All statistics are resampled in one call, which is what takes the time.
+    summary = over_seeds(gram_quadrants(item.responses).to_dataarray("statistic"))
+    summary = summary.assign({name: item.null[name] for name in NULL})
+    about = [*about_contexts(summary), "subset", "other_subset"]
+    return (rows_of(item, name, summary.sel(statistic=name), about) for name in QUADRANT_STATISTICS)
+
+
+def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
+    values = gram_quadrants(item.responses).to_dataarray("statistic").astype(np.float64)
+    finite = np.isfinite(values)
+    nothing = xr.full_like(values, np.nan)
+    each = xr.Dataset({"mean": values, "ci_low": nothing, "ci_high": nothing})
+    each = each.assign(n_seeds=finite.astype(int), n_excluded=(~finite).astype(int))
+    each = each.assign({name: quadrant_null(item.at_step, item.responses)[name] for name in NULL})
+    about = ["seed", *about_contexts(each), "subset", "other_subset"]
+    return (rows_of(item, name, each.sel(statistic=name), about) for name in QUADRANT_STATISTICS)
+
+
+def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
+    """With Holm's p-values over all rows of one statistic in an experiment: its conditions, cells and quadrants."""
+    p = frame["p_value"].astype(float)
+    adjusted = p.groupby([frame["experiment"], frame["statistic"]]).transform(_holm)
+    return frame.assign(p_adjusted=adjusted.astype(object))
+
+
+def _holm(p: pd.Series) -> pd.Series:
+    """p-values that are multiplied by how many are left, from the smallest on, and never fall; NaN does not count."""
+    known = p.dropna().sort_values()
+    return (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1).reindex(p.index)
+
+
+def notes(selected: Sequence[Selected]) -> Iterator[str]:
+    """Which conditions have no exact null, and why."""
     for item in selected:
-        if by == "feature":
-            H = item.directions
-            each = {
-                "feature_interference": feature_interference(H),
-                "probability_weighted_interference": probability_weighted_interference(item.at_step, H),
-            }
-            frames.append(summarised(item, each, ["feature"]))
-        else:
-            # All statistics are resampled in one call, which is what takes the time.
-            summary = over_seeds(gram_quadrants(item.responses).to_dataarray("statistic"))
-            about = [*about_contexts(summary), "subset", "other_subset"]
-            frames += [rows_of(item, name, summary.sel(statistic=name), about) for name in QUADRANT_STATISTICS]
-    return joined(frames)
+        if reason := no_null_reason(item.dataset):
+            yield f"{item.condition} has no exact null for its quadrants: {reason}"
 
 
 def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",)) -> Figures:
@@ -44,7 +87,8 @@ def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",))
         quadrants = {label: gram_quadrants(item.responses) for label, item in items.items()}
         for statistic in statistics:
             values = by_context({label: dataset[statistic] for label, dataset in quadrants.items()})
-            figure = figures.quadrant_interference(values, summaries_of(values), statistic=statistic)
+            nulls = by_context({label: item.null.sel(statistic=statistic) for label, item in items.items()})
+            figure = figures.quadrant_interference(values, summaries_of(values), nulls, statistic=statistic)
             yield f"interference-{statistic.replace('_', '-')}{suffix}", figure
     for statistic in statistics:
         name = f"interference-{statistic.replace('_', '-')}"

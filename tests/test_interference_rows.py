@@ -1,0 +1,75 @@
+"""The rows of `toysup-analyze interference`: quadrants beside their null, over seeds and seed by seed."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from click.testing import Result
+
+import toysup
+from toysup import analysis
+from toysup.analysis.topics.interference import _holm
+
+RUNS = "conditional-importance"
+
+Command = Callable[..., Result]
+
+
+def test_p_values_are_adjusted_by_holm() -> None:
+    # .01·4, then max with .02·3, then .03·2 is no less than that; NaN is no comparison.
+    adjusted = _holm(pd.Series([0.03, 0.01, np.nan, 0.5, 0.02]))
+    np.testing.assert_allclose(adjusted, [0.06, 0.04, np.nan, 0.5, 0.06])
+    np.testing.assert_allclose(_holm(pd.Series([0.9, 0.8])), [1, 1])
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    assert result.exit_code == 0, result.output
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+def test_rows_have_the_null(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
+    result = run_analyze("interference", runs, "--format", "csv")
+    table = rows(result)
+    assert "note:" not in result.stderr
+    assert list(table[0])[-6:] == ["n_excluded", "null_mean", "null_sd", "z", "p_value", "p_adjusted"]
+    dataset = trained[f"{RUNS}/fixed"].to_dataset().isel(step=-1)
+    null = analysis.pooled_quadrant_null(dataset)
+    for row in table[:28]:
+        assert row["condition"] == "fixed"
+        at = {name: row[name] for name in ("statistic", "subset", "other_subset")}
+        for name in ("null_mean", "null_sd", "z", "p_value"):
+            assert float(row[name] or "nan") == pytest.approx(float(null[name].sel(at)), nan_ok=True)
+        if row["z"]:
+            z = (float(row["mean"]) - float(row["null_mean"])) / float(row["null_sd"])
+            assert z == pytest.approx(float(row["z"]), abs=1e-3)
+        assert float(row["p_adjusted"] or 1) >= float(row["p_value"] or 0)
+
+
+def test_rows_by_seed(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
+    table = rows(run_analyze("interference", runs, "--by", "seed", "--condition", "conditional", "--format", "csv"))
+    assert len(table) == 3 * 7 * 4
+    dataset = trained[f"{RUNS}/conditional"].to_dataset().isel(step=-1)
+    values, null = analysis.quadrant_interference(dataset.W), analysis.quadrant_null(dataset)
+    for row in table:
+        at = {"seed": int(row["seed"]), "subset": row["subset"], "other_subset": row["other_subset"]}
+        assert float(row["mean"]) == pytest.approx(float(values[row["statistic"]].sel(at)))
+        p = null["p_value"].sel(at).sel(statistic=row["statistic"])
+        assert float(row["p_value"]) == pytest.approx(float(p))
+        assert (row["ci_low"], row["ci_high"], row["n_seeds"], row["n_excluded"]) == ("", "", "1", "0")
+
+
+def test_without_twins_a_note_says_so(run_analyze: Command, swept: xr.DataTree, tmp_path: Path) -> None:
+    toysup.save_runs(swept, tmp_path / "runs")
+    for by in ("quadrant", "seed"):
+        result = run_analyze("interference", tmp_path / "runs", "--by", by, "--format", "csv")
+        for row in rows(result):
+            assert {row[name] for name in ("null_mean", "null_sd", "z", "p_value")} == {""}
+        (note,) = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+        assert note == "note: tms-intro has no exact null for its quadrants: its features are all of one subset"
+    assert "note:" not in run_analyze("interference", tmp_path / "runs", "--by", "feature").stderr
+    assert run_analyze("interference", tmp_path / "runs", "--by", "subset").exit_code == 2
