@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from toysup.analysis.selection import Selected
     from toysup.analysis.series import Figures
+    from toysup.analysis.topics.against import Statistics
 
 FORMATS = click.Choice(["table", "csv", "json"])
 # As in toysup.analysis.interference, which a help text must not wait for; a test holds them together.
@@ -25,6 +26,9 @@ QUADRANT_STATISTICS = click.Choice(
     ["energy", "rms", "mean_abs", "max_abs", "interfering_fraction", "negative_fraction", "energy_share"]
 )
 FIGURE_FORMATS = click.Choice(["pdf", "png", "svg"])
+AGAINST = click.option(
+    "--against", metavar="CONDITION", help="Print each condition's difference from this one, with intervals and tests."
+)
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,17 @@ class Request:
     step: int | None
     epoch: float | None
 
-    def selected(self, *, draws: bool = True) -> list[Selected]:
-        """The conditions asked for; refuses first what would fail after the work."""
-        from toysup.analysis.selection import select
+    def selected(self, *, draws: bool = True, against: str | None = None) -> list[Selected]:
+        """The conditions asked for, and the one they are held against; refuses first what would fail after the work."""
+        from toysup.analysis.selection import refuse_unknown, select
         from toysup.storage import open_runs, refuse_unwritable
 
         tree = open_runs(self.runs)
-        selected = select(tree, conditions=self.conditions, step=self.step, epoch=self.epoch)
+        conditions = self.conditions
+        if against is not None:
+            refuse_unknown(tree, [against])
+            conditions = (*conditions, against) if conditions else ()
+        selected = select(tree, conditions=conditions, step=self.step, epoch=self.epoch)
         if draws:
             refuse_unwritable(self.output)
         return selected
@@ -54,6 +62,14 @@ class Request:
         from toysup.analysis.rows import rendered
 
         click.echo(rendered(rows, self.format), nl=False)
+
+    def print_differences(self, selected: list[Selected], against: str, statistics: Statistics) -> None:
+        from toysup.analysis.topics.against import differences
+
+        rows, notes = differences(selected, against, statistics)
+        for note in notes:
+            click.echo(f"note: {note}", err=True)
+        self.print(rows)
 
     def draw(self, selected: list[Selected], figures_of: Callable[[list[Selected]], Figures]) -> None:
         """Write the figures of each experiment to its folder in the output."""
@@ -122,14 +138,23 @@ def gram(request: Request) -> None:
     request.draw(selected, drawn)
 
 
-@main.command()
-@_analysis
-def dimensionality(request: Request) -> None:
-    """Represented features, total dimensionality, and D and norm of each feature."""
-    from toysup.analysis.topics.dimensionality import drawn, rows
+def _refuse_parts(against: str | None, by: str | None) -> None:
+    if against is not None and by is not None:
+        raise click.UsageError(f"--against compares whole models and quadrants, not --by {by}; give one of them")
 
-    selected = request.selected()
-    request.print(rows(selected))
+
+@main.command()
+@AGAINST
+@_analysis
+def dimensionality(request: Request, against: str | None) -> None:
+    """Represented features, total dimensionality, and D and norm of each feature."""
+    from toysup.analysis.topics.dimensionality import counts, drawn, rows
+
+    selected = request.selected(against=against)
+    if against is None:
+        request.print(rows(selected))
+    else:
+        request.print_differences(selected, against, counts)
     request.draw(selected, drawn)
 
 
@@ -138,29 +163,38 @@ def dimensionality(request: Request) -> None:
     "--by", type=click.Choice(["quadrant", "seed", "feature"]), default="quadrant", help="What a row is about."
 )
 @click.option("--statistic", type=QUADRANT_STATISTICS, default="energy", help="What is drawn of each quadrant.")
+@AGAINST
 @_analysis
-def interference(request: Request, by: str, statistic: str) -> None:
+def interference(request: Request, by: str, statistic: str, against: str | None) -> None:
     """Interference between subsets, or what each feature meets."""
-    from toysup.analysis.topics.interference import drawn, notes, rows
+    from toysup.analysis.topics.interference import drawn, notes, quadrants, rows
 
-    selected = request.selected()
-    request.print(rows(selected, by=by))
-    if by != "feature":
-        for note in notes(selected):
+    _refuse_parts(against, by if by != "quadrant" else None)
+    selected = request.selected(against=against)
+    if against is not None:
+        request.print_differences(selected, against, quadrants)
+    else:
+        request.print(rows(selected, by=by))
+        for note in notes(selected) if by != "feature" else ():
             click.echo(f"note: {note}", err=True)
     request.draw(selected, functools.partial(drawn, statistics=[statistic]))
 
 
 @main.command()
 @click.option("--by", type=click.Choice(["feature", "context"]), help="Split the loss.  [default: its total]")
+@AGAINST
 @_analysis
-def losses(request: Request, by: str | None) -> None:
+def losses(request: Request, by: str | None, against: str | None) -> None:
     """The loss of each condition's models under every condition with the same inputs."""
-    from toysup.analysis.topics.losses import cross_losses, drawn, rows
+    from toysup.analysis.topics.losses import cross_losses, drawn, own_loss, rows
 
-    selected = request.selected()
+    _refuse_parts(against, by)
+    selected = request.selected(against=against)
     parts = cross_losses(selected)
-    request.print(rows(selected, parts, by=by))
+    if against is None:
+        request.print(rows(selected, parts, by=by))
+    else:
+        request.print_differences(selected, against, functools.partial(own_loss, parts=parts))
     request.draw(selected, lambda group: drawn(group, parts))
 
 

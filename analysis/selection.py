@@ -83,15 +83,20 @@ def select(
 
     Raises UsageError naming what there is where a condition or a step is not there.
     """
+    refuse_unknown(runs, conditions)
     leaves = [leaf.to_dataset() for leaf in runs.leaves]
-    known = [leaf.attrs["condition_name"] for leaf in leaves]
-    if unknown := [name for name in conditions if name not in known]:
-        raise UsageError(f"no condition {unknown[0]!r} in these runs; {nearest(unknown[0], set(known))}")
     return [
         Selected(leaf.attrs["experiment"], leaf.attrs["condition_name"], leaf, _index(leaf, step, epoch))
         for leaf in leaves
         if not conditions or leaf.attrs["condition_name"] in conditions
     ]
+
+
+def refuse_unknown(runs: xr.DataTree, conditions: Sequence[str]) -> None:
+    """UsageError naming what there is where a condition is not there."""
+    known = {leaf.attrs["condition_name"] for leaf in runs.leaves}
+    if unknown := [name for name in conditions if name not in known]:
+        raise UsageError(f"no condition {unknown[0]!r} in these runs; {nearest(unknown[0], known)}")
 
 
 def by_experiment(selected: Sequence[Selected]) -> dict[str, list[Selected]]:

@@ -23,10 +23,8 @@ def rows(selected: Sequence[Selected]) -> pd.DataFrame:
     """Counts per model first (no feature), then each feature's dimensionality, norm and context selectivity."""
     frames = []
     for item in selected:
-        H = item.directions
-        counts = {"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)}
-        frames.append(summarised(item, counts))
-        if "context" in H.dims:
+        frames.append(summarised(item, counts(item)))
+        if "context" in item.directions.dims:
             frames.append(summarised(item, {"context_selectivity": mean_selectivity(item)}))
     for item in selected:
         H = item.directions
@@ -35,6 +33,12 @@ def rows(selected: Sequence[Selected]) -> pd.DataFrame:
             each["context_selectivity"] = context_selectivity(item.at_step)
         frames.append(summarised(item, each, ["feature"]))
     return joined([frames[-1].head(0), *frames])
+
+
+def counts(item: Selected) -> dict[str, xr.DataArray]:
+    """What is counted of each model."""
+    H = item.directions
+    return {"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)}
 
 
 def mean_selectivity(item: Selected) -> xr.DataArray:
@@ -51,9 +55,4 @@ def drawn(group: Sequence[Selected]) -> Figures:
         whole = {label: feature_dimensionality(response(item.dataset)["H"]) for label, item in items.items()}
         along = summaries_of(by_context(whole))
         yield f"dimensionality-over-training{suffix}", figures.dimensionality_over_training(along)
-    yield from over_sweep(group, "dimensionality", _counts)
-
-
-def _counts(item: Selected) -> dict[str, xr.DataArray]:
-    H = item.directions
-    return {"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)}
+    yield from over_sweep(group, "dimensionality", counts)

@@ -81,6 +81,12 @@ def notes(selected: Sequence[Selected]) -> Iterator[str]:
             yield f"{item.condition} has no exact null for its quadrants: {reason}"
 
 
+def quadrants(item: Selected) -> dict[str, xr.DataArray]:
+    """The statistics of each quadrant."""
+    found = gram_quadrants(item.responses)
+    return {name: found[name] for name in QUADRANT_STATISTICS}
+
+
 def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",)) -> Figures:
     """These statistics of each quadrant, one figure each."""
     for suffix, items in series(group):

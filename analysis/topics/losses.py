@@ -1,6 +1,7 @@
 """The loss of each condition's models under every condition with the same inputs."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,11 @@ def rows(selected: Sequence[Selected], parts: Losses, *, by: str | None = None) 
     return joined(frames)
 
 
+def own_loss(item: Selected, parts: Losses) -> dict[str, xr.DataArray]:
+    """The loss of a condition's models under that condition."""
+    return {"loss": total_loss(parts[_pair(item, item)])}
+
+
 def total_loss(parts: xr.DataArray, *, keep: Sequence[str] = ()) -> xr.DataArray:
     """The parts of a loss summed over context and feature, but what is to be kept."""
     total = parts.sum([dim for dim in ("context", "feature") if dim not in keep], skipna=False)
@@ -54,7 +60,7 @@ def drawn(group: Sequence[Selected], parts: Losses) -> Figures:
         yield f"loss-curves{suffix}", figures.loss_curves(curves)
         own = {label: _at(total_loss(parts[_pair(item, item)]), item) for label, item in items.items()}
         yield f"loss-comparison{suffix}", figures.loss_comparison(own, summaries_of(own))
-    yield from over_sweep(group, "loss", lambda item: {"loss": total_loss(parts[_pair(item, item)])})
+    yield from over_sweep(group, "loss", partial(own_loss, parts=parts))
     cells = list(by_cell(group))
     # Of more conditions the rows tell what a matrix could not show.
     if 1 < len(group) <= MAX_SERIES and len(cells) <= MAX_SERIES:

@@ -1,0 +1,82 @@
+"""What `--against` reports: each condition's difference from one of its experiment, cell by cell of the sweep."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+import xarray as xr
+
+from toysup.analysis.comparisons import difference, holm, paired
+from toysup.analysis.rows import joined, rows_of
+from toysup.analysis.selection import Selected, by_experiment
+from toysup.errors import UsageError
+
+Statistics = Callable[[Selected], Mapping[str, xr.DataArray]]
+
+
+def differences(selected: Sequence[Selected], name: str, statistics: Statistics) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of each condition less the condition `name`, and notes on what has no counterpart there.
+
+    `statistics` gives what is compared, one number per seed and entry. p-values are adjusted over all rows (Holm).
+    Raises UsageError where nothing can be compared.
+    """
+    frames, notes = [], []
+    for experiment, group in by_experiment(selected).items():
+        reference = next((item for item in group if item.condition == name), None)
+        if reference is None:
+            notes.append(f"{experiment} has no condition {name} to compare with")
+            continue
+        theirs = statistics(reference)
+        for item in group:
+            if item is reference:
+                continue
+            alone = []
+            for statistic, values in statistics(item).items():
+                sides = _counterparts(item, reference, values, theirs[statistic])
+                if sides is None:
+                    alone.append(statistic)
+                else:
+                    frames.append(_rows(item, reference, statistic, *sides))
+            if alone:
+                notes.append(f"{item.condition} has no counterpart in {name} of its {', '.join(alone)}")
+    if not frames:
+        raise UsageError("; ".join(notes) or f"there is no other condition to compare with {name}")
+    rows = joined(frames)
+    adjusted = holm(xr.DataArray(rows["p_value"].to_numpy(dtype=float), dims="row"))
+    rows.insert(list(rows.columns).index("p_value") + 1, "p_adjusted", adjusted.values.astype(object))
+    return rows, notes
+
+
+def _counterparts(
+    item: Selected, reference: Selected, values: xr.DataArray, other: xr.DataArray
+) -> tuple[xr.DataArray, xr.DataArray] | None:
+    """Both sides at the cells that both have; None where they are about other things, or share no cell."""
+    for axis in item.sweeps:
+        if axis in other.dims:
+            shared = values.indexes[axis].intersection(other.indexes[axis])
+            values, other = values.sel({axis: shared}), other.sel({axis: shared})
+    about, other_about = (
+        [dim for dim in side.dims if dim not in ("seed", *of.sweeps)]
+        for side, of in ((values, item), (other, reference))
+    )
+    same = about == other_about and all(values[dim].equals(other[dim]) for dim in about)
+    if "subset" in about:
+        # Quadrants of one name are about one thing if they are of the same features.
+        same = same and item.dataset["subset"].equals(reference.dataset["subset"])
+    return (values, other) if same and values.size and other.size else None
+
+
+def _rows(
+    item: Selected, reference: Selected, statistic: str, values: xr.DataArray, other: xr.DataArray
+) -> pd.DataFrame:
+    together = paired(_at_cells(item, values), _at_cells(reference, other))
+    summary = difference(values, other, paired=together)
+    summary["paired"] = xr.full_like(summary["n_seeds"], together, dtype=bool)
+    about = [str(dim) for dim in summary["mean"].dims if dim not in item.sweeps]
+    frame = rows_of(item, statistic, summary, about)
+    frame.insert(list(frame.columns).index("condition") + 1, "against", reference.condition)
+    return frame
+
+
+def _at_cells(item: Selected, values: xr.DataArray) -> xr.Dataset:
+    """The dataset of the cells that are compared."""
+    return item.at_step.sel({axis: values[axis] for axis in item.sweeps})

@@ -1,0 +1,130 @@
+"""`--against`: rows of differences from one condition, what has no counterpart, and what is refused."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import Result
+
+import toysup
+from toysup import analysis
+
+Command = Callable[..., Result]
+FIRST = ["experiment", "condition", "against", "step"]
+NUMBERS = ["statistic", "mean", "ci_low", "ci_high", "n_seeds", "n_excluded", "effect_size"]
+LAST = ["p_value", "p_adjusted", "paired"]
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    assert result.exit_code == 0, result.output
+    return list(csv.DictReader(io.StringIO(result.stdout)))
+
+
+def test_counts_of_models_against_a_condition(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
+    found = rows(run_analyze("dimensionality", runs, "--against", "fixed", "--format", "csv"))
+    assert list(found[0]) == [*FIRST, *NUMBERS, *LAST]
+    assert {row["condition"] for row in found} == {"conditional", "anticorrelated", "split-40"}
+    own = trained["conditional-importance"]
+    D = {
+        name: analysis.total_dimensionality(own[name].W.isel(step=-1)) for name in ("fixed", "conditional", "split-40")
+    }
+    for name, together in (("conditional", True), ("split-40", False)):
+        (row,) = [row for row in found if row["condition"] == name and row["statistic"] == "total_dimensionality"]
+        expected = analysis.difference(D[name], D["fixed"], paired=together)
+        for column in ("mean", "ci_low", "effect_size", "p_value", "n_seeds"):
+            assert float(row[column]) == pytest.approx(expected[column].item()), column
+        assert row["paired"] == str(together)
+    p = xr.DataArray([float(row["p_value"] or "nan") for row in found], dims="row")
+    adjusted = [float(row["p_adjusted"] or "nan") for row in found]
+    np.testing.assert_allclose(adjusted, analysis.holm(p))
+
+
+def test_quadrants_without_counterpart_are_left_out_with_a_note(run_analyze: Command, runs: Path) -> None:
+    result = run_analyze("interference", runs, "--against", "conditional", "--format", "csv")
+    found = rows(result)
+    assert list(found[0]) == [*FIRST, "subset", "other_subset", *NUMBERS, *LAST]
+    assert {row["condition"] for row in found} == {"fixed", "anticorrelated"}
+    assert len(found) == 2 * 7 * 4
+    (note,) = [line for line in result.stderr.splitlines() if line.startswith("note:")]
+    assert note.startswith("note: split-40 has no counterpart in conditional of its energy, rms")
+    alone = run_analyze("interference", runs, "--condition", "split-40", "--against", "fixed")
+    assert alone.exit_code == 2
+    assert "split-40 has no counterpart" in alone.stderr
+
+
+def test_losses_against_a_condition_that_was_not_selected(run_analyze: Command, runs: Path) -> None:
+    options = ["--condition", "conditional", "--format", "csv"]
+    (row,) = rows(run_analyze("losses", runs, "--against", "fixed", *options))
+    assert (row["condition"], row["against"], row["statistic"]) == ("conditional", "fixed", "loss")
+    whole = rows(run_analyze("losses", runs, "--format", "csv"))
+    own = {r["trained_on"]: float(r["mean"]) for r in whole if r["trained_on"] == r["evaluated_on"]}
+    assert float(row["mean"]) == pytest.approx(own["conditional"] - own["fixed"])
+
+
+def test_cells_of_a_sweep_meet_those_that_both_have(run_analyze: Command, tmp_path: Path) -> None:
+    experiment = tmp_path / "sweep.toml"
+    experiment.write_text(
+        """
+        name = "sweep"
+        model = { n_features = 4, n_hidden = 2 }
+        training = { steps = 4, batch_size = 8 }
+        regime = { feature_probability = 0.2 }
+        condition = [
+            { name = "two", training.learning_rate = [1e-3, 1e-2] },
+            { name = "other", training.learning_rate = [1e-2, 1e-1] },
+            { name = "one" },
+        ]
+        """
+    )
+    tree = toysup.train(toysup.load_experiment(experiment), seeds=4)
+    toysup.save_runs(tree, tmp_path / "runs")
+    W = {name: node.W.isel(step=-1) for name, node in tree["sweep"].children.items()}
+    D = {name: analysis.total_dimensionality(own).astype(float) for name, own in W.items()}
+
+    def means(against: str) -> dict[tuple[str, str], float]:
+        found = rows(run_analyze("dimensionality", tmp_path / "runs", "--against", against, "--format", "csv"))
+        assert {row["paired"] for row in found} == {"True"}
+        return {
+            (row["condition"], row["learning_rate"]): float(row["mean"])
+            for row in found
+            if row["statistic"] == "total_dimensionality"
+        }
+
+    rate = D["two"].learning_rate.values
+    one, two = D["one"].mean().item(), D["two"].mean("seed")
+    found = means("one")
+    assert len(found) == 4
+    assert found["two", str(rate[1])] == pytest.approx(two[1].item() - one)
+    found = means("two")
+    # Of `other` only the cell that `two` has; `one` stands against each.
+    assert list(found) == [("other", "0.01"), ("one", "0.001"), ("one", "0.01")]
+    assert found["one", "0.01"] == pytest.approx(one - two[1].item())
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(run_analyze: Command, runs: Path) -> None:
+    for arguments, words in [
+        (["dimensionality", runs, "--against", "fixt"], "no condition 'fixt' in these runs; did you mean fixed"),
+        (["losses", runs, "--against", "fixed", "--by", "feature"], "--by feature"),
+        (["interference", runs, "--against", "fixed", "--by", "feature"], "--by feature"),
+        (["dimensionality", runs / "conditional-importance" / "fixed.nc", "--against", "fixed"], "no other condition"),
+    ]:
+        result = run_analyze(*arguments)
+        assert result.exit_code == 2, result.output
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
+        assert words in line
+
+
+def test_one_seed_has_differences_without_conclusions(
+    run_analyze: Command, trained: xr.DataTree, tmp_path: Path
+) -> None:
+    tree = trained.map_over_datasets(lambda dataset: dataset.isel(seed=[0]) if "seed" in dataset.dims else dataset)
+    toysup.save_runs(tree, tmp_path / "runs")
+    found = rows(run_analyze("losses", tmp_path / "runs", "--against", "fixed", "--format", "csv"))
+    assert all(row["mean"] for row in found)
+    assert {row[name] for row in found for name in ("ci_low", "ci_high", "effect_size", "p_value", "p_adjusted")} == {
+        ""
+    }
