@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.interference import gram_quadrants
 from toysup.analysis.losses import comparable
 from toysup.analysis.nulls import pooled_quadrant_null
 from toysup.analysis.responses import response
@@ -41,8 +42,13 @@ class Selected:
         return counting(response(self.at_step)["G"], self.at_step)
 
     @functools.cached_property
+    def quadrants(self) -> xr.Dataset:
+        """The quadrant statistics at the chosen step: rows and figures have the same."""
+        return gram_quadrants(self.responses)
+
+    @functools.cached_property
     def null(self) -> xr.Dataset:
-        """The null of the quadrant statistics at the chosen step, pooled over seeds: rows and figures have the same."""
+        """The null of the quadrant statistics at the chosen step, pooled over seeds."""
         return pooled_quadrant_null(self.at_step, self.responses)
 
     @property

@@ -5,26 +5,16 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import Result
 
 import toysup
 from toysup import analysis
-from toysup.analysis.topics.interference import _holm
 
 RUNS = "conditional-importance"
 
 Command = Callable[..., Result]
-
-
-def test_p_values_are_adjusted_by_holm() -> None:
-    # .01·4, then max with .02·3, then .03·2 is no less than that; NaN is no comparison.
-    adjusted = _holm(pd.Series([0.03, 0.01, np.nan, 0.5, 0.02]))
-    np.testing.assert_allclose(adjusted, [0.06, 0.04, np.nan, 0.5, 0.06])
-    np.testing.assert_allclose(_holm(pd.Series([0.9, 0.8])), [1, 1])
 
 
 def rows(result: Result) -> list[dict[str, str]]:

@@ -8,10 +8,10 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis import figures
+from toysup.analysis.comparisons import holm
 from toysup.analysis.interference import (
     QUADRANT_STATISTICS,
     feature_interference,
-    gram_quadrants,
     probability_weighted_interference,
 )
 from toysup.analysis.nulls import quadrant_null
@@ -44,14 +44,14 @@ def _by_feature(item: Selected) -> pd.DataFrame:
 
 def _by_quadrant(item: Selected) -> Iterator[pd.DataFrame]:
     # All statistics are resampled in one call, which is what takes the time.
-    summary = over_seeds(gram_quadrants(item.responses).to_dataarray("statistic"))
+    summary = over_seeds(item.quadrants.to_dataarray("statistic"))
     summary = summary.assign({name: item.null[name] for name in NULL})
     about = [*about_contexts(summary), "subset", "other_subset"]
     return (rows_of(item, name, summary.sel(statistic=name), about) for name in QUADRANT_STATISTICS)
 
 
 def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
-    values = gram_quadrants(item.responses).to_dataarray("statistic").astype(np.float64)
+    values = item.quadrants.to_dataarray("statistic").astype(np.float64)
     finite = np.isfinite(values)
     nothing = xr.full_like(values, np.nan)
     each = xr.Dataset({"mean": values, "ci_low": nothing, "ci_high": nothing})
@@ -63,15 +63,9 @@ def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
 
 def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     """With Holm's p-values over all rows of one statistic in an experiment: its conditions, cells and quadrants."""
-    p = frame["p_value"].astype(float)
-    adjusted = p.groupby([frame["experiment"], frame["statistic"]]).transform(_holm)
+    families = frame["p_value"].astype(float).groupby([frame["experiment"], frame["statistic"]])
+    adjusted = families.transform(lambda p: holm(xr.DataArray(p.to_numpy(), dims="row")).values)
     return frame.assign(p_adjusted=adjusted.astype(object))
-
-
-def _holm(p: pd.Series) -> pd.Series:
-    """p-values that are multiplied by how many are left, from the smallest on, and never fall; NaN does not count."""
-    known = p.dropna().sort_values()
-    return (known * np.arange(len(known), 0, -1)).cummax().clip(upper=1).reindex(p.index)
 
 
 def notes(selected: Sequence[Selected]) -> Iterator[str]:
@@ -83,14 +77,14 @@ def notes(selected: Sequence[Selected]) -> Iterator[str]:
 
 def quadrants(item: Selected) -> dict[str, xr.DataArray]:
     """The statistics of each quadrant."""
-    found = gram_quadrants(item.responses)
+    found = item.quadrants
     return {name: found[name] for name in QUADRANT_STATISTICS}
 
 
 def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",)) -> Figures:
     """These statistics of each quadrant, one figure each."""
     for suffix, items in series(group):
-        quadrants = {label: gram_quadrants(item.responses) for label, item in items.items()}
+        quadrants = {label: item.quadrants for label, item in items.items()}
         for statistic in statistics:
             values = by_context({label: dataset[statistic] for label, dataset in quadrants.items()})
             nulls = by_context({label: item.null.sel(statistic=statistic) for label, item in items.items()})
@@ -103,7 +97,7 @@ def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",))
 
 def within_and_across(item: Selected, *, statistic: str) -> dict[str, xr.DataArray]:
     """One statistic of the quadrants within subsets and of those across, energies summed and all else averaged."""
-    values = gram_quadrants(item.responses)[statistic]
+    values = item.quadrants[statistic]
     same = values["subset"] == values["other_subset"]
     if values.sizes["subset"] == 1:
         return {statistic: values.isel(subset=0, other_subset=0, drop=True)}
