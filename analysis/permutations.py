@@ -85,4 +85,4 @@ def _welch(rows: Array, first: Array) -> Array:
 
 def _sums(rows: Array, weights: Array) -> Array:
     # Not by `@`, whose threads wait for one another on a busy machine, and whose sums would depend on their number.
-    return np.einsum("rn,nb->rb", rows, weights)
+    return np.asarray(np.einsum("rn,nb->rb", rows, weights))

@@ -105,7 +105,7 @@ def interval_of(
     """Any statistic over seeds with its bootstrap interval (BCa, scipy's), for each entry of the other dims.
 
     For means take `over_seeds`, which covers better and resamples nothing. The resamples follow from a fixed stream, so
-    that the same values give the same interval; they are drawn entry by entry, 5 ms each.
+    that the same values give the same interval; they are drawn entry by entry, about 10 ms each.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def skewed_t(skewness: Array, degrees: Array, confidence: float) -> tuple[Array,
     + γ²T³/(27n) + γ/(6√n), so that g(T) has no skewness up to 1/n. NaN where there are no degrees of freedom or no
     skewness is known.
     """
-    q = special.stdtrit(np.where(degrees > 0, degrees, np.nan), (1 + confidence) / 2)
+    q = np.asarray(special.stdtrit(np.where(degrees > 0, degrees, np.nan), (1 + confidence) / 2), dtype=np.float64)
     upper, lower = (_inverse(skewness, end) for end in (q, -q))
     return upper, lower
 
