@@ -221,5 +221,6 @@ def report(request: Request) -> None:
     """All tables and figures in one folder, with a page that shows them."""
     from toysup.analysis.report import write_report
 
-    for path in write_report(request.selected(), request.output, request.figure_format):
+    own_epoch = request.step is None and request.epoch is None
+    for path in write_report(request.selected(), request.output, request.figure_format, own_epoch=own_epoch):
         click.echo(f"wrote {path}", err=True)

@@ -1,41 +1,29 @@
 """The report: every table and figure of the selected conditions in one folder, with a page that shows them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from html import escape
 from pathlib import Path
 
 import pandas as pd
+import xarray as xr
 
 from toysup.analysis.figures import style
-from toysup.analysis.rows import rendered, shown
+from toysup.analysis.page import SHOWN_FORMAT, Section, page, with_interval
+from toysup.analysis.rows import joined, rendered
 from toysup.analysis.selection import Selected, by_experiment
 from toysup.analysis.series import Figures
-from toysup.analysis.topics import dimensionality, gram, info, interference, losses
+from toysup.analysis.topics import against, claims, dimensionality, gram, info, interference, losses
+from toysup.errors import UsageError
 from toysup.storage import replacing
 
 PAGE = "index.html"
-# What a browser shows; the format that was asked for is linked beside it.
-SHOWN_FORMAT = "png"
 # Of the quadrants' statistics, those that a page shows; the tables have all.
 SHOWN_STATISTICS = ("energy", "interfering_fraction")
-STYLE = """
-body { font: 16px/1.5 Georgia, serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1, h2, h3, table, figcaption { font-family: system-ui, sans-serif; }
-figure { margin: 1.5rem 0; } figure img { max-width: 100%; }
-figcaption, .note { font-size: 0.85rem; color: #555; }
-table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0; }
-th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; }
-.wide { overflow-x: auto; }
-"""
+
+Drawn = Callable[[list[Selected]], Figures]
 
 
-def draw(
-    selected: Sequence[Selected],
-    figures_of: Callable[[list[Selected]], Figures],
-    folder: Path,
-    formats: Sequence[str],
-) -> Iterator[Path]:
+def draw(selected: Sequence[Selected], figures_of: Drawn, folder: Path, formats: Sequence[str]) -> Iterator[Path]:
     """Write the figures of each experiment to <folder>/<experiment>/<name>.<format>, and give their paths."""
     for experiment, group in by_experiment(selected).items():
         with style():
@@ -47,33 +35,23 @@ def draw(
                     yield path
 
 
-def write_report(selected: Sequence[Selected], folder: Path, figure_format: str) -> Iterator[Path]:
+def write_report(
+    selected: Sequence[Selected], folder: Path, figure_format: str, *, own_epoch: bool = True
+) -> Iterator[Path]:
     """Write the report of `selected` to `folder`, and give the paths of its files as they are there, the page last."""
-    parts = losses.cross_losses(selected)
-    tables = {
-        "gram": gram.rows(selected),
-        "dimensionality": dimensionality.rows(selected),
-        "interference": interference.rows(selected, by="quadrant"),
-        "feature-interference": interference.rows(selected, by="feature"),
-        "losses": losses.rows(selected, parts),
-        "losses-by-feature": losses.rows(selected, parts, by="feature"),
-        "losses-by-context": losses.rows(selected, parts, by="context"),
-    }
-    for name, rows in tables.items():
-        _write_text(folder / f"{name}.csv", rendered(rows, "csv"))
-        yield folder / f"{name}.csv"
-    drawn: dict[str, Callable[[list[Selected]], Figures]] = {
-        "gram": gram.drawn,
-        "dimensionality": dimensionality.drawn,
-        "interference": partial(interference.drawn, statistics=SHOWN_STATISTICS),
-        "losses": lambda group: losses.drawn(group, parts),
-    }
-    figures: dict[str, list[str]] = {name: [] for name in drawn}
-    for name, figures_of in drawn.items():
-        for path in draw(selected, figures_of, folder, [SHOWN_FORMAT, figure_format]):
-            figures[name].append(path.relative_to(folder).as_posix())
+    sections = []
+    for section, tables, figures_of in _sections(selected, own_epoch):
+        for name, rows in tables.items():
+            path = folder / f"{name}.csv"
+            _write_text(path, rendered(rows, "csv"))
             yield path
-    _write_text(folder / PAGE, _page(selected, tables, figures))
+        for path in draw(selected, figures_of, folder, [SHOWN_FORMAT, figure_format]) if figures_of else ():
+            section.figures.append(path.relative_to(folder).as_posix())
+            yield path
+        section.files = [f"{name}.csv" for name in tables]
+        sections.append(section)
+    title = " and ".join(by_experiment(selected))
+    _write_text(folder / PAGE, page(title, _note(selected), sections))
     yield folder / PAGE
 
 
@@ -82,80 +60,92 @@ def _write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _page(selected: Sequence[Selected], tables: dict[str, pd.DataFrame], figures: dict[str, list[str]]) -> str:
-    title = " and ".join(by_experiment(selected))
+def _note(selected: Sequence[Selected]) -> str:
     steps = sorted({int(item.at_step["step"].item()) for item in selected})
-    counts = _of(tables["dimensionality"], "represented", "total_dimensionality")
-    note = (
-        f"Statistics at step {', '.join(map(str, steps))}. Means over seeds with 95% intervals (Hall's corrected t) in "
-        "brackets; losses are importance-weighted squared errors per sample, on common samples. Dimensionless "
-        f"throughout. {selected[0].dataset.attrs['source']}."
+    return (
+        f"Statistics at step {', '.join(map(str, steps))}. Means over seeds with 95% intervals in brackets "
+        "(Hall's skewness-corrected t). Dimensionless throughout. "
+        f"{selected[0].dataset.attrs['source']}."
     )
-    body = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p class=note>{escape(note)}</p>",
-        "<h2>What was trained</h2>",
-        _table(info.rows(selected)),
-        _section("Gram matrices", "gram", figures, [], ["gram"]),
-        _section("Dimensionality", "dimensionality", figures, [_with_interval(counts)], ["dimensionality"]),
-        _section(
+
+
+def _sections(
+    selected: Sequence[Selected], own_epoch: bool
+) -> Iterator[tuple[Section, Mapping[str, pd.DataFrame], Drawn | None]]:
+    """Each section with all its rows, by the name of their file, and its figures."""
+    if claims.about(selected):
+        verdicts = claims.rows(selected, own_epoch=own_epoch)
+        yield Section("What the claims come to", claims.MEANING, [_verdicts(verdicts)]), {"claims": verdicts}, None
+    yield Section("What was trained", "", [info.rows(selected)]), {}, None
+    yield Section("Gram matrices", "", []), {"gram": gram.rows(selected)}, gram.drawn
+    counts = dimensionality.rows(selected)
+    table = with_interval(_of(counts, "represented", "total_dimensionality"))
+    yield Section("Dimensionality", "", [table]), {"dimensionality": counts}, dimensionality.drawn
+    quadrants = interference.rows(selected, by="quadrant")
+    yield (
+        Section(
             "Interference between subsets",
-            "interference",
-            figures,
-            [_with_interval(_of(tables["interference"], *SHOWN_STATISTICS))],
-            ["interference", "feature-interference"],
+            "z and p say how far the mean lies from that of models in which twins, features with equal tables up to "
+            "the context, swap their subsets at random. "
+            + " ".join(f"{note}." for note in interference.notes(selected)),
+            [with_interval(_of(quadrants, *SHOWN_STATISTICS).drop(columns=["null_mean", "null_sd"]))],
         ),
-        _section(
+        {"interference": quadrants, "feature-interference": interference.rows(selected, by="feature")},
+        partial(interference.drawn, statistics=SHOWN_STATISTICS),
+    )
+    parts = losses.cross_losses(selected)
+    yield (
+        Section(
             "Losses",
-            "losses",
-            figures,
-            [_with_interval(tables["losses"])],
-            ["losses", "losses-by-feature", "losses-by-context"],
+            "Importance-weighted squared error per sample, of all models on common samples.",
+            [with_interval(losses.rows(selected, parts))],
         ),
-    ]
-    head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
-    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(body)}</body></html>\n"
+        {
+            "losses": losses.rows(selected, parts),
+            "losses-by-feature": losses.rows(selected, parts, by="feature"),
+            "losses-by-context": losses.rows(selected, parts, by="context"),
+        },
+        partial(losses.drawn, parts=parts),
+    )
+    differences = _differences(selected, parts)
+    if len(differences):
+        yield (
+            Section(
+                "Differences between conditions",
+                "Each condition less the first of its experiment, paired by seed where both start from the same "
+                "weights and see the same samples. Effect sizes are in standard deviations, p-values those of "
+                "permutation tests, adjusted for all rows (Holm). That no difference was found does not make two "
+                "conditions equal.",
+                [with_interval(differences)],
+            ),
+            {"differences": differences},
+            None,
+        )
 
 
 def _of(rows: pd.DataFrame, *statistics: str) -> pd.DataFrame:
     return rows[rows["statistic"].isin(statistics)]
 
 
-def _section(
-    heading: str, name: str, figures: dict[str, list[str]], tables: Sequence[pd.DataFrame], files: Sequence[str]
-) -> str:
-    """A heading, the figures with links to their other formats, the tables, and links to the whole tables."""
-    shown_first = [path for path in figures[name] if path.endswith(f".{SHOWN_FORMAT}")]
-    parts = [f"<h2>{escape(heading)}</h2>"]
-    for path in shown_first:
-        stem = path.removesuffix(SHOWN_FORMAT)
-        links = [_link(other) for other in figures[name] if other.startswith(stem)]
-        image = f'<img src="{escape(path)}" alt="{escape(path)}">'
-        parts.append(f"<figure>{image}<figcaption>{' · '.join(links)}</figcaption></figure>")
-    parts += [_table(table) for table in tables]
-    if files:
-        parts.append(f"<p class=note>All rows: {' · '.join(_link(f'{file}.csv') for file in files)}</p>")
-    return "".join(parts)
+def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts with the columns that a reader needs."""
+    numbers = with_interval(rows.assign(part=rows["part"].fillna("")))
+    kept = ["experiment", "verdict", "claim", "says", "part", "mean [interval]", "n_seeds", "supports", "note"]
+    return numbers[[column for column in kept if column in numbers]]
 
 
-def _link(path: str) -> str:
-    return f'<a href="{escape(path)}">{escape(path)}</a>'
+def _differences(selected: Sequence[Selected], parts: losses.Losses) -> pd.DataFrame:
+    """What the page's headline statistics differ by from the first condition of each experiment."""
 
+    def headline(item: Selected) -> dict[str, xr.DataArray]:
+        energy = {"energy": item.quadrants["energy"]}
+        return dimensionality.counts(item) | energy | losses.own_loss(item, parts)
 
-def _with_interval(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean and interval in one cell; columns that say nothing left out."""
-    value = [f"{shown(row['mean'])} [{shown(row['ci_low'])}, {shown(row['ci_high'])}]" for _, row in rows.iterrows()]
-    kept = rows.drop(columns=["mean", "ci_low", "ci_high", "step"])
-    silent = [column for column in kept if kept[column].isna().all()]
-    kept = kept.drop(columns=[*silent, *(["condition"] if "trained_on" in kept else [])])
-    if not kept["n_excluded"].any():
-        kept = kept.drop(columns="n_excluded")
-    kept.insert(list(kept.columns).index("statistic") + 1, "mean [interval]", value)
-    return kept.drop(columns="experiment") if kept["experiment"].nunique() == 1 else kept
-
-
-def _table(frame: pd.DataFrame) -> str:
-    header = "".join(f"<th>{escape(str(column).replace('_', ' '))}</th>" for column in frame.columns)
-    lines = ["".join(f"<td>{escape(shown(value))}</td>" for value in row) for row in frame.itertuples(index=False)]
-    rows = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<div class=wide><table><tr>{header}</tr>{rows}</table></div>"
+    frames = []
+    for group in by_experiment(selected).values():
+        try:
+            frames.append(against.differences(group, group[0].condition, headline)[0])
+        except UsageError:
+            # One condition alone, or none that can be compared.
+            continue
+    return joined(frames) if frames else pd.DataFrame()

@@ -25,10 +25,11 @@ LAYERS = [
             "analysis.nulls"
         ),
         "analysis.figures",
-        "analysis.selection analysis.rows analysis.series analysis.topics analysis.report analysis.command",
+        "analysis.selection analysis.rows analysis.series analysis.topics",
+        "analysis.page analysis.report analysis.command",
     )
 ]
-STATISTICS, FIGURES = LAYERS[-3], LAYERS[-2]
+STATISTICS, FIGURES = LAYERS[-4], LAYERS[-3]
 
 
 def folder_of(package: str) -> Path:

@@ -33,6 +33,10 @@ from toysup.trajectories import condition_of, regime_of
 EXPERIMENT = "conditional-importance"
 # A statistic that holds for any weights asks nothing of the models.
 _OF_ANY_WEIGHTS = ("loss_ratio",)
+MEANING = (
+    "A claim is supported where the whole 95% interval of every number that it is about lies in the region that "
+    "supports it, and refuted where one lies in the region that refutes it. Shown is the number that is hardest to meet."
+)
 _NONE = xr.Dataset(dict.fromkeys(("mean", "ci_low", "ci_high"), np.nan) | {"n_seeds": 0, "n_excluded": 0})
 
 
@@ -62,11 +66,7 @@ def rows(selected: Sequence[Selected], *, own_epoch: bool = True) -> pd.DataFram
     Where `own_epoch`, each is judged at the epoch that it is about; else at the step that was selected.
     """
     table = claims()
-    groups = {
-        name: group
-        for name, group in by_experiment(selected).items()
-        if any(item.condition in names(table) for item in group)
-    }
+    groups = by_experiment(about(selected))
     if not groups:
         raise UsageError(
             f"claims are about the conditions {', '.join(names(table))}, and these runs have none of them; "
@@ -77,6 +77,13 @@ def rows(selected: Sequence[Selected], *, own_epoch: bool = True) -> pd.DataFram
         evidence = Evidence(group, own_epoch=own_epoch)
         frames += [_row(name, claim, *evidence.verdict(claim)) for claim in table]
     return joined(frames)
+
+
+def about(selected: Sequence[Selected]) -> list[Selected]:
+    """The conditions of the experiments that have one of those that claims are about."""
+    known = names(claims())
+    experiments = {item.experiment for item in selected if item.condition in known}
+    return [item for item in selected if item.experiment in experiments]
 
 
 def _row(experiment: str, claim: Claim, verdict: Verdict, step: int | None) -> pd.DataFrame:
