@@ -14,6 +14,7 @@ from .interference import gram_quadrants as gram_quadrants
 from .interference import probability_weighted_interference as probability_weighted_interference
 from .interference import quadrant_interference as quadrant_interference
 from .losses import losses as losses
+from .losses import sampling_error as sampling_error
 from .nulls import pooled_quadrant_null as pooled_quadrant_null
 from .nulls import quadrant_null as quadrant_null
 from .responses import context_selectivity as context_selectivity

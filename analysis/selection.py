@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.evaluation import comparable
 from toysup.analysis.interference import gram_quadrants
-from toysup.analysis.losses import comparable
 from toysup.analysis.nulls import pooled_quadrant_null
 from toysup.analysis.responses import response
 from toysup.errors import UsageError, nearest

@@ -105,7 +105,7 @@ def test_the_activation_is_the_models_own() -> None:
 
 
 def test_models_are_evaluated_on_samples_that_no_training_sees() -> None:
-    from toysup.analysis.losses import EVALUATION_SEED
+    from toysup.analysis.evaluation import EVALUATION_SEED
 
     with pytest.raises(toysup.UsageError, match="whole numbers"):
         toysup.train("conditional-importance", seeds=[EVALUATION_SEED])
@@ -233,7 +233,7 @@ def test_a_context_that_never_comes_costs_nothing(small: Small) -> None:
 def test_models_are_compared_where_inputs_and_outputs_are_the_same(
     small: Small, one: dict, other: dict, words: str
 ) -> None:
-    from toysup.analysis.losses import comparable
+    from toysup.analysis.evaluation import comparable
 
     ours, theirs = small_dataset(small, **one), small_dataset(small, **other)
     assert comparable(ours, ours)

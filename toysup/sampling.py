@@ -116,10 +116,18 @@ def _group_law(labels: tuple[str, ...], correlation: FloatArray, probability: Fl
     return GroupLaw(first_of_group(labels), copies, thresholds(lower), thresholds(lower + probability))
 
 
-def draw(law: SampleLaw, samples: AnyArray, xp: ModuleType, *, context: int | None = None) -> tuple[AnyArray, AnyArray]:
+def draw(
+    law: SampleLaw,
+    samples: AnyArray,
+    xp: ModuleType,
+    *,
+    context: int | None = None,
+    feature_words: AnyArray | None = None,
+) -> tuple[AnyArray, AnyArray]:
     """x (instance, row, feature) and context (instance, row) of samples (instance or 1, row), in `xp`'s arrays.
 
-    `xp` is numpy or torch. Where `context` is given, every sample has that one.
+    `xp` is numpy or torch. Where `context` is given, every sample has that one; where `feature_words` (instance or 1,
+    row, feature) are, features follow from these instead of the seed's own.
     """
     n = law.threshold.shape[-1]
     instance = xp.arange(len(law.threshold), device=samples.device)[:, None]
@@ -127,7 +135,7 @@ def draw(law: SampleLaw, samples: AnyArray, xp: ModuleType, *, context: int | No
     if context is None and law.rule is None and law.threshold.shape[1] > 1:
         word = _words(law.key, "context", samples, 1, xp)
         given = (word >= law.context_threshold[:, None, :]).sum(-1)
-    words = _words(law.key, "feature", samples, n, xp)
+    words = _words(law.key, "feature", samples, n, xp) if feature_words is None else feature_words
     active, scale = words < law.threshold[instance, given], law.scale[instance, given]
     if law.group is not None:
         own = _words(law.key, "group", samples, n, xp)[:, :, law.group.of]
