@@ -3,6 +3,8 @@ from .comparisons import difference as difference
 from .comparisons import equivalence as equivalence
 from .comparisons import holm as holm
 from .comparisons import paired as paired
+from .decomposition import loss_by_active as loss_by_active
+from .decomposition import loss_decomposition as loss_decomposition
 from .dimensionality import feature_dimensionality as feature_dimensionality
 from .dimensionality import represented as represented
 from .dimensionality import represented_count as represented_count
