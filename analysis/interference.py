@@ -76,7 +76,7 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
         If a dim is missing.
     """
     W = dataset["W"] if directions is None else directions
-    together, context = _active_together(dataset), dataset["context_probability"]
+    together, context = active_together(dataset), dataset["context_probability"]
     marginal = (context * dataset["activation_probability"]).sum("context")
     given = (context * together / marginal.where(marginal > 0, 1)).where(marginal > 0, 0)
     summed = ["context", "other_feature"] if "context" in W.dims else ["other_feature"]
@@ -87,7 +87,7 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
     return named(total, "probability_weighted_interference", "interference that an active feature meets")
 
 
-def _active_together(dataset: xr.Dataset) -> xr.DataArray:
+def active_together(dataset: xr.Dataset) -> xr.DataArray:
     """P(i and j active | c), dims (..., context, feature, other_feature)."""
     active = dataset["activation_probability"]
     require_dims(active, ("context", "feature"), what="activation_probability")

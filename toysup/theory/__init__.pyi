@@ -1,3 +1,5 @@
+from .arrangements import Arrangement as Arrangement
+from .arrangements import best_arrangement as best_arrangement
 from .costs import dropping_cost as dropping_cost
 from .costs import output_floor as output_floor
 from .costs import sharing_cost as sharing_cost
