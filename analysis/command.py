@@ -25,6 +25,7 @@ FORMATS = click.Choice(["table", "csv", "json"])
 QUADRANT_STATISTICS = click.Choice(
     ["energy", "rms", "mean_abs", "max_abs", "interfering_fraction", "negative_fraction", "energy_share"]
 )
+LOSS_SPLITS = click.Choice(["feature", "context", "part", "active", "reference"])
 FIGURE_FORMATS = click.Choice(["pdf", "png", "svg"])
 AGAINST = click.option(
     "--against", metavar="CONDITION", help="Print each condition's difference from this one, with intervals and tests."
@@ -181,11 +182,14 @@ def interference(request: Request, by: str, statistic: str, against: str | None)
 
 
 @main.command()
-@click.option("--by", type=click.Choice(["feature", "context"]), help="Split the loss.  [default: its total]")
+@click.option("--by", type=LOSS_SPLITS, help="Split the loss, or see what others lose.  [default: its total]")
 @AGAINST
 @_analysis
 def losses(request: Request, by: str | None, against: str | None) -> None:
-    """The loss of each condition's models under every condition with the same inputs."""
+    """The loss of each condition's models under every condition with the same inputs.
+
+    By part, by the number of active features, or of the references: under their own condition only.
+    """
     from toysup.analysis.topics.losses import cross_losses, drawn, own_loss, rows
 
     _refuse_parts(against, by)

@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.decomposition import loss_by_active, loss_decomposition
 from toysup.analysis.evaluation import comparable
 from toysup.analysis.interference import gram_quadrants
 from toysup.analysis.nulls import pooled_quadrant_null
@@ -50,6 +51,16 @@ class Selected:
     def null(self) -> xr.Dataset:
         """The null of the quadrant statistics at the chosen step, pooled over seeds."""
         return pooled_quadrant_null(self.at_step, self.responses)
+
+    @functools.cached_property
+    def loss_parts(self) -> xr.DataArray:
+        """The parts of the loss under its own regime at the chosen step, by batch of samples."""
+        return loss_decomposition(self.at_step, by_batch=True)
+
+    @functools.cached_property
+    def loss_by_active(self) -> xr.Dataset:
+        """The loss under its own regime at the chosen step by the number of active features, by batch of samples."""
+        return loss_by_active(self.at_step, by_batch=True)
 
     @property
     def sweeps(self) -> list[str]:

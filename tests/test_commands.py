@@ -18,6 +18,8 @@ from click.testing import Result
 
 import toysup
 from toysup import analysis
+from toysup.analysis.selection import select
+from toysup.analysis.topics import losses
 
 Command = Callable[..., Result]
 SHORT = ["--set", "training.steps=12", "--set", "training.dataset_size=500", "--set", "record.steps=[4]"]
@@ -216,13 +218,70 @@ def test_the_half_identity_from_the_command(run_analyze: Command, runs: Path) ->
 
 def test_losses_by_part_sum_to_the_total(run_analyze: Command, runs: Path) -> None:
     def by(*extra: str) -> list[dict[str, str]]:
-        return rows(run_analyze("losses", runs, "--condition", "fixed", "--format", "csv", *extra))
+        options = ["--condition", "fixed", "--format", "csv", "--figure-format", "png"]
+        return rows(run_analyze("losses", runs, *options, *extra))
 
     (whole,) = by()
     for part, count in (("feature", 20), ("context", 2)):
         parts = by("--by", part)
         assert len(parts) == len({row[part] for row in parts}) == count
         assert sum(float(row["mean"]) for row in parts) == pytest.approx(float(whole["mean"]))
+
+
+def test_losses_say_how_sure_samples_are(run_analyze: Command, runs: Path) -> None:
+    table = rows(run_analyze("losses", runs, "--condition", "fixed", "--format", "csv"))
+    assert list(table[0])[-6:] == ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded", "sampling_error"]
+    assert 0 < float(table[0]["sampling_error"]) < 0.02 * float(table[0]["mean"])
+
+
+def test_losses_by_what_they_come_from_sum_to_the_total(trained: xr.DataTree) -> None:
+    selected = select(trained)
+    whole = losses.rows(selected, losses.cross_losses(selected))
+    whole = whole[whole.trained_on == whole.evaluated_on].set_index("trained_on")["mean"]
+    for by, labels in (("part", "unrepresented own interference bias"), ("active", "0 1 2 3 4 5+")):
+        table = losses.rows(selected, {}, by=by)
+        assert table[by].tolist() == labels.split() * 4
+        assert (table.trained_on == table.evaluated_on).all()
+        for condition, own in table.groupby("trained_on"):
+            assert own["mean"].sum() == pytest.approx(whole[condition], rel=1e-6)
+    assert own["probability"].sum() == pytest.approx(1)
+
+
+def test_splits_of_a_sweep_have_a_row_for_each_cell(swept: xr.DataTree) -> None:
+    selected = select(swept)
+    for by, count in (("part", 4), ("active", 6), ("reference", 5)):
+        table = losses.rows(selected, {}, by=by)
+        assert list(table)[:3] == ["experiment", "condition", "feature_probability"]
+        assert table.groupby("feature_probability").size().tolist() == [count, count]
+
+
+def test_references_are_rows_without_seeds(run_analyze: Command, runs: Path) -> None:
+    options = ["--condition", "fixed", "--format", "csv", "--figure-format", "png"]
+    table = rows(run_analyze("losses", runs, "--by", "reference", *options))
+    assert [row["reference"] for row in table] == ["zero", "constant", "best_features", "linear", "antipodal"]
+    about = {(row["n_seeds"], row["ci_low"], row["sampling_error"], row["kind"]) for row in table}
+    assert about == {("0", "", "", "exact")}
+    # Σ I_i E[x²], both subsets: 2 Σ_i 0.7^i p/3.
+    assert float(table[0]["mean"]) == pytest.approx(2 * sum(0.7**i for i in range(1, 11)) * 0.15 / 3)
+
+
+def test_a_loss_without_parts_is_refused_or_left_out(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+    (tmp_path / "both.toml").write_text(SWEEPS.split("[[condition]]")[0] + DEEP_AND_PLAIN)
+    assert run_train(tmp_path / "both.toml", "-o", tmp_path / "both", "--seeds", 2).exit_code == 0
+    options = ["--by", "part", "--format", "csv", "--figure-format", "png"]
+    table = rows(run_analyze("losses", tmp_path / "both", *options))
+    assert {row["condition"] for row in table} == {"plain"}
+    alone = run_analyze("losses", tmp_path / "both", "--condition", "deep", *options)
+    assert_refused(alone, 2, "the loss of deep has no parts", "y = φ")
+
+
+DEEP_AND_PLAIN = """
+[[condition]]
+name = "plain"
+[[condition]]
+name = "deep"
+model.tied = false
+"""
 
 
 def test_interference_by_feature_and_gram(run_analyze: Command, runs: Path) -> None:
@@ -236,11 +295,11 @@ def test_interference_by_feature_and_gram(run_analyze: Command, runs: Path) -> N
 def test_sweep_values_are_columns(run_analyze: Command, swept: xr.DataTree, tmp_path: Path) -> None:
     toysup.save_runs(swept, tmp_path)
     for command, count in (("dimensionality", 2 * (2 + 10)), ("interference", 14), ("losses", 2), ("gram", 50)):
-        table = rows(run_analyze(command, tmp_path, "--format", "csv"))
+        table = rows(run_analyze(command, tmp_path, "--format", "csv", "--figure-format", "png"))
         assert len(table) == count, command
         assert {row["feature_probability"] for row in table} == {"0.5", "0.05"}
         assert list(table[0])[:4] == ["experiment", "condition", "feature_probability", "step"]
-    assert run_analyze("report", tmp_path).exit_code == 0
+    assert run_analyze("report", tmp_path, "--figure-format", "png").exit_code == 0
 
 
 def test_any_quadrant_statistic_can_be_drawn(run_analyze: Command, runs: Path) -> None:
@@ -257,7 +316,7 @@ def test_figures_are_written_where_asked(run_analyze: Command, runs: Path, tmp_p
     result = run_analyze("losses", runs, "--output", tmp_path / "out", "--figure-format", "svg")
     assert result.exit_code == 0
     names = sorted(path.name for path in (tmp_path / "out" / "conditional-importance").iterdir())
-    assert names == ["loss-comparison.svg", "loss-curves.svg", "loss-matrix.svg"]
+    assert names == [f"loss-{name}.svg" for name in ("by-active", "comparison", "curves", "matrix", "parts")]
     one_file = runs / "conditional-importance" / "fixed.nc"
     run_analyze("interference", one_file)
     assert (runs / "conditional-importance" / "figures" / "conditional-importance" / "interference-energy.pdf").exists()
@@ -275,7 +334,7 @@ def test_report_is_one_page_with_every_figure_and_table(run_analyze: Command, ru
     assert result.exit_code == 0, result.output
     page = (runs / "figures" / "index.html").read_text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
-    assert len({link for link in links if link.endswith(".png")}) == 4 + 2 + 2 + 3
+    assert len({link for link in links if link.endswith(".png")}) == 4 + 2 + 2 + 5
     assert all((runs / "figures" / link).stat().st_size > 0 for link in links)
     # Cells of a table have the numbers of the command's rows.
     table = rows(run_analyze("dimensionality", runs, "--format", "csv"))
@@ -368,7 +427,7 @@ def test_what_is_drawn_carries_its_own_sweep_values_only(
     cells = {"A": ("0.1", "0.2"), "B": ("0.2", "0.3")}
     expected = {f"gram-{name}-feature_probability={p}" for name, values in cells.items() for p in values}
     assert names == expected | {"gram-C-learning_rate=0.1", "gram-C-learning_rate=0.01", "gram-D"}
-    assert run_analyze("losses", tmp_path / "runs").exit_code == 0
+    assert run_analyze("losses", tmp_path / "runs", "--figure-format", "png").exit_code == 0
 
 
 def test_the_middle_phase_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch, run_analyze: Command) -> None:

@@ -104,6 +104,37 @@ def losses(n_conditions: int = 2, *, seeds: int = 4, decades: float = 4) -> dict
     }
 
 
+REFERENCES = ("zero", "constant", "best_features", "linear", "antipodal")
+
+
+def references(n_conditions: int = 2) -> dict[str, xr.Dataset]:
+    """The first has no antipodal pairs, the second loses nothing with them."""
+    labels = {"reference": list(REFERENCES)}
+    found = {}
+    for at, name in enumerate(NAMES[:n_conditions]):
+        loss = [0.2, 0.18, 0.03, 0.03, np.nan if at == 0 else 0.0 if at == 1 else 0.01]
+        kind = ["exact", "exact", "exact", "bound", "exact" if at else "undefined"]
+        found[name] = xr.Dataset({"loss": ("reference", loss), "kind": ("reference", kind)}, labels)
+    return found
+
+
+def parts(n_conditions: int = 2, *, seeds: int = 4) -> dict[str, xr.DataArray]:
+    rng = np.random.default_rng(6)
+    middle = np.array([0.004, 0.0003, 0.009, -0.002])[:, None]
+    labels = {"part": ["unrepresented", "own", "interference", "bias"]}
+    return {
+        name: xr.DataArray(middle * (1 + 0.1 * rng.random((4, seeds))), dims=("part", "seed"), coords=labels)
+        for name in NAMES[:n_conditions]
+    }
+
+
+def by_active(n_conditions: int = 2, *, seeds: int = 4) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
+    labels = {"active": ["0", "1", "2", "3", "4", "5+"]}
+    often = xr.DataArray([0.04, 0.13, 0.23, 0.24, 0.18, 0.18], dims="active", coords=labels)
+    own = losses(n_conditions, seeds=seeds)
+    return {name: often * loss for name, loss in own.items()}, dict.fromkeys(own, often)
+
+
 def curves(n_conditions: int = 2, *, epochs: bool = True) -> dict[str, xr.DataArray]:
     steps = [0, 1, 10, 100, 1000]
     epoch = ("step", [0.0, 1, 2, 3, 4] if epochs else [np.nan] * 5)
@@ -208,7 +239,8 @@ def assert_readable(figure: Figure) -> str:
 def all_kinds(n_conditions: int, *, seeds: int) -> dict[str, Callable[[], Figure]]:
     per_step = dimensionality(n_conditions, seeds=seeds)
     at_end, energy, own = last(per_step), quadrants(n_conditions, seeds=seeds), losses(n_conditions, seeds=seeds)
-    measured = measures(n_conditions, seeds=seeds)
+    measured, split = measures(n_conditions, seeds=seeds), parts(n_conditions, seeds=seeds)
+    active, often = by_active(n_conditions, seeds=seeds)
     swept, some = over(measured, "feature_probability"), seeds > 1
     return {
         "gram": lambda: figures.gram_grid(gram_of(halves(6), seeds=min(seeds, 4)), title=LONG),
@@ -219,6 +251,9 @@ def all_kinds(n_conditions: int, *, seeds: int) -> dict[str, Callable[[], Figure
         ),
         "curves": lambda: figures.loss_curves(summaries(curves(n_conditions), interval=some)),
         "comparison": lambda: figures.loss_comparison(own, summaries(own, interval=some)),
+        "references": lambda: figures.loss_comparison(own, summaries(own, interval=some), references(n_conditions)),
+        "parts": lambda: figures.loss_parts(split, summaries(split, interval=some)),
+        "active": lambda: figures.loss_by_active(summaries(active, interval=some), often),
         "matrix": lambda: figures.loss_matrix(matrix(NAMES[:n_conditions])),
         "statistics": lambda: figures.by_condition(measured, summaries(measured, interval=some)),
         "sweep": lambda: figures.along_sweep(summaries(swept, interval=some)),
@@ -275,6 +310,9 @@ def test_inputs_and_settings_stay_as_they_were(kind: str) -> None:
         "quadrants": [energy, summaries(energy)],
         "curves": [summaries(curves())],
         "comparison": [own, summaries(own)],
+        "references": [own, summaries(own), references()],
+        "parts": [parts(), summaries(parts())],
+        "active": [summaries(by_active()[0]), by_active()[1]],
         "matrix": [table],
         "statistics": [measured, summaries(measured)],
         "sweep": [summaries(over(measured, "outside_probability"))],
@@ -291,6 +329,9 @@ def test_inputs_and_settings_stay_as_they_were(kind: str) -> None:
         "quadrants": lambda *data: figures.quadrant_interference(*data, statistic="energy"),
         "curves": figures.loss_curves,
         "comparison": figures.loss_comparison,
+        "references": figures.loss_comparison,
+        "parts": figures.loss_parts,
+        "active": figures.loss_by_active,
         "matrix": figures.loss_matrix,
         "statistics": figures.by_condition,
         "sweep": figures.along_sweep,
@@ -479,6 +520,53 @@ def test_loss_comparison_chooses_a_scale_on_which_losses_can_be_compared(decades
     assert ax.get_xscale() == scale
     low, high = ax.get_xlim()
     assert sum(low <= tick <= high for tick in ax.get_xticks()) >= 2
+
+
+def test_references_are_marked_on_the_line_of_their_condition() -> None:
+    own = losses(3)
+    figure = figures.loss_comparison(own, summaries(own), references(3))
+    (ax,) = figure.axes
+    drawn = [tuple(mark.get_offsets()[0]) for mark in marks(ax, "references")]
+    expected = [(loss, at) for at, data in enumerate(references(3).values()) for loss in data.loss.values]
+    assert drawn == [(loss, at) for loss, at in expected if np.isfinite(loss)]
+    assert ax.get_xscale() == "symlog"
+    low, high = ax.get_xlim()
+    assert low < 0
+    assert high > 0.2
+    (legend,) = figure.legends
+    names = ["zero", "best constant", "best m features", "best linear map", "antipodal pairs"]
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert "Numerical upper bound: best linear map." in words(figure)
+    # What is nowhere drawn is not in the legend.
+    one = figures.loss_comparison(losses(1), summaries(losses(1)), references(1))
+    assert [text.get_text() for text in one.legends[0].get_texts()] == names[:4]
+
+
+def test_parts_of_a_loss_share_their_axis() -> None:
+    split = parts(2)
+    axes = figures.loss_parts(split, summaries(split)).axes
+    assert [ax.get_title() for ax in axes] == [
+        "not represented",
+        "own entry alone",
+        "interference adds",
+        "bias changes",
+    ]
+    assert len({ax.get_xlim() for ax in axes}) == 1
+    assert axes[0].get_xlim()[0] < 0
+    for ax, part in zip(axes, split["fixed"].part.values, strict=True):
+        drawn = [mark.get_offsets()[0][0] for mark in marks(ax, "means")]
+        assert drawn == pytest.approx([float(array.sel(part=part).mean()) for array in split.values()])
+
+
+def test_the_loss_by_active_features_is_beside_their_probability() -> None:
+    values, often = by_active(2)
+    figure = figures.loss_by_active(summaries(values), often)
+    left, right = figure.axes
+    assert (left.get_ylabel(), right.get_ylabel()) == ("probability", "loss per sample")
+    assert [label.get_text() for label in right.get_xticklabels()] == ["0", "1", "2", "3", "4", "5+"]
+    np.testing.assert_allclose(left.lines[0].get_ydata(), often["fixed"])
+    drawn = marks(right, "means")[1].get_offsets()[:, 1]
+    np.testing.assert_allclose(drawn, values["conditional"].mean("seed"))
 
 
 def test_a_loss_of_zero_has_a_place() -> None:

@@ -20,20 +20,16 @@ LAYERS = [
         "command_errors train_command",
         (
             "analysis.labels analysis.blocks analysis.gram analysis.dimensionality analysis.interference "
-            "analysis.forward analysis.responses analysis.losses analysis.seeds analysis.permutations "
-            "analysis.comparisons analysis.claims analysis.evidence analysis.twins analysis.relabelled "
-            "analysis.nulls analysis.evaluation analysis.decomposition analysis.linear analysis.references"
+            "analysis.forward analysis.responses analysis.evaluation analysis.losses analysis.decomposition "
+            "analysis.linear analysis.references analysis.seeds analysis.permutations analysis.comparisons "
+            "analysis.claims analysis.evidence analysis.twins analysis.relabelled analysis.nulls"
         ),
         "analysis.figures",
         "analysis.selection analysis.rows analysis.series analysis.topics",
         "analysis.page analysis.report analysis.command",
     )
 ]
-<<<<<<< HEAD
 STATISTICS, FIGURES = LAYERS[-4], LAYERS[-3]
-=======
-STATISTICS, FIGURES = [*LAYERS[-4], *LAYERS[-3]], LAYERS[-2]
->>>>>>> 9351399 (Give a loss its meaning by what simple predictors lose)
 
 
 def folder_of(package: str) -> Path:

@@ -8,6 +8,7 @@ saves. Draw and save within ``style()``::
 """
 
 from .conditions import by_condition
+from .decomposition import loss_by_active, loss_parts
 from .dimensionality import dimensionality_over_training, feature_dimensionality
 from .gram import gram_grid
 from .interference import quadrant_interference
@@ -23,9 +24,11 @@ __all__ = [
     "dimensionality_over_training",
     "feature_dimensionality",
     "gram_grid",
+    "loss_by_active",
     "loss_comparison",
     "loss_curves",
     "loss_matrix",
+    "loss_parts",
     "quadrant_interference",
     "style",
     "sweep_map",

@@ -10,13 +10,20 @@ from matplotlib.axes import Axes
 
 from ._marks import means, seed_dots
 from ._text import interval_of, n_of, wrapped
-from .style import FAINT, Look
+from .style import FAINT, Look, looks
 
 LINE_HEIGHT = 0.24
 """Inches that one condition takes."""
 
 _NAME_WIDTH = 24
 _BAND = 0.8
+
+
+def condition_lines(ax: Axes, values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> None:
+    """Each condition on a line of its own, the first at the top."""
+    for at, (name, look) in enumerate(zip(values, looks(len(values)), strict=True)):
+        condition_line(ax, at, values[name], summaries[name], look)
+    frame_lines(ax)
 
 
 def condition_line(ax: Axes, at: int, values: xr.DataArray, summary: xr.Dataset, look: Look) -> None:

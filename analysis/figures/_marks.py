@@ -11,6 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from .style import INK, Look
 
+_GREY = "#555555"
+# Name, marker, size, and whether it is filled: those that often coincide still show inside one another.
+_REFERENCES = {
+    "zero": ("zero", "o", 22.0, False),
+    "constant": ("best constant", "o", 3.0, True),
+    "best_features": ("best m features", "s", 20.0, False),
+    "linear": ("best linear map", "+", 20.0, True),
+    "antipodal": ("antipodal pairs", "d", 30.0, False),
+}
+_OTHER = ("", "v", 20.0, False)
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -40,6 +50,30 @@ def means(
     ax.scatter(
         x, y, s=size, color=look.colour, marker=look.marker, edgecolors=INK, linewidths=0.6, zorder=4, gid="means"
     )
+
+
+def reference_mark(ax: Axes, value: float, position: float, *, name: str) -> None:
+    """A grey mark at what a reference loses, with a shape of its own; nothing where that is not a number."""
+    _, marker, size, filled = _REFERENCES.get(name, _OTHER)
+    # A cross has no face, and matplotlib warns of one that is given to it.
+    colours: dict[str, Any] = {"color": _GREY} if filled else {"facecolors": "none", "edgecolors": _GREY}
+    if np.isfinite(value):
+        ax.scatter(
+            [value],
+            [position],
+            s=size,
+            marker=marker,
+            linewidths=0.8,
+            zorder=5,
+            label=reference_name(name),
+            gid="references",
+            **colours,
+        )
+
+
+def reference_name(name: str) -> str:
+    """How a reference is written."""
+    return _REFERENCES.get(name, _OTHER)[0] or name.replace("_", " ")
 
 
 def line(ax: Axes, x: ArrayLike, summary: xr.Dataset, *, look: Look, label: str, every: int = 1) -> None:

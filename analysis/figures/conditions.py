@@ -8,13 +8,13 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ._conditions import condition_line, frame_lines, key, lines_high, name_lines
+from ._conditions import condition_lines, key, lines_high, name_lines
 from ._inputs import all_summaries, all_values, same_conditions, same_labels
 from ._panels import blank, flow
 from ._scale import scale_values
 from ._statistics import meanings, statistic
 from ._text import note, wrapped
-from .style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
+from .style import DOUBLE_COLUMN, SINGLE_COLUMN
 
 _MOST_COLUMNS = 4
 
@@ -48,13 +48,12 @@ def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.
     figure = blank(width, 0.35 + rows * (0.4 + lines_high(summaries)))
     axes = flow(figure, len(names), columns=columns)
     for at, (ax, name) in enumerate(zip(axes, names, strict=True)):
-        for line, (condition, look) in enumerate(zip(values, looks(len(values)), strict=True)):
-            one = {"statistic": name}
-            condition_line(ax, line, values[condition].sel(one), summaries[condition].sel(one), look)
-        drawn = [part.sel(statistic=name).values for c in values for part in (values[c], summaries[c]["ci_low"])]
+        of = {c: array.sel(statistic=name) for c, array in values.items()}
+        over = {c: data.sel(statistic=name) for c, data in summaries.items()}
+        condition_lines(ax, of, over)
+        drawn = [part.values for c in of for part in (of[c], over[c]["ci_low"])]
         scale_values(ax, np.concatenate([np.ravel(part) for part in drawn]), along="x", log=statistic(name).log)
         ax.set_xlabel(wrapped(statistic(name).label, width=84 // columns if columns > 1 else 44))
-        frame_lines(ax)
         if at == 0:
             name_lines(ax, summaries)
     note(figure, f"{meanings(names)} {key(summaries)}".strip())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from ._inputs import all_summaries, summary_arranged
-from ._marks import line
+from ._conditions import condition_lines, key, lines_high, name_lines
+from ._inputs import all_summaries, all_values, arranged, same_conditions, summary_arranged
+from ._marks import line, reference_mark, reference_name
 from ._panels import blank
+from ._scale import scale_values
 from ._statistics import statistic
 from ._subsets import labels_of
 from ._text import interval_of, n_of, note, number, wrapped
@@ -25,6 +27,7 @@ from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
 
 _LOSS, _MEANING, _ = statistic("loss")
 _MOST_INTERVALS = 8
+_REFERENCES_BESIDE = 3
 
 
 def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "linear") -> Figure:
@@ -61,7 +64,11 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "lin
     return figure
 
 
-def loss_comparison(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
+def loss_comparison(
+    values: Mapping[str, xr.DataArray],
+    summaries: Mapping[str, xr.Dataset],
+    references: Mapping[str, xr.Dataset] | None = None,
+) -> Figure:
     """Draw the loss of each condition on its own data: a dot per seed, the mean with its interval, on a log axis.
 
     A loss of exactly 0 is drawn on the line marked 0, left of a linear stretch that ends at the smallest decade.
@@ -72,16 +79,60 @@ def loss_comparison(values: Mapping[str, xr.DataArray], summaries: Mapping[str, 
         The loss per condition, dims (seed,): importance-weighted squared error per sample, dimensionless.
     summaries
         The same conditions' summaries over seeds, without dims.
+    references
+        What simple predictors lose, per condition: ``loss`` and ``kind``, dims (reference,), as grey marks on its line.
+        One that is NaN is not drawn, and one whose kind is "bound" is said to be an upper bound.
 
     Raises
     ------
     ValueError
-        For no conditions, different ones in the two arguments, or other dims.
+        For no conditions, different ones in the arguments, or other dims.
     """
-    return by_condition(
-        {name: array.assign_coords(statistic="loss") for name, array in values.items()},
-        {name: data.assign_coords(statistic="loss") for name, data in summaries.items()},
+    if references is None:
+        return by_condition(
+            {name: array.assign_coords(statistic="loss") for name, array in values.items()},
+            {name: data.assign_coords(statistic="loss") for name, data in summaries.items()},
+        )
+    same_conditions(values, summaries)
+    same_conditions(values, references)
+    values, summaries = all_values(values, "seed"), all_summaries(summaries)
+    references = {name: arranged(references[name], "reference", what=f"references of {name!r}") for name in values}
+    names = list(dict.fromkeys(name for data in references.values() for name in data["reference"].values.tolist()))
+    figure = blank(SINGLE_COLUMN, 0.75 + lines_high(summaries) + 0.15 * -(-len(names) // _REFERENCES_BESIDE))
+    ax = figure.subplots()
+    condition_lines(ax, values, summaries)
+    for at, data in enumerate(references.values()):
+        for name, loss in zip(data["reference"].values.tolist(), data["loss"].values.tolist(), strict=True):
+            reference_mark(ax, loss, at, name=name)
+    drawn = [data[part] for data in summaries.values() for part in ("mean", "ci_low")]
+    drawn += [*values.values(), *(data["loss"] for data in references.values())]
+    scale_values(ax, np.concatenate([np.ravel(part) for part in drawn]), along="x", log=True)
+    ax.set_xlabel(_LOSS)
+    name_lines(ax, summaries)
+    _name_references(figure, ax, names)
+    note(figure, f"{_MEANING} {key(summaries)} Grey: what simple predictors lose.{_bounds(references)}")
+    return figure
+
+
+def _name_references(figure: Figure, ax: Axes, names: Sequence[str]) -> None:
+    """A legend of those that are drawn, in their order."""
+    found = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    labels = [label for label in map(reference_name, names) if label in found]
+    handles = [found[label] for label in labels]
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=_REFERENCES_BESIDE, handlelength=1, handletextpad=0.4
     )
+
+
+def _bounds(references: Mapping[str, xr.Dataset]) -> str:
+    """Which of the references are upper bounds, as a sentence."""
+    found = dict.fromkeys(
+        reference_name(name)
+        for data in references.values()
+        for name, kind in zip(data["reference"].values.tolist(), data["kind"].values.tolist(), strict=True)
+        if kind == "bound"
+    )
+    return f" Numerical upper bound: {', '.join(found)}." if found else ""
 
 
 def loss_matrix(summary: xr.Dataset) -> Figure:

@@ -35,7 +35,8 @@ EXPERIMENT = "conditional-importance"
 _OF_ANY_WEIGHTS = ("loss_ratio",)
 MEANING = (
     "A claim is supported where the whole 95% interval of every number that it is about lies in the region that "
-    "supports it, and refuted where one lies in the region that refutes it. Shown is the number that is hardest to meet."
+    "supports it, and refuted where one lies in the region that refutes it. Shown is the number that is hardest to "
+    "meet."
 )
 _NONE = xr.Dataset(dict.fromkeys(("mean", "ci_low", "ci_high"), np.nan) | {"n_seeds": 0, "n_excluded": 0})
 

@@ -1,4 +1,4 @@
-"""The loss of each condition's models under every condition with the same inputs."""
+"""The loss of each condition's models under every condition with the same inputs, and where their own comes from."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -8,20 +8,23 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis import figures
-from toysup.analysis.losses import losses
+from toysup.analysis.decomposition import no_parts
+from toysup.analysis.losses import losses, sampling_error
+from toysup.analysis.references import loss_references
 from toysup.analysis.rows import joined, rows_of
 from toysup.analysis.seeds import over_seeds
 from toysup.analysis.selection import Selected, by_cell, by_experiment, same_inputs
 from toysup.analysis.series import MAX_SERIES, Figures, in_a_name, over_sweep, series, summaries_of
+from toysup.errors import UsageError
 
-# (experiment, trained on, evaluated on) → the parts of the loss, as `losses` gives them.
+# (experiment, trained on, evaluated on) → the parts of the loss by batch of samples, as `losses` gives them.
 Losses = dict[tuple[str, str, str], xr.DataArray]
 
 
 def cross_losses(selected: Sequence[Selected]) -> Losses:
     """The losses, in their parts, of the models of each condition under every condition that has the same inputs."""
     return {
-        (experiment, item.condition, other.condition): losses(item.at_step, other.at_step)
+        (experiment, item.condition, other.condition): losses(item.at_step, other.at_step, by_batch=True)
         for experiment, group in by_experiment(selected).items()
         for item in group
         for other in group
@@ -30,13 +33,18 @@ def cross_losses(selected: Sequence[Selected]) -> Losses:
 
 
 def rows(selected: Sequence[Selected], parts: Losses, *, by: str | None = None) -> pd.DataFrame:
-    """The loss, or its parts by feature or context, of each condition's models under each comparable condition."""
+    """The loss, or its parts by feature or context, of each condition's models under each comparable condition.
+
+    By `part`, by `active` (how many features are) or by `reference`: under its own condition alone.
+    """
+    if by in ("part", "active", "reference"):
+        return joined([_own_rows(item, by) for item in _with(selected, by)])
     about = [by] if by else []
     items = {(item.experiment, item.condition): item for item in selected}
     frames = []
     for (experiment, trained, evaluated), part in parts.items():
         labels = {"trained_on": trained, "evaluated_on": evaluated}
-        summary = over_seeds(total_loss(part, keep=about))
+        summary = _summary(_summed(part, keep=about))
         frames.append(rows_of(items[experiment, trained], "loss", summary, about, **labels))
     return joined(frames)
 
@@ -46,20 +54,77 @@ def own_loss(item: Selected, parts: Losses) -> dict[str, xr.DataArray]:
     return {"loss": total_loss(parts[_pair(item, item)])}
 
 
-def total_loss(parts: xr.DataArray, *, keep: Sequence[str] = ()) -> xr.DataArray:
+def _own_rows(item: Selected, by: str) -> pd.DataFrame:
+    if by == "part":
+        summary = _summary(_summed(item.loss_parts, keep=[by]))
+    elif by == "active":
+        summary = _summary(_summed(item.loss_by_active["loss"], keep=[by]))
+        summary = summary.assign(probability=item.loss_by_active["probability"].sum("context"))
+    else:
+        summary = _of_no_seeds(loss_references(item.at_step))
+    # A sweep that changes no regime changes none of its references either.
+    summary = summary.expand_dims({a: item.dataset[a].values for a in item.sweeps if a not in summary.dims})
+    return rows_of(item, "loss", summary, [by], trained_on=item.condition, evaluated_on=item.condition)
+
+
+def _with(selected: Sequence[Selected], by: str) -> list[Selected]:
+    """The conditions whose loss has parts; UsageError with the reason where none has."""
+    reasons = [no_parts(item.dataset) if by == "part" else None for item in selected]
+    if all(reasons):
+        raise UsageError(f"the loss of {selected[0].condition} has no parts: {reasons[0]}")
+    return [item for item, reason in zip(selected, reasons, strict=True) if reason is None]
+
+
+def _summed(parts: xr.DataArray, *, keep: Sequence[str] = ()) -> xr.DataArray:
     """The parts of a loss summed over context and feature, but what is to be kept."""
     total = parts.sum([dim for dim in ("context", "feature") if dim not in keep], skipna=False)
     total.attrs = {key: parts.attrs[key] for key in ("long_name", "units")}
     return total
 
 
+def _over_batches(values: xr.DataArray) -> xr.DataArray:
+    return values.mean("batch", skipna=False, keep_attrs=True)
+
+
+def total_loss(parts: xr.DataArray) -> xr.DataArray:
+    """The loss of each model, from its parts by batch, context and feature."""
+    return _over_batches(_summed(parts))
+
+
+def _summary(values: xr.DataArray) -> xr.Dataset:
+    """Over seeds, with the standard error over samples of the mean of those that are finite."""
+    means = _over_batches(values)
+    error = sampling_error(values.where(abs(means) < np.inf).mean("seed"))
+    return over_seeds(means).assign(sampling_error=error)
+
+
+def _of_no_seeds(references: xr.Dataset) -> xr.Dataset:
+    """References as a summary: no seed has anything to do with them."""
+    none, count = xr.full_like(references["loss"], np.nan), xr.zeros_like(references["loss"], dtype=int)
+    numbers = {"mean": references["loss"], "ci_low": none, "ci_high": none, "n_seeds": count, "n_excluded": count}
+    return xr.Dataset(numbers | {"sampling_error": none} | {name: references[name] for name in ("kind", "reason")})
+
+
 def drawn(group: Sequence[Selected], parts: Losses) -> Figures:
-    """Training loss, the loss of each condition on itself, and the matrix of trained on × evaluated on."""
+    """Training loss, each condition on itself with references, where its loss comes from, trained on × evaluated on."""
+    whole = {item.condition: item for item in group}
     for suffix, items in series(group):
         curves = {label: over_seeds(item.dataset["train_loss"]) for label, item in items.items()}
         yield f"loss-curves{suffix}", figures.loss_curves(curves)
         own = {label: _at(total_loss(parts[_pair(item, item)]), item) for label, item in items.items()}
-        yield f"loss-comparison{suffix}", figures.loss_comparison(own, summaries_of(own))
+        references = {label: loss_references(item.at_step) for label, item in items.items()}
+        yield f"loss-comparison{suffix}", figures.loss_comparison(own, summaries_of(own), references)
+        split = {
+            label: _at(_over_batches(_summed(whole[item.condition].loss_parts)), item)
+            for label, item in items.items()
+            if no_parts(item.dataset) is None
+        }
+        if split:
+            yield f"loss-parts{suffix}", figures.loss_parts(split, summaries_of(split))
+        active = {label: whole[item.condition].loss_by_active for label, item in items.items()}
+        losses_of = {label: _at(_over_batches(_summed(active[label]["loss"])), item) for label, item in items.items()}
+        often = {label: _at(active[label]["probability"].sum("context"), item) for label, item in items.items()}
+        yield f"loss-by-active{suffix}", figures.loss_by_active(summaries_of(losses_of), often)
     yield from over_sweep(group, "loss", partial(own_loss, parts=parts))
     cells = list(by_cell(group))
     # Of more conditions the rows tell what a matrix could not show.
@@ -75,7 +140,7 @@ def _pair(item: Selected, other: Selected) -> tuple[str, str, str]:
 
 def _at(values: xr.DataArray, item: Selected) -> xr.DataArray:
     """The cell of `item` out of the values of its whole condition."""
-    return values.sel({axis: item.dataset[axis].item() for axis in values.dims if axis != "seed"})
+    return values.sel({axis: value for axis, value in item.cell.items() if axis in values.dims})
 
 
 def _matrix(members: Sequence[Selected], parts: Losses) -> xr.Dataset:
