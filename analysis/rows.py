@@ -19,7 +19,8 @@ def rows_of(
 ) -> pd.DataFrame:
     """The rows of one statistic: a summary over seeds with the dims `about` and those of the sweep.
 
-    What the summary has beside the numbers of all rows follows them in columns of its own.
+    What the summary has beside the numbers of all rows follows them in columns of its own. A row is at the chosen step
+    unless rows are about steps.
     """
     dims = [*selected.sweeps, *about]
     numbers = [*NUMBERS, *(str(name) for name in summary.data_vars if name not in NUMBERS)]
@@ -28,11 +29,13 @@ def rows_of(
     frame = frame.assign(
         experiment=selected.experiment,
         condition=selected.condition,
-        step=int(selected.dataset["step"].values[selected.index]),
         statistic=statistic,
         **labels,
     )
-    return frame[["experiment", "condition", *selected.sweeps, "step", *labels, *about, "statistic", *numbers]]
+    if "step" not in about:
+        frame["step"] = int(selected.dataset["step"].values[selected.index])
+    further = [name for name in about if name != "step"]
+    return frame[["experiment", "condition", *selected.sweeps, "step", *labels, *further, "statistic", *numbers]]
 
 
 def summarised(item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = ()) -> pd.DataFrame:
