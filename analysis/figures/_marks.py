@@ -25,13 +25,17 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 def seed_dots(
-    ax: Axes, values: ArrayLike, position: float, *, look: Look, along: Literal["x", "y"], width: float = 0.6
+    ax: Axes, values: ArrayLike, position: ArrayLike, *, look: Look, along: Literal["x", "y"], width: float = 0.6
 ) -> None:
-    """Dots, one per seed, at their values `along` one axis and side by side around a position on the other."""
+    """Dots, one per seed, at their values `along` one axis and side by side around a position on the other.
+
+    Values of several positions, (seed, position), are drawn at once.
+    """
     data = np.asarray(values, dtype=float)
-    count = data.size
+    count = len(data)
     # Multiples of the golden ratio spread evenly for any number of seeds, with no random state to depend on.
-    across = position + width * ((np.arange(count) * _GOLDEN) % 1 - 0.5) * (count > 1)
+    spread = width * ((np.arange(count) * _GOLDEN) % 1 - 0.5) * (count > 1)
+    across = np.asarray(position, dtype=float) + spread.reshape(-1, *[1] * (data.ndim - 1))
     x, y = (data, across) if along == "x" else (across, data)
     size, alpha = (7.0, 0.55) if count <= 30 else (4.0, 0.4)
     ax.scatter(x, y, s=size, color=look.colour, alpha=alpha, linewidths=0, zorder=2, gid="seeds")

@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
+
+from ._scale import spaced_by_ratio
 
 Scale = Literal["linear", "log"]
 
@@ -29,14 +32,26 @@ def time_axis(summaries: Mapping[str, xr.Dataset]) -> Time:
     return Time("training step", {name: np.asarray(data["step"].values, float) for name, data in summaries.items()})
 
 
+def scale_of(time: Time) -> Scale:
+    """Log where any condition's snapshots are spaced so."""
+    later = (at[at > 0] for at in time.at.values())
+    return "log" if any(spaced_by_ratio(at) for at in later) else "linear"
+
+
 def scale_time(ax: Axes, time: Time, *, scale: Scale) -> None:
     """Set the scale; a logarithmic one is linear below the first snapshot, so that step 0 has a place."""
     if scale not in ("linear", "log"):
         raise ValueError(f"time_scale is {scale!r}: it is 'linear' or 'log'")
     everything = np.concatenate(list(time.at.values()))
     if scale == "log" and (everything > 0).any():
-        ax.set_xscale("symlog", linthresh=everything[everything > 0].min(), linscale=0.3)
-        ax.set_xlim(everything.min(), everything.max() * 1.05)
+        first, last = everything[everything > 0].min(), everything.max()
+        ax.set_xscale("symlog", linthresh=first, linscale=0.3)
+        # Marks at either end are seen whole.
+        ax.set_xlim(-0.35 * first if everything.min() == 0 else everything.min() / 1.25, last * 1.25)
+        low, high = int(np.floor(np.log10(first))) + 1, int(np.floor(np.log10(last)))
+        every = -(-(high - low + 1) // 4)
+        ax.xaxis.set_major_locator(FixedLocator([0.0, *(10.0**k for k in reversed(range(high, low - 1, -every)))]))
+        ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(time.label)
 
 
