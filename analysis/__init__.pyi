@@ -9,6 +9,12 @@ from .dimensionality import feature_dimensionality as feature_dimensionality
 from .dimensionality import represented as represented
 from .dimensionality import represented_count as represented_count
 from .dimensionality import total_dimensionality as total_dimensionality
+from .dynamics import entries as entries
+from .dynamics import jumps as jumps
+from .dynamics import merge_step as merge_step
+from .dynamics import plateaus as plateaus
+from .dynamics import sharing as sharing
+from .dynamics import sharing_pairs as sharing_pairs
 from .gram import feature_norms as feature_norms
 from .gram import gram as gram
 from .interference import feature_interference as feature_interference

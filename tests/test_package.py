@@ -20,7 +20,7 @@ LAYERS = [
         "command_errors train_command",
         (
             "analysis.labels analysis.blocks analysis.gram analysis.dimensionality analysis.interference "
-            "analysis.forward analysis.responses analysis.evaluation analysis.losses analysis.decomposition "
+            "analysis.dynamics analysis.forward analysis.responses analysis.evaluation analysis.losses analysis.decomposition "
             "analysis.linear analysis.references analysis.seeds analysis.permutations analysis.comparisons "
             "analysis.claims analysis.evidence analysis.twins analysis.relabelled analysis.nulls"
         ),

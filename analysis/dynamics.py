@@ -1,0 +1,328 @@
+"""Dynamics: from which step on features are represented or share directions, and plateaus and jumps on the way."""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.analysis.dimensionality import REPRESENTED_THRESHOLD, represented
+from toysup.analysis.gram import feature_norms, gram
+from toysup.analysis.labels import named, require_dims
+from toysup.errors import UsageError
+
+SHARING_THRESHOLD = 0.9
+PLATEAU_FALL = 0.01
+JUMP_SIZE = 0.2
+
+# A plateau, and the level on either side of a jump, last a tenth of the snapshots; three tell a line from a slope.
+_HELD, _FEWEST = 0.1, 3
+# A jump takes at most a fifth of them, and is this many times as steep as what is on either side of it.
+_SUDDEN, _STEEPER = 0.2, 3.0
+# What a change point costs, in units of σ² ln n: BIC for a line's two parameters and its place, and a margin for a σ
+# that is estimated from a dozen snapshots.
+_PENALTY = 4.0
+# The smallest σ: smooth series have no noise, and would be cut at every bend.
+_LEAST_DECADES, _LEAST_DIMENSIONS = 0.005, 0.01
+# Losses below this share of the largest are rounding.
+_ROUNDING = 1e-12
+
+Series = npt.NDArray[np.float64]
+Kernel = Callable[[Series, float], Series]
+
+
+def entries(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.Dataset:
+    """When each feature enters: the step from which it is represented to the end, and how often it came and went.
+
+    Most features are represented at initialisation, where Xavier makes ‖W_i‖² about 2m/(n + m). One that stays so has
+    the first step for its entry step, 0 entries and 0 exits; one that leaves and comes back has 1 and 1, and its entry
+    step is that of its return.
+
+    Parameters
+    ----------
+    W : DataArray (..., step, ..., hidden, feature)
+        Weights onto the hidden state along training, or what stands for them (H of `response`); any other leading dims.
+    threshold : float
+        A feature is represented where ‖W_i‖² reaches it.
+
+    Returns
+    -------
+    Dataset (..., feature)
+        `entry_step`, NaN for a feature that is not represented at the last step; `entries` and `exits`, how often it is
+        represented and was not one snapshot before, and the reverse. All NaN for a trajectory that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+    """
+    _with_steps(W, ("hidden", "feature"), what="W")
+    holds, finite = represented(W, threshold=threshold), _finite(W)
+    earlier, later = holds.isel(step=slice(-1)).drop_vars("step"), holds.isel(step=slice(1, None)).drop_vars("step")
+    came, went = (later & ~earlier).sum("step"), (earlier & ~later).sum("step")
+    return xr.Dataset(
+        {
+            "entry_step": named(_since(holds).where(finite), "entry_step", "step from which a feature is represented"),
+            "entries": named(came.where(finite), "entries", "times that a feature enters"),
+            "exits": named(went.where(finite), "exits", "times that a feature leaves"),
+        }
+    )
+
+
+def sharing(
+    W: xr.DataArray, *, threshold: float = SHARING_THRESHOLD, represented_threshold: float = REPRESENTED_THRESHOLD
+) -> xr.DataArray:
+    """Which pairs of features share a direction: −1 antipodal, 1 parallel, 0 neither.
+
+    A pair i ≠ j shares a direction if both are represented and |cos(W_i, W_j)| reaches the threshold.
+
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; any leading dims.
+    threshold : float
+        On |cos|, above 0.
+    represented_threshold : float
+        On ‖W_i‖².
+
+    Returns
+    -------
+    DataArray (..., feature, other_feature)
+        Symmetric, 0 on the diagonal, in the dtype of W; NaN for a model that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing, or the threshold is not between 0 and 1.
+    """
+    require_dims(W, ("hidden", "feature"), what="W")
+    if not 0 < threshold <= 1:
+        raise UsageError(f"a threshold on |cos| lies between 0 and 1, unlike {threshold}")
+    shown, norms = represented(W, threshold=represented_threshold), feature_norms(W)
+    cosine = gram((W / norms.where(norms > 0)).where(shown, 0).transpose(..., "hidden", "feature"))
+    # The cosine of equal directions is 1 up to rounding.
+    reached = abs(cosine) >= threshold - 1e-6
+    pair = xr.DataArray(~np.eye(W.sizes["feature"], dtype=bool), dims=("feature", "other_feature"))
+    found = xr.apply_ufunc(np.sign, cosine).where(reached & pair, 0).where(_finite(W, over=("hidden", "feature")))
+    return named(found, "sharing", "shared direction: −1 antipodal, 1 parallel", threshold=threshold)
+
+
+def sharing_pairs(sharing: xr.DataArray) -> xr.DataArray:
+    """How many pairs share a direction: (..., feature, other_feature), as `sharing` gives it → (...).
+
+    NaN for a model that is not finite; UsageError if a dim is missing.
+    """
+    require_dims(sharing, ("feature", "other_feature"), what="sharing")
+    count = abs(sharing).sum(["feature", "other_feature"], skipna=False) / 2
+    return named(count, "sharing_pairs", "pairs of features that share a direction")
+
+
+def merge_step(sharing: xr.DataArray) -> xr.DataArray:
+    """The step from which a pair shares a direction, with one sign, to the end.
+
+    Parameters
+    ----------
+    sharing : DataArray (..., step, ..., feature, other_feature)
+        As `sharing` gives it.
+
+    Returns
+    -------
+    DataArray (..., feature, other_feature)
+        NaN for a pair that does not share a direction at the last step, and for a trajectory that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+    """
+    _with_steps(sharing, ("feature", "other_feature"), what="sharing")
+    last = sharing.isel(step=-1, drop=True)
+    finite = sharing.notnull().all([dim for dim in ("step", "context") if dim in sharing.dims])
+    return named(_since((sharing == last) & (last != 0)).where(finite), "merge_step", "step from which a pair shares")
+
+
+def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.DataArray:
+    """Where the training loss stands still.
+
+    log10 of the loss is cut into straight lines (`ruptures`: PELT, cost "linear", penalty 4 σ² ln n with σ from the
+    second differences, at least 0.005 decades). A plateau is a run of lines that each change by at most `fall` decades
+    per tenth of the recorded training, and lasts a tenth of it and three snapshots. Recorded training is counted in
+    snapshots: a tenth of the steps where they are evenly spaced, a tenth of log(step) where they are log-spaced.
+
+    Parameters
+    ----------
+    train_loss : DataArray (..., step)
+        Mean loss since the previous snapshot; NaN at the first.
+    fall : float
+        In decades per tenth of the recorded training: 0.01 is 2.3%.
+
+    Returns
+    -------
+    DataArray (..., step)
+        1 on a plateau, 0 elsewhere; NaN throughout where a loss is not finite beyond the first.
+
+    Raises
+    ------
+    UsageError
+        If there is no dim `step`.
+
+    Source: Killick et al. (2012), "Optimal detection of changepoints with a linear computational cost" (PELT).
+    """
+    _with_steps(train_loss, (), what="train_loss")
+    # There is no loss before the first step.
+    known = train_loss.isel(step=slice(1, None)) if train_loss.isel(step=0).isnull().all() else train_loss
+    known = known.astype(np.float64)
+    least = (_ROUNDING * known.max("step")).clip(min=np.finfo(np.float64).tiny)
+    logs = xr.apply_ufunc(np.log10, known.clip(min=least, keep_attrs=True))
+    found = _along_steps(logs, partial(_on_plateau, fall=fall), order=2, least=_LEAST_DECADES)
+    whole = xr.zeros_like(train_loss, dtype=np.float64)
+    whole.loc[{"step": known["step"]}] = found
+    whole = whole.where(found.notnull().all("step"))
+    return named(whole, "plateau", "whether the training loss stands still", fall=fall)
+
+
+def jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
+    """Where a series such as D_i changes suddenly from one level to another, and by how much.
+
+    The series is cut into constant pieces (`ruptures`: PELT in C, kernel "linear", penalty 4 σ² ln n with σ from the
+    first differences, at least 0.01). A jump lies between two successive pieces that last a tenth of the recorded
+    training each, and three snapshots, and that are at most a fifth of it apart. Its size is the distance between the
+    ends of the lines through the two pieces; it is at least `size`, and three times as steep as either line. So what
+    grows or decays smoothly has no jump, nor has what changes before its first level has lasted.
+
+    Parameters
+    ----------
+    values : DataArray (..., step, ...)
+        Such as `feature_dimensionality`.
+    size : float
+        The least change of level, in the units of `values`.
+
+    Returns
+    -------
+    DataArray (..., step, ...)
+        The change of level at the first snapshot of the new one, 0 elsewhere; NaN throughout for a series that is not
+        finite.
+
+    Raises
+    ------
+    UsageError
+        If there is no dim `step`.
+
+    Source: Elhage et al. (2022), "Toy Models of Superposition"; Killick et al. (2012) for PELT.
+    """
+    _with_steps(values, (), what="values")
+
+    found = _along_steps(values, partial(_jumps, size=size), order=1, least=_LEAST_DIMENSIONS)
+    return named(found, "jumps", "sudden change of level", size=size)
+
+
+def _with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> None:
+    require_dims(array, ("step", *dims), what=what)
+    if "step" not in array.coords:
+        raise UsageError(f"{what} needs the coordinate step, which says when things happen")
+
+
+def _finite(W: xr.DataArray, *, over: tuple[str, ...] = ("step", "context", "hidden", "feature")) -> xr.DataArray:
+    """Whether a trajectory, or a model, is finite throughout."""
+    return (abs(W) < np.inf).all([dim for dim in over if dim in W.dims])
+
+
+def _since(holds: xr.DataArray) -> xr.DataArray:
+    """The first step of the last unbroken run of True, where that reaches the last step; else NaN."""
+    steps = holds["step"].values.astype(np.float64)
+    to_the_end = holds.isel(step=slice(None, None, -1)).drop_vars("step").cumprod("step").sum("step")
+    # Where the run is empty, any step will do: it is replaced.
+    at: xr.DataArray = xr.apply_ufunc(lambda count: steps[-np.maximum(count, 1)], to_the_end)
+    return at.where(to_the_end > 0)
+
+
+def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: float) -> xr.DataArray:
+    """What `kernel` makes of each finite series and its penalty, (step,) → (step,); NaN for all others.
+
+    A penalty is 4 σ² ln n, with σ, no smaller than `least`, from the median size of the differences of that order, few
+    of which are across change points.
+    """
+    last = values.transpose(..., "step").astype(np.float64)
+    table = last.values.reshape(-1, last.sizes["step"])
+    found = np.full(table.shape, np.nan)
+    finite = np.isfinite(table).all(axis=1)
+    n = table.shape[1]
+    if n < 2 * _FEWEST:
+        found[finite] = 0
+    elif finite.any():
+        # Differences of white noise have variances of 2 and 6 σ²; a median of |N(0, 1)| is 0.674.
+        spread = np.median(np.abs(np.diff(table[finite], order, axis=1)), axis=1) / 0.674
+        sigma = np.maximum(spread / {1: 2.0, 2: 6.0}[order] ** 0.5, least)
+        penalties = _PENALTY * np.log(n) * sigma**2
+        found[finite] = [kernel(*one) for one in zip(table[finite], penalties.tolist(), strict=True)]
+    return last.copy(data=found.reshape(last.shape)).transpose(*values.dims)
+
+
+class _Line(NamedTuple):
+    """A straight line through the snapshots start, …, stop − 1."""
+
+    start: int
+    stop: int
+    first: float
+    last: float
+
+    @classmethod
+    def through(cls, series: Series, start: int, stop: int) -> "_Line":
+        count = stop - start
+        piece, at = series[start:stop], np.arange(count) - (count - 1) / 2
+        mean = float(piece.sum()) / count
+        half = (count - 1) / 2 * float(at @ piece) / max(float(at @ at), 1.0)
+        return cls(start, stop, mean - half, mean + half)
+
+    @property
+    def slope(self) -> float:
+        return (self.last - self.first) / max(self.stop - self.start - 1, 1)
+
+
+def _on_plateau(logs: Series, penalty: float, *, fall: float) -> Series:
+    """1 for the snapshots of plateaus: runs of flat lines that last."""
+    import ruptures  # takes as long to import as xarray; who measures interference does not need it
+
+    n = len(logs)
+    # Least squares in Python for each pair of places that a line may start and stop at: 50 places bound them.
+    method = ruptures.Pelt("linear", min_size=_FEWEST, jump=max(1, n // 50))
+    method.fit(np.column_stack([logs, np.arange(n), np.ones(n)]))
+    flat = np.zeros(n, dtype=bool)
+    for line in _lines(logs, method.predict(pen=penalty)):
+        flat[line.start : line.stop] = abs(line.slope) * (n - 1) / 10 <= fall
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]])))
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        flat[start:stop] = stop - start >= _held(n)
+    return flat.astype(np.float64)
+
+
+def _jumps(series: Series, penalty: float, *, size: float) -> Series:
+    """The sizes of the jumps where new levels start, 0 elsewhere."""
+    import ruptures  # as in _on_plateau
+
+    n, found = len(series), np.zeros(len(series))
+    if np.ptp(series) < size:
+        return found
+    pieces = _lines(series, ruptures.KernelCPD("linear", min_size=1).fit(series).predict(pen=penalty))
+    levels = [line for line in pieces if line.stop - line.start >= _held(n)]
+    for before, after in pairwise(levels):
+        change, apart = after.first - before.last, after.start - before.stop
+        steepness = abs(change) / (apart + 1)
+        steep = steepness >= _STEEPER * max(abs(before.slope), abs(after.slope))
+        if abs(change) >= size and apart <= _SUDDEN * (n - 1) and steep:
+            found[after.start] = change
+    return found
+
+
+def _lines(series: Series, stops: list[int]) -> list[_Line]:
+    """The lines through the pieces of a series that end at these places."""
+    ends = [int(stop) for stop in stops]
+    return [_Line.through(series, start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _held(n: int) -> int:
+    """How many of n snapshots a level or a plateau lasts at least."""
+    return max(_FEWEST, int(np.ceil(_HELD * (n - 1))))
