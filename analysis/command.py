@@ -220,6 +220,21 @@ def claims(request: Request, no_fail: bool) -> None:
 
 
 @main.command()
+@click.option("--by", type=click.Choice(["step", "feature", "event"]), default="step", help="What a row is about.")
+@_analysis
+def dynamics(request: Request, by: str) -> None:
+    """Training up to the chosen step: losses, features that enter and merge, plateaus and jumps."""
+    from toysup.analysis.topics.dynamics import courses, drawn, left_out, rows
+
+    selected = request.selected()
+    followed = courses(selected)
+    for line in left_out(followed):
+        click.echo(f"note: {line}", err=True)
+    request.print(rows(followed, by=by))
+    request.draw(selected, lambda group: drawn(group, followed))
+
+
+@main.command()
 @_analysis
 def report(request: Request) -> None:
     """All tables and figures in one folder, with a page that shows them."""

@@ -455,6 +455,7 @@ def test_the_middle_phase_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch, 
         ("from toysup.train_command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup.analysis.command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup import analysis; analysis.gram, analysis.losses, analysis.over_seeds", ["torch", "matplotlib"]),
+        ("from toysup.analysis.topics import dynamics, interference", ["torch", "ruptures"]),
     ],
 )
 def test_imports_are_lazy(code: str, forbidden: list[str]) -> None:
@@ -462,7 +463,9 @@ def test_imports_are_lazy(code: str, forbidden: list[str]) -> None:
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", ["", "info", "gram", "dimensionality", "interference", "losses", "report"])
+@pytest.mark.parametrize(
+    "command", ["", "info", "gram", "dimensionality", "interference", "losses", "dynamics", "report"]
+)
 def test_every_command_has_help_and_documentation(run_analyze: Command, command: str) -> None:
     result = run_analyze(*command.split(), "--help")
     assert result.exit_code == 0

@@ -10,6 +10,7 @@ saves. Draw and save within ``style()``::
 from .conditions import by_condition
 from .decomposition import loss_by_active, loss_parts
 from .dimensionality import dimensionality_over_training, feature_dimensionality
+from .dynamics import course_of_training, feature_events
 from .gram import gram_grid
 from .interference import quadrant_interference
 from .losses import loss_comparison, loss_curves, loss_matrix
@@ -21,8 +22,10 @@ __all__ = [
     "SINGLE_COLUMN",
     "along_sweep",
     "by_condition",
+    "course_of_training",
     "dimensionality_over_training",
     "feature_dimensionality",
+    "feature_events",
     "gram_grid",
     "loss_by_active",
     "loss_comparison",

@@ -18,8 +18,10 @@ class Statistic(NamedTuple):
 _ENERGY = "Energy: Σ Gᵢⱼ² over pairs i ≠ j, dimensionless."
 _KNOWN = {
     "loss": Statistic("loss per sample", "Loss: importance-weighted squared error, dimensionless.", log=True),
+    "train_loss": Statistic("training loss", log=True),
     "represented": Statistic("represented features"),
     "total_dimensionality": Statistic("total dimensionality Σ Dᵢ"),
+    "sharing_pairs": Statistic("pairs that share a direction"),
     "context_selectivity": Statistic("context selectivity"),
     "energy": Statistic("energy, Σ Gᵢⱼ² over i ≠ j (dimensionless)"),
     "energy_within": Statistic("energy within subsets", _ENERGY),

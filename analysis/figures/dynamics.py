@@ -1,0 +1,247 @@
+"""Dynamics: statistics along training with the seeds' own lines, and when features enter and merge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from ._inputs import all_summaries, all_values, arranged, same_conditions, same_labels
+from ._marks import line, seed_dots
+from ._panels import blank, grid
+from ._scale import scale_values
+from ._statistics import statistic
+from ._subsets import labels_of
+from ._text import interval_of, n_of, note, wrapped
+from ._time import Scale, scale_of, scale_time, time_axis
+from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, Look, looks
+
+PLATEAU = "plateau"
+# What is drawn of features, and the share of seeds in which it happens.
+EVENTS = {"entry_step": "represented", "merge_step": "merged"}
+
+_SHADE = "#ececec"
+_SMALL = 5.5
+
+
+def course_of_training(
+    values: Mapping[str, xr.DataArray],
+    summaries: Mapping[str, xr.Dataset],
+    *,
+    first: int = 0,
+    time_scale: Scale | None = None,
+) -> Figure:
+    """Draw statistics along training: a column per condition, a panel per statistic.
+
+    Thick lines are means over seeds with the interval shaded, thin ones single seeds, whose jumps a mean smooths away.
+    Grey are the steps at which at least half of the seeds are on a plateau of the loss.
+
+    Parameters
+    ----------
+    values
+        Per condition, dims (statistic, seed, step): the seeds that are drawn one by one. The labels of ``statistic``
+        name the panels; what is called "plateau" has none.
+    summaries
+        The same conditions' summaries over all seeds, dims (statistic, step). The mean of "plateau", where there is
+        one, is the share of seeds that are on a plateau.
+    first
+        The place of the first condition among those that several figures show, which decides its colour.
+    time_scale
+        "linear" or "log"; if not given, log where steps are spaced so.
+
+    Raises
+    ------
+    ValueError
+        For no conditions, different ones in the two arguments, or other dims.
+    """
+    same_conditions(values, summaries)
+    values, summaries = all_values(values, "statistic", "seed", "step"), all_summaries(summaries, "statistic", "step")
+    names = [name for name in same_labels(summaries, "statistic") if name != PLATEAU]
+    time = time_axis(summaries)
+    figure = blank(_width(len(values)), 0.7 + 1.05 * len(names))
+    axes = grid(figure, len(names), len(values), sharex="col", sharey=False)
+    for at, ((name, data), look) in enumerate(zip(summaries.items(), _looks(len(values), first), strict=True)):
+        column = [row[at] for row in axes]
+        for ax, what in zip(column, names, strict=True):
+            _one_course(ax, time.at[name], values[name].sel(statistic=what), data.sel(statistic=what), look)
+            _shade_plateaus(ax, time.at[name], data)
+        column[0].set_title(wrapped(f"{name} ({n_of(data.sel(statistic=names))})", width=_letters(len(values))))
+        scale_time(column[-1], time, scale=time_scale or scale_of(time))
+    for row, what in zip(axes, names, strict=True):
+        _scale_statistic(row, what, [data.sel(statistic=what) for data in summaries.values()])
+    figure.align_ylabels([row[0] for row in axes])
+    note(figure, _course_note(values, summaries))
+    return figure
+
+
+def feature_events(
+    values: Mapping[str, xr.Dataset],
+    summaries: Mapping[str, xr.Dataset],
+    *,
+    first: int = 0,
+    time_scale: Scale | None = None,
+) -> Figure:
+    """Draw when each feature enters (above) and merges (below): a column per condition, features from top to bottom.
+
+    A dot per seed, a marker at the median over the seeds in which it happens; on the right, in how many percent.
+
+    Parameters
+    ----------
+    values
+        Per condition `entry_step` and `merge_step`, dims (seed, feature), NaN where it does not happen; with all
+        recorded steps in the coordinate ``step``. Features are drawn in the order given.
+    summaries
+        The same conditions' medians of the same names, and the share of seeds, `represented` and `merged`, dims
+        (feature,).
+    first
+        The place of the first condition among those that several figures show, which decides its colour.
+    time_scale
+        "linear" or "log"; if not given, log where steps are spaced so.
+
+    Raises
+    ------
+    ValueError
+        For no conditions, different ones in the two arguments, or other dims.
+    """
+    same_conditions(values, summaries)
+    if not values:
+        raise ValueError("no conditions were given: there is nothing to draw")
+    time = time_axis(values)
+    most = max(data.sizes["feature"] for data in values.values())
+    figure = blank(_width(len(values)), 0.75 + 2 * float(np.clip(0.115 * most, 1.25, 3.4)))
+    # Room between the percentages of a column and the names of the next.
+    figure.get_layout_engine().set(w_pad=0.07)  # type: ignore[union-attr, call-arg]
+    axes = grid(figure, len(EVENTS), len(values), sharex="col", sharey=False)
+    for at, ((name, data), look) in enumerate(zip(values.items(), _looks(len(values), first), strict=True)):
+        steps = np.asarray(data["step"].values, dtype=float)
+        for row, (event, share) in zip(axes, EVENTS.items(), strict=True):
+            dots = arranged(data[event], "seed", "feature", what=f"{event} of {name!r}")
+            # np.interp keeps NaN, which is not drawn.
+            on_axis = dots.copy(data=np.interp(dots.values, steps, time.at[name]))
+            medians = np.interp(summaries[name][event].values, steps, time.at[name])
+            _feature_lines(row[at], on_axis, medians, look)
+            if data.sizes["seed"] > 1:
+                _percentages(row[at], summaries[name][share].values)
+        title = wrapped(f"{name} (n = {data.sizes['seed']})", width=_letters(len(values)))
+        axes[0][at].set_title(title, pad=9)
+        # All of the training, also where nothing happens late in it.
+        axes[-1][at].set_xlim(*(time.at[name][[0, -1]] + np.array([-0.04, 0.04]) * np.ptp(time.at[name])))
+        scale_time(axes[-1][at], time, scale=time_scale or scale_of(time))
+    _name_features(axes, [labels_of(data, "feature") for data in values.values()])
+    for row, verb in zip(axes, ("enters", "merges"), strict=True):
+        row[0].set_ylabel(f"feature that {verb}")
+    several = max(data.sizes["seed"] for data in values.values()) > 1
+    marks = "Dots: seeds. Markers: their median. Right: percent of the seeds in which it does so at the end."
+    meaning = "Above: from when on a feature is represented. Below: from when on it shares a direction with another."
+    note(figure, f"{meaning} {marks if several else 'One seed.'}")
+    return figure
+
+
+def _width(columns: int) -> float:
+    return SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
+
+
+def _letters(columns: int) -> int:
+    return 44 if columns == 1 else 100 // columns
+
+
+def _looks(count: int, first: int) -> list[Look]:
+    return looks(first + count)[first:]
+
+
+def _one_course(ax: Axes, at: NDArray[np.float64], seeds: xr.DataArray, summary: xr.Dataset, look: Look) -> None:
+    positive = statistic(str(seeds["statistic"].item())).log
+    shown = seeds.where(seeds > 0) if positive else seeds
+    ax.plot(at, shown.values.T, color=look.colour, linewidth=0.5, alpha=0.45, zorder=2, gid="seeds")
+    mean = summary[["mean", "ci_low", "ci_high"]]
+    mean = mean.where(lambda parts: parts > 0) if positive else mean
+    line(ax, at, mean, look=look._replace(line="-"), label="mean", every=max(1, len(at) // 12))
+
+
+def _shade_plateaus(ax: Axes, at: NDArray[np.float64], data: xr.Dataset) -> None:
+    if PLATEAU not in data["statistic"]:
+        return
+    still = data["mean"].sel(statistic=PLATEAU).values >= 0.5
+    for on, members in groupby(range(len(at)), key=lambda place: bool(still[place])):
+        places = list(members)
+        if on and len(places) > 1:
+            ax.axvspan(at[places[0]], at[places[-1]], color=_SHADE, linewidth=0, zorder=0, gid=PLATEAU)
+
+
+def _scale_statistic(row: list[Axes], name: str, summaries: list[xr.Dataset]) -> None:
+    """Counts have one axis for all conditions; losses, whose course matters and not their size, have their own."""
+    row[0].set_ylabel(wrapped(statistic(name).label, width=20))
+    for ax, data in zip(row, summaries, strict=True):
+        if statistic(name).log:
+            means = data["mean"].values
+            scale_values(ax, means[means > 0], along="y", log=True)
+        elif ax is not row[0]:
+            ax.sharey(row[0])
+            ax.tick_params(labelleft=False)
+    if not statistic(name).log:
+        row[0].autoscale(axis="y")
+        row[0].yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+
+def _course_note(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> str:
+    count = max(array.sizes["seed"] for array in values.values())
+    shaded = interval_of(summaries.values(), drawn_as="Shaded")
+    lines = f"Thick: mean over seeds.{shaded} Thin: the first {count} seeds." if count > 1 else "Lines: one seed."
+    still = any(
+        PLATEAU in data["statistic"] and (data["mean"].sel(statistic=PLATEAU) >= 0.5).any()
+        for data in summaries.values()
+    )
+    whose = "at least half of the seeds are" if count > 1 else "it is"
+    return f"{lines} Grey: {whose} on a plateau of the loss." if still else lines
+
+
+def _feature_lines(ax: Axes, seeds: xr.DataArray, medians: NDArray[np.float64], look: Look) -> None:
+    """A line per feature: its seeds' dots, and their median."""
+    n = seeds.sizes["feature"]
+    seed_dots(ax, seeds.values, range(n), look=look, along="x", width=0.7)
+    style: dict[str, Any] = {
+        "color": look.colour,
+        "marker": look.marker,
+        "edgecolors": INK,
+        "linewidths": 0.5,
+        "gid": "medians",
+    }
+    ax.scatter(medians, range(n), s=9, zorder=4, **style)
+    ax.tick_params(axis="y", length=0, labelsize=_SMALL)
+    ax.set_ylim(n - 0.4, -0.6)
+    ax.grid(axis="x")
+
+
+def _named_lines(n: int) -> range:
+    """The features that have room for their names: all, or every so many."""
+    return range(0, n, next(step for step in (1, 2, 5, 10, 20, 50, 100, n) if n <= 24 * step))
+
+
+def _percentages(ax: Axes, shares: NDArray[np.float64]) -> None:
+    place: dict[str, Any] = {
+        "xytext": (2, 0),
+        "textcoords": "offset points",
+        "size": _SMALL,
+        "color": INK,
+        "va": "center",
+    }
+    for at in _named_lines(len(shares)):
+        if np.isfinite(shares[at]):
+            ax.annotate(f"{100 * shares[at]:.0f}", (1, at), xycoords=ax.get_yaxis_transform(), **place)
+    ax.annotate("%", (1, 1), xycoords="axes fraction", **{**place, "xytext": (2, 2), "va": "bottom"})
+
+
+def _name_features(axes: list[list[Axes]], labels: list[list[object]]) -> None:
+    """Names of the features on the left of a column, unless those on its left have the same."""
+    for at, names in enumerate(labels):
+        shown = _named_lines(len(names))
+        for row in axes:
+            row[at].set_yticks(shown, [str(names[place]) for place in shown])
+            row[at].tick_params(labelleft=at == 0 or names != labels[at - 1])

@@ -1,0 +1,240 @@
+"""The course of training: what changes step by step, feature by feature, and event by event."""
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from toysup.analysis import dynamics, figures
+from toysup.analysis.dimensionality import (
+    feature_dimensionality,
+    represented,
+    represented_count,
+    total_dimensionality,
+)
+from toysup.analysis.gram import feature_norms
+from toysup.analysis.responses import response
+from toysup.analysis.rows import about_contexts, joined, rows_of
+from toysup.analysis.seeds import over_seeds
+from toysup.analysis.selection import Selected
+from toysup.analysis.series import Figures, series, summaries_of
+from toysup.errors import UsageError
+
+# Conditions that stand side by side in a figure, and seeds that are drawn one by one.
+COLUMNS = 4
+SEEDS_DRAWN = 5
+DRAWN = ("train_loss", "represented", "total_dimensionality", "sharing_pairs", "plateau")
+
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The training of one condition up to the chosen step, in all cells of its sweep."""
+
+    item: Selected
+
+    @functools.cached_property
+    def dataset(self) -> xr.Dataset:
+        steps = self.item.index + 1
+        if steps < 2:
+            raise UsageError(
+                f"{self.item.condition} has one recorded step up to the chosen one: there is no training to look at"
+            )
+        return self.item.dataset.isel(step=slice(steps)).load()
+
+    @functools.cached_property
+    def H(self) -> xr.DataArray:
+        """What stands for W: (sweep axes..., seed, step, [context,] hidden, feature)."""
+        return response(self.dataset)["H"]
+
+    @functools.cached_property
+    def sharing(self) -> xr.DataArray:
+        return dynamics.sharing(self.H)
+
+    @functools.cached_property
+    def jumps(self) -> xr.DataArray:
+        return dynamics.jumps(feature_dimensionality(self.H))
+
+    @functools.cached_property
+    def along(self) -> xr.Dataset:
+        """Statistics of each seed at each step."""
+        H, loss = self.H, self.dataset["train_loss"]
+        return xr.Dataset(
+            {
+                "train_loss": loss,
+                "plateau": dynamics.plateaus(loss),
+                "represented": represented_count(H),
+                "total_dimensionality": total_dimensionality(H),
+                "sharing_pairs": dynamics.sharing_pairs(self.sharing),
+                "jumps": (self.jumps != 0).where(self.jumps.notnull()).sum("feature", skipna=False),
+            }
+        )
+
+    @functools.cached_property
+    def features(self) -> xr.Dataset:
+        """Statistics of each seed's features, NaN where a feature has none."""
+        found = dynamics.entries(self.H)
+        finite = found["entries"].notnull()
+        at_end = represented(self.H.isel(step=-1, drop=True)).where(finite)
+        merged = dynamics.merge_step(self.sharing).min("other_feature")
+        return xr.Dataset({"represented": at_end, **found, "merge_step": merged})
+
+    @functools.cached_property
+    def finite(self) -> xr.DataArray:
+        """Whether each training is finite throughout: (sweep axes..., seed)."""
+        entries = self.features["entries"]
+        return entries.notnull().all(["feature", *about_contexts(self.features)])
+
+    def at(self, item: Selected) -> tuple[xr.Dataset, xr.Dataset]:
+        """`along` and `features` of one cell of the sweep, the features by importance, without those that have none."""
+        cell = {axis: value for axis, value in item.cell.items() if axis in self.item.sweeps}
+        features = self.features.assign_coords(step=self.dataset["step"]).sel(cell)
+        importance = (self.dataset["importance"] * self.dataset["context_probability"]).sum("context")
+        weights = importance.sel({axis: value for axis, value in cell.items() if axis in importance.dims}).values
+        order = np.argsort(-weights, kind="stable")
+        return self.along.sel(cell), features.isel(feature=order[weights[order] > 0])
+
+
+Courses = Mapping[tuple[str, str], Course]
+
+
+def courses(selected: Sequence[Selected]) -> Courses:
+    """The training of each condition; UsageError for one of which no training was recorded."""
+    found = {(item.experiment, item.condition): Course(item) for item in selected}
+    for course in found.values():
+        _ = course.dataset
+    return found
+
+
+def rows(followed: Courses, *, by: str) -> pd.DataFrame:
+    """By step: statistics of the models. By feature: when it enters and merges. By event: each one of each seed."""
+    if by == "event":
+        return joined([_events(course) for course in followed.values()])
+    if by == "feature":
+        return joined([frame for course in followed.values() for frame in _feature_rows(course)])
+    return joined([frame for course in followed.values() for frame in _step_rows(course)])
+
+
+def _step_rows(course: Course) -> Iterator[pd.DataFrame]:
+    epochs = course.dataset["epoch"].values
+    for name, values in course.along.items():
+        summary = over_seeds(values)
+        summary = summary.drop_vars("epoch", errors="ignore").assign(epoch=xr.zeros_like(summary["mean"]))
+        summary["epoch"] += xr.DataArray(epochs, dims="step")
+        yield rows_of(course.item, str(name), summary, ["step", *about_contexts(summary)])
+
+
+def _feature_rows(course: Course) -> Iterator[pd.DataFrame]:
+    for name, values in course.features.items():
+        summary = over_seeds(values)
+        # A seed in which a feature never enters has no entry step, but nothing is wrong with it.
+        summary["n_excluded"] = (~course.finite).sum("seed")
+        yield rows_of(course.item, str(name), summary, [*about_contexts(summary), "feature"])
+
+
+def _events(course: Course) -> pd.DataFrame:
+    """A row for each event of each seed whose training is finite, in the order of training."""
+    finite = course.finite
+    shown, square = represented(course.H), feature_norms(course.H) ** 2
+    pairs = course.sharing.where(np.triu(np.ones(course.sharing.shape[-2:], dtype=bool), 1), 0)
+    plateau = (course.along["plateau"] == 1) & finite
+    before = pairs.shift(step=1)
+    frames = [
+        _listed(course, "enter", "squared_norm", square.where(_starts(shown) & finite)),
+        _listed(course, "leave", "squared_norm", square.where(_starts(~shown) & finite)),
+        _listed(course, "merge", "sharing", pairs.where((pairs != before) & (pairs != 0) & before.notnull() & finite)),
+        _listed(course, "part", "sharing", before.where((pairs != before) & (before != 0) & finite)),
+        _listed(course, "jump", "feature_dimensionality", course.jumps.where((course.jumps != 0) & finite)),
+        _listed(course, "plateau", "steps", _lengths(plateau, course.dataset["step"])),
+    ]
+    whole = joined(frames)
+    columns = [*course.item.sweeps, "seed", "step"]
+    return whole.sort_values(columns, kind="stable", ignore_index=True) if len(whole) else whole
+
+
+def _starts(holds: xr.DataArray) -> xr.DataArray:
+    """Where something holds that did not one snapshot before."""
+    return holds & ~holds.shift(step=1, fill_value=True)
+
+
+def _lengths(holds: xr.DataArray, step: xr.DataArray) -> xr.DataArray:
+    """Where a run of True starts: how many steps lie between its first and its last snapshot; NaN elsewhere."""
+    starts = holds & ~holds.shift(step=1, fill_value=False)
+    ends = holds & ~holds.shift(step=-1, fill_value=False)
+    # The next end is the least of those that are still to come.
+    to_come = step.where(ends, np.inf).transpose(*holds.dims)
+    axis = to_come.dims.index("step")
+    next_end = np.flip(np.minimum.accumulate(np.flip(to_come.values, axis), axis), axis)
+    return (to_come.copy(data=next_end) - step).where(starts)
+
+
+def _listed(course: Course, event: str, statistic: str, sizes: xr.DataArray) -> pd.DataFrame:
+    """The entries of `sizes` that are not NaN, one row each."""
+    about = [dim for dim in ("context", "feature", "other_feature") if dim in sizes.dims]
+    dims = [*course.item.sweeps, "seed", "step", *about]
+    ordered = sizes.transpose(*dims)
+    where = np.nonzero(ordered.notnull().values)
+    columns = {dim: ordered[dim].values[at] for dim, at in zip(dims, where, strict=True)}
+    found = pd.DataFrame(columns).assign(event=event, statistic=statistic, mean=ordered.values[where].astype(float))
+    named = {"experiment": course.item.experiment, "condition": course.item.condition}
+    numbers = {"ci_low": np.nan, "ci_high": np.nan, "n_seeds": 1, "n_excluded": 0}
+    found = found.assign(**named, **numbers, **{dim: None for dim in ("feature", "other_feature") if dim not in about})
+    contexts = ["context"] if "context" in course.H.dims else []
+    found = found.assign(context=None) if contexts and "context" not in about else found
+    order = ["experiment", "condition", *course.item.sweeps, "step", "seed", "event", *contexts]
+    return found[[*order, "feature", "other_feature", "statistic", "mean", *numbers]]
+
+
+def drawn(group: Sequence[Selected], followed: Courses) -> Figures:
+    """Losses and counts along training, and the steps at which features enter and merge."""
+    for suffix, items in series(group):
+        courses = {label: followed[item.experiment, item.condition].at(item) for label, item in items.items()}
+        along = _by_context({label: course for label, (course, _) in courses.items()})
+        features = _by_context({label: course for label, (_, course) in courses.items()})
+        columns = list(along)
+        count = -(-len(columns) // COLUMNS)
+        ends = [number * len(columns) // count for number in range(count + 1)]
+        for number, (start, stop) in enumerate(pairwise(ends), start=1):
+            end = f"{suffix}-{number}" if count > 1 else suffix
+            shown = columns[start:stop]
+            yield f"dynamics-over-training{end}", _over_training({label: along[label] for label in shown}, start)
+            yield f"dynamics-features{end}", _features({label: features[label] for label in shown}, start)
+
+
+def _over_training(along: Mapping[str, xr.Dataset], first: int) -> Figure:
+    values = {label: data[list(DRAWN)].to_dataarray("statistic") for label, data in along.items()}
+    seeds = {label: array.isel(seed=slice(SEEDS_DRAWN)) for label, array in values.items()}
+    return figures.course_of_training(seeds, summaries_of(values), first=first)
+
+
+def _features(features: Mapping[str, xr.Dataset], first: int) -> Figure:
+    return figures.feature_events(features, {label: _medians(data) for label, data in features.items()}, first=first)
+
+
+def _medians(features: xr.Dataset) -> xr.Dataset:
+    """Of the seeds in which a feature enters or merges for good; and the share that those are of the finite ones."""
+    found = features[["entry_step", "merge_step"]].median("seed")
+    finite = features["entries"].notnull()
+    merged = features["merge_step"].notnull().where(finite)
+    return found.assign(represented=features["represented"].mean("seed"), merged=merged.mean("seed"))
+
+
+def _by_context(courses: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """What depends on the context as one entry for each; all else as it is."""
+    found: dict[str, xr.Dataset] = {}
+    for label, data in courses.items():
+        contexts = data["context"].values.tolist() if "context" in data.dims else []
+        each = {f"{label}, {context}": data.sel(context=context, drop=True) for context in contexts}
+        found |= each or {label: data}
+    return found
+
+
+def left_out(followed: Courses) -> Iterator[str]:
+    """A line for each condition with seeds whose training is not finite: they have no events, and are in no mean."""
+    for course in followed.values():
+        if count := int((~course.finite).sum()):
+            yield f"{course.item.condition}: {count} of {course.finite.size} trainings are not finite and left out"
