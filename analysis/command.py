@@ -74,7 +74,7 @@ class Request:
 
     def draw(self, selected: list[Selected], figures_of: Callable[[list[Selected]], Figures]) -> None:
         """Write the figures of each experiment to its folder in the output."""
-        from toysup.analysis.report import draw
+        from toysup.analysis.drawing import draw
 
         for path in draw(selected, figures_of, self.output, [self.figure_format]):
             click.echo(f"wrote {path}", err=True)

@@ -23,7 +23,7 @@ Rows = npt.NDArray[np.float32]
 # Σ over rows of x (row, feature), in the context of this index, of squared errors: (model, kind, output).
 Errors = Callable[[Models, Rows, int], "Tensor"]
 
-DEFAULT_SAMPLES = 2**15
+DEFAULT_SAMPLES = 2**14
 BATCHES = 16
 # Models are compared on a random stream of its own: no run may have this seed.
 EVALUATION_SEED = 2**62

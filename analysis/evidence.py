@@ -22,7 +22,7 @@ class Trajectory:
 
     def __init__(self, dataset: xr.Dataset) -> None:
         self.dataset = dataset
-        self._losses: dict[Trajectory, xr.DataArray] = {}
+        self.losses: dict[Trajectory, xr.DataArray] = {}
 
     @cached_property
     def last(self) -> xr.Dataset:
@@ -35,9 +35,9 @@ class Trajectory:
     def loss(self, under: "Trajectory | None" = None) -> xr.DataArray:
         """(seed,) the loss under the regime of `under`, or under its own."""
         under = under or self
-        if under not in self._losses:
-            self._losses[under] = losses(self.last, under.last).sum(["context", "feature"], skipna=False)
-        return self._losses[under]
+        if under not in self.losses:
+            self.losses[under] = losses(self.last, under.last).sum(["context", "feature"], skipna=False)
+        return self.losses[under]
 
 
 # Of each condition, in the order of the claim.

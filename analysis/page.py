@@ -17,6 +17,7 @@ figure { margin: 1.5rem 0; } figure img { max-width: 100%; }
 figcaption, .note { font-size: 0.85rem; color: #555; }
 table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0; }
 th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+caption { text-align: left; font-size: 0.85rem; color: #555; padding: 0.3rem 0; }
 .wide { overflow-x: auto; }
 td.supported { color: #1b6e3c; font-weight: 600; } td.refuted { color: #a3271f; font-weight: 600; }
 """
@@ -24,11 +25,11 @@ td.supported { color: #1b6e3c; font-weight: 600; } td.refuted { color: #a3271f; 
 
 @dataclass
 class Section:
-    """A heading, what a reader should know, the figures, the tables to read, and the files with all rows."""
+    """A heading, what a reader should know, the figures, tables under their captions, and the files with all rows."""
 
     heading: str
     text: str
-    tables: Sequence[pd.DataFrame]
+    tables: Sequence[tuple[str, pd.DataFrame]] = ()
     files: Sequence[str] = ()
     figures: list[str] = field(default_factory=list)
 
@@ -48,7 +49,7 @@ def _section(section: Section) -> str:
             links = [_link(other) for other in section.figures if other.startswith(stem)]
             image = f'<img src="{escape(path)}" alt="{escape(path)}">'
             parts.append(f"<figure>{image}<figcaption>{' · '.join(links)}</figcaption></figure>")
-    parts += [_table(table) for table in section.tables if len(table)]
+    parts += [_table(caption, table) for caption, table in section.tables if len(table)]
     if section.files:
         parts.append(f"<p class=note>All rows: {' · '.join(map(_link, section.files))}</p>")
     return "".join(parts)
@@ -73,11 +74,12 @@ def with_interval(rows: pd.DataFrame) -> pd.DataFrame:
     return kept.drop(columns="experiment") if kept["experiment"].nunique() == 1 else kept
 
 
-def _table(frame: pd.DataFrame) -> str:
+def _table(caption: str, frame: pd.DataFrame) -> str:
     header = "".join(f"<th>{escape(str(column).replace('_', ' '))}</th>" for column in frame.columns)
     lines = ["".join(map(_cell, row)) for row in frame.itertuples(index=False)]
     rows = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<div class=wide><table><tr>{header}</tr>{rows}</table></div>"
+    caption = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<div class=wide><table>{caption}<tr>{header}</tr>{rows}</table></div>"
 
 
 def _cell(value: object) -> str:

@@ -1,18 +1,18 @@
 """The report: every table and figure of the selected conditions in one folder, with a page that shows them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis.figures import style
+from toysup.analysis.drawing import Drawn, drawing_pool, submit
 from toysup.analysis.page import SHOWN_FORMAT, Section, page, with_interval
 from toysup.analysis.rows import joined, rendered
 from toysup.analysis.selection import Selected, by_experiment
-from toysup.analysis.series import Figures
-from toysup.analysis.topics import against, claims, dimensionality, gram, info, interference, losses
+from toysup.analysis.topics import against, claims, dimensionality, dynamics, gram, info, interference, losses
 from toysup.errors import UsageError
 from toysup.storage import replacing
 
@@ -20,38 +20,44 @@ PAGE = "index.html"
 # Of the quadrants' statistics, those that a page shows; the tables have all.
 SHOWN_STATISTICS = ("energy", "interfering_fraction")
 
-Drawn = Callable[[list[Selected]], Figures]
+# What the page shows of a split of the losses: its entries side by side.
+_SIDE_BY_SIDE = {
+    "reference": "What simple predictors lose under the same regime.",
+    "part": "Where a condition's own loss comes from: features that are not represented, the own entries of the "
+    "others, interference, the bias. Means over seeds.",
+    "active": "What samples with so many active features add to it. Means over seeds.",
+}
 
 
-def draw(selected: Sequence[Selected], figures_of: Drawn, folder: Path, formats: Sequence[str]) -> Iterator[Path]:
-    """Write the figures of each experiment to <folder>/<experiment>/<name>.<format>, and give their paths."""
-    for experiment, group in by_experiment(selected).items():
-        with style():
-            for name, figure in figures_of(group):
-                for format in dict.fromkeys(formats):
-                    path = folder / experiment / f"{name}.{format}"
-                    with replacing(path) as temporary:
-                        figure.savefig(temporary, format=format)
-                    yield path
+class Part(NamedTuple):
+    """A section with all its rows, by the name of their file, and its figures."""
+
+    section: Section
+    tables: Mapping[str, pd.DataFrame] = {}
+    drawn: Drawn | None = None
 
 
 def write_report(
     selected: Sequence[Selected], folder: Path, figure_format: str, *, own_epoch: bool = True
 ) -> Iterator[Path]:
     """Write the report of `selected` to `folder`, and give the paths of its files as they are there, the page last."""
-    sections = []
-    for section, tables, figures_of in _sections(selected, own_epoch):
-        for name, rows in tables.items():
-            path = folder / f"{name}.csv"
-            _write_text(path, rendered(rows, "csv"))
-            yield path
-        for path in draw(selected, figures_of, folder, [SHOWN_FORMAT, figure_format]) if figures_of else ():
-            section.figures.append(path.relative_to(folder).as_posix())
-            yield path
-        section.files = [f"{name}.csv" for name in tables]
-        sections.append(section)
+    written = []
+    with drawing_pool() as pool:
+        for section, tables, figures_of in _sections(selected, own_epoch):
+            for name, rows in tables.items():
+                path = folder / f"{name}.csv"
+                _write_text(path, rendered(rows, "csv"))
+                yield path
+            section.files = [f"{name}.csv" for name in tables]
+            formats = [SHOWN_FORMAT, figure_format]
+            written.append((section, submit(pool, selected, figures_of, folder, formats) if figures_of else []))
+        for section, figures in written:
+            for paths, done in figures:
+                done.result()
+                section.figures += [path.relative_to(folder).as_posix() for path in paths]
+                yield from paths
     title = " and ".join(by_experiment(selected))
-    _write_text(folder / PAGE, page(title, _note(selected), sections))
+    _write_text(folder / PAGE, page(title, _note(selected), [section for section, _ in written]))
     yield folder / PAGE
 
 
@@ -69,58 +75,66 @@ def _note(selected: Sequence[Selected]) -> str:
     )
 
 
-def _sections(
-    selected: Sequence[Selected], own_epoch: bool
-) -> Iterator[tuple[Section, Mapping[str, pd.DataFrame], Drawn | None]]:
-    """Each section with all its rows, by the name of their file, and its figures."""
-    if claims.about(selected):
-        verdicts = claims.rows(selected, own_epoch=own_epoch)
-        yield Section("What the claims come to", claims.MEANING, [_verdicts(verdicts)]), {"claims": verdicts}, None
-    yield Section("What was trained", "", [info.rows(selected)]), {}, None
-    yield Section("Gram matrices", "", []), {"gram": gram.rows(selected)}, gram.drawn
-    counts = dimensionality.rows(selected)
-    table = with_interval(_of(counts, "represented", "total_dimensionality"))
-    yield Section("Dimensionality", "", [table]), {"dimensionality": counts}, dimensionality.drawn
-    quadrants = interference.rows(selected, by="quadrant")
-    yield (
-        Section(
-            "Interference between subsets",
-            "z and p say how far the mean lies from that of models in which twins, features with equal tables up to "
-            "the context, swap their subsets at random. "
-            + " ".join(f"{note}." for note in interference.notes(selected)),
-            [with_interval(_of(quadrants, *SHOWN_STATISTICS).drop(columns=["null_mean", "null_sd"]))],
-        ),
-        {"interference": quadrants, "feature-interference": interference.rows(selected, by="feature")},
-        partial(interference.drawn, statistics=SHOWN_STATISTICS),
-    )
+def _sections(selected: Sequence[Selected], own_epoch: bool) -> Iterator[Part]:
+    """What is on the page, in the order of reading."""
     parts = losses.cross_losses(selected)
-    yield (
-        Section(
-            "Losses",
-            "Importance-weighted squared error per sample, of all models on common samples.",
-            [with_interval(losses.rows(selected, parts))],
-        ),
-        {
-            "losses": losses.rows(selected, parts),
-            "losses-by-feature": losses.rows(selected, parts, by="feature"),
-            "losses-by-context": losses.rows(selected, parts, by="context"),
-        },
-        partial(losses.drawn, parts=parts),
-    )
+    if claims.about(selected):
+        verdicts = claims.rows(selected, own_epoch=own_epoch, known=losses.totals(parts))
+        yield Part(
+            Section("What the claims come to", claims.MEANING, [("", _verdicts(verdicts))]), {"claims": verdicts}
+        )
+    yield Part(Section("What was trained", "", [("", info.rows(selected))]))
+    yield Part(Section("Gram matrices", gram.MEANING), {"gram": gram.rows(selected)}, gram.drawn)
+    yield _dimensionality(selected)
+    yield _interference(selected)
+    yield _losses(selected, parts)
+    # Of one recorded step there is no training to look at.
+    if followed := dynamics.courses([item for item in selected if item.index > 0]):
+        tables = {f"dynamics-by-{by}": dynamics.rows(followed, by=by) for by in ("step", "feature", "event")}
+        seen = partial(dynamics.drawn, followed=followed)
+        yield Part(Section("Training", dynamics.MEANING), tables, seen)
     differences = _differences(selected, parts)
     if len(differences):
-        yield (
-            Section(
-                "Differences between conditions",
-                "Each condition less the first of its experiment, paired by seed where both start from the same "
-                "weights and see the same samples. Effect sizes are in standard deviations, p-values those of "
-                "permutation tests, adjusted for all rows (Holm). That no difference was found does not make two "
-                "conditions equal.",
-                [with_interval(differences)],
-            ),
-            {"differences": differences},
-            None,
-        )
+        shown = [("", with_interval(differences))]
+        yield Part(Section("Differences between conditions", against.MEANING, shown), {"differences": differences})
+
+
+def _dimensionality(selected: Sequence[Selected]) -> Part:
+    rows = dimensionality.rows(selected)
+    shown = [("", with_interval(_of(rows, "represented", "total_dimensionality")))]
+    section = Section("Dimensionality", dimensionality.MEANING, shown)
+    return Part(section, {"dimensionality": rows}, dimensionality.drawn)
+
+
+def _interference(selected: Sequence[Selected]) -> Part:
+    rows = interference.rows(selected, by="quadrant")
+    notes = "".join(f" {note}." for note in interference.notes(selected))
+    shown = with_interval(_of(rows, *SHOWN_STATISTICS).drop(columns=["null_mean", "null_sd"]))
+    return Part(
+        Section("Interference between subsets", interference.MEANING + notes, [("", shown)]),
+        {"interference": rows, "feature-interference": interference.rows(selected, by="feature")},
+        partial(interference.drawn, statistics=SHOWN_STATISTICS),
+    )
+
+
+def _losses(selected: Sequence[Selected], parts: losses.Losses) -> Part:
+    tables = {"losses": losses.rows(selected, parts)}
+    tables |= {
+        f"losses-by-{by}": losses.rows(selected, parts, by=by) for by in losses.SPLITS if losses.have(selected, by)
+    }
+    shown = [("The loss of models trained on one condition under another.", with_interval(tables["losses"]))]
+    for by, caption in _SIDE_BY_SIDE.items():
+        if (name := f"losses-by-{by}") in tables:
+            shown.append((caption, _across(tables[name], by)))
+    return Part(Section("Losses", losses.MEANING, shown), tables, partial(losses.drawn, parts=parts))
+
+
+def _across(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Means side by side: a row per condition and cell, a column per entry of `by`."""
+    own = [c for c in rows.columns[: list(rows.columns).index("step")] if rows[c].nunique(dropna=False) > 1]
+    own = own or ["condition"]
+    table = rows.pivot_table(index=own, columns=by, values="mean", aggfunc="first", sort=False, dropna=False)
+    return table.reset_index().rename_axis(columns=None)
 
 
 def _of(rows: pd.DataFrame, *statistics: str) -> pd.DataFrame:

@@ -334,7 +334,7 @@ def test_report_is_one_page_with_every_figure_and_table(run_analyze: Command, ru
     assert result.exit_code == 0, result.output
     page = (runs / "figures" / "index.html").read_text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
-    assert len({link for link in links if link.endswith(".png")}) == 4 + 2 + 2 + 5
+    assert len({link for link in links if link.endswith(".png")}) == 4 + 2 + 2 + 5 + 2
     assert all((runs / "figures" / link).stat().st_size > 0 for link in links)
     # Cells of a table have the numbers of the command's rows.
     table = rows(run_analyze("dimensionality", runs, "--format", "csv"))

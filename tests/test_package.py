@@ -20,13 +20,13 @@ LAYERS = [
         "command_errors train_command",
         (
             "analysis.labels analysis.blocks analysis.gram analysis.dimensionality analysis.interference "
-            "analysis.dynamics analysis.forward analysis.responses analysis.evaluation analysis.losses analysis.decomposition "
-            "analysis.linear analysis.references analysis.seeds analysis.permutations analysis.comparisons "
-            "analysis.claims analysis.evidence analysis.twins analysis.relabelled analysis.nulls"
+            "analysis.dynamics analysis.forward analysis.responses analysis.evaluation analysis.losses "
+            "analysis.decomposition analysis.linear analysis.references analysis.seeds analysis.permutations "
+            "analysis.comparisons analysis.claims analysis.evidence analysis.twins analysis.relabelled analysis.nulls"
         ),
         "analysis.figures",
         "analysis.selection analysis.rows analysis.series analysis.topics",
-        "analysis.page analysis.report analysis.command",
+        "analysis.drawing analysis.page analysis.report analysis.command",
     )
 ]
 STATISTICS, FIGURES = LAYERS[-4], LAYERS[-3]

@@ -78,8 +78,13 @@ def _log(ax: Axes, along: Along, positive: NDArray[np.float64]) -> None:
     if spread < 100:
         axis = _axis(ax, along)
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if spread < 12 else (1, 3)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 1)))
+        axis.set_major_formatter(FuncFormatter(_one_digit))
         axis.set_minor_formatter(NullFormatter())
+
+
+def _one_digit(value: float, _: object) -> str:
+    # A function of the module, so that a figure can be handed to another process.
+    return number(value, 1)
 
 
 def _log_from_zero(ax: Axes, along: Along, positive: NDArray[np.float64]) -> None:

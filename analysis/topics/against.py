@@ -10,6 +10,11 @@ from toysup.analysis.rows import joined, rows_of
 from toysup.analysis.selection import Selected, by_experiment
 from toysup.errors import UsageError
 
+MEANING = (
+    "Each condition less the first of its experiment, paired by seed where both start from the same weights and see "
+    "the same samples. Effect sizes are in standard deviations, p-values those of permutation tests, adjusted for all "
+    "rows (Holm). That no difference was found does not make two conditions equal."
+)
 Statistics = Callable[[Selected], Mapping[str, xr.DataArray]]
 
 

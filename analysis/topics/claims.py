@@ -29,6 +29,9 @@ from toysup.regimes import Regime
 from toysup.theory import dropping_cost
 from toysup.trajectories import condition_of, regime_of
 
+# (experiment, trained on, evaluated on) → the loss of each model.
+Known = Mapping[tuple[str, str, str], xr.DataArray]
+
 # What the claims are about: conditions of this experiment.
 EXPERIMENT = "conditional-importance"
 # A statistic that holds for any weights asks nothing of the models.
@@ -61,10 +64,11 @@ def _claim(row: Mapping[str, str]) -> Claim:
     )
 
 
-def rows(selected: Sequence[Selected], *, own_epoch: bool = True) -> pd.DataFrame:
+def rows(selected: Sequence[Selected], *, own_epoch: bool = True, known: Known | None = None) -> pd.DataFrame:
     """The verdict on each claim, of each experiment that has one of the conditions that claims are about.
 
-    Where `own_epoch`, each is judged at the epoch that it is about; else at the step that was selected.
+    Where `own_epoch`, each is judged at the epoch that it is about; else at the step that was selected. Losses that are
+    `known` at that step need not be computed again.
     """
     table = claims()
     groups = by_experiment(about(selected))
@@ -75,7 +79,7 @@ def rows(selected: Sequence[Selected], *, own_epoch: bool = True) -> pd.DataFram
         )
     frames = []
     for name, group in groups.items():
-        evidence = Evidence(group, own_epoch=own_epoch)
+        evidence = Evidence(group, own_epoch=own_epoch, known=known)
         frames += [_row(name, claim, *evidence.verdict(claim)) for claim in table]
     return joined(frames)
 
@@ -130,10 +134,12 @@ def text(verdicts: pd.DataFrame) -> str:
 class Evidence:
     """The trajectories of one experiment, and what stands in the way of judging a claim by them."""
 
-    def __init__(self, group: Sequence[Selected], *, own_epoch: bool) -> None:
+    def __init__(self, group: Sequence[Selected], *, own_epoch: bool, known: Known | None = None) -> None:
+        self.experiment = group[0].experiment
         self.items = {item.condition: item for item in group}
         self.own_epoch = own_epoch
         self.expected = {condition.name: condition for condition in load_experiment(EXPERIMENT).conditions}
+        self.known = known or {}
         self._trajectories: dict[tuple[str, int], Trajectory] = {}
 
     def verdict(self, claim: Claim) -> tuple[Verdict, int | None]:
@@ -161,8 +167,16 @@ class Evidence:
             return f"needs epoch {claim.epoch:g} of {name}, which was not recorded"
         if (name, index) not in self._trajectories:
             self._trajectories[name, index] = Trajectory(found.dataset.isel(step=slice(index + 1)))
+            if index == found.index:
+                self._use_known_losses(index)
         runs[name] = self._trajectories[name, index]
         return "" if claim.statistic in _OF_ANY_WEIGHTS else _has_learned(name, runs[name])
+
+    def _use_known_losses(self, index: int) -> None:
+        taken = {name: run for (name, at), run in self._trajectories.items() if at == index}
+        for (experiment, trained, evaluated), loss in self.known.items():
+            if experiment == self.experiment and trained in taken and evaluated in taken and loss.dims == ("seed",):
+                taken[trained].losses.setdefault(taken[evaluated], loss)
 
     def _of_the_claim(self, name: str) -> tuple[Selected | None, str]:
         """The cell of a condition that has the model and the regime of the claim, or what differs in the others."""

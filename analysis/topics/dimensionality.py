@@ -18,6 +18,8 @@ from toysup.analysis.rows import joined, summarised
 from toysup.analysis.selection import Selected
 from toysup.analysis.series import Figures, by_context, over_sweep, series, summaries_of
 
+MEANING = "A feature is represented if ‖W_i‖² ≥ 0.5; D_i is the share of a dimension that it has to itself."
+
 
 def rows(selected: Sequence[Selected]) -> pd.DataFrame:
     """Counts per model first (no feature), then each feature's dimensionality, norm and context selectivity."""

@@ -20,11 +20,15 @@ from toysup.analysis.dimensionality import (
 from toysup.analysis.gram import feature_norms
 from toysup.analysis.responses import response
 from toysup.analysis.rows import about_contexts, joined, rows_of
-from toysup.analysis.seeds import over_seeds
+from toysup.analysis.seeds import over_seeds, share_of_seeds
 from toysup.analysis.selection import Selected
 from toysup.analysis.series import Figures, series, summaries_of
 from toysup.errors import UsageError
 
+MEANING = (
+    "Along training: losses with their plateaus, represented features, pairs that share a direction; and for each "
+    "feature the step from which on it is represented, and from which on it shares a direction, to the end."
+)
 # Conditions that stand side by side in a figure, and seeds that are drawn one by one.
 COLUMNS = 4
 SEEDS_DRAWN = 5
@@ -122,7 +126,7 @@ def rows(followed: Courses, *, by: str) -> pd.DataFrame:
 def _step_rows(course: Course) -> Iterator[pd.DataFrame]:
     epochs = course.dataset["epoch"].values
     for name, values in course.along.items():
-        summary = over_seeds(values)
+        summary = (share_of_seeds if name == "plateau" else over_seeds)(values)
         summary = summary.drop_vars("epoch", errors="ignore").assign(epoch=xr.zeros_like(summary["mean"]))
         summary["epoch"] += xr.DataArray(epochs, dims="step")
         yield rows_of(course.item, str(name), summary, ["step", *about_contexts(summary)])
@@ -130,7 +134,7 @@ def _step_rows(course: Course) -> Iterator[pd.DataFrame]:
 
 def _feature_rows(course: Course) -> Iterator[pd.DataFrame]:
     for name, values in course.features.items():
-        summary = over_seeds(values)
+        summary = (share_of_seeds if name == "represented" else over_seeds)(values)
         # A seed in which a feature never enters has no entry step, but nothing is wrong with it.
         summary["n_excluded"] = (~course.finite).sum("seed")
         yield rows_of(course.item, str(name), summary, [*about_contexts(summary), "feature"])

@@ -12,6 +12,7 @@ from toysup.analysis.rows import joined, summarised
 from toysup.analysis.selection import Selected, counting
 from toysup.analysis.series import MAX_SERIES, Figures, by_context, in_a_name, label_of
 
+MEANING = "WᵀW, or the response that stands for it: rows are outputs, columns the features that are active."
 GRAM_SEEDS = 3
 
 

@@ -21,6 +21,10 @@ from toysup.analysis.selection import Selected
 from toysup.analysis.series import Figures, by_context, over_sweep, series, summaries_of
 from toysup.analysis.twins import no_null_reason
 
+MEANING = (
+    "z and p say how far the mean lies from that of models in which twins, features with equal tables up to the "
+    "context, swap their subsets at random."
+)
 NULL = ["null_mean", "null_sd", "z", "p_value"]
 
 

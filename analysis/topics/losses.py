@@ -17,6 +17,12 @@ from toysup.analysis.selection import Selected, by_cell, by_experiment, same_inp
 from toysup.analysis.series import MAX_SERIES, Figures, in_a_name, over_sweep, series, summaries_of
 from toysup.errors import UsageError
 
+SPLITS = ("feature", "context", "part", "active", "reference")
+MEANING = (
+    "Importance-weighted squared error per sample, of all models on common samples; the sampling error is the "
+    "standard error that the samples leave."
+)
+
 # (experiment, trained on, evaluated on) → the parts of the loss by batch of samples, as `losses` gives them.
 Losses = dict[tuple[str, str, str], xr.DataArray]
 
@@ -67,6 +73,11 @@ def _own_rows(item: Selected, by: str) -> pd.DataFrame:
     return rows_of(item, "loss", summary, [by], trained_on=item.condition, evaluated_on=item.condition)
 
 
+def have(selected: Sequence[Selected], by: str) -> bool:
+    """Whether the loss of any of these can be split so: not all models have parts."""
+    return by != "part" or any(no_parts(item.dataset) is None for item in selected)
+
+
 def _with(selected: Sequence[Selected], by: str) -> list[Selected]:
     """The conditions whose loss has parts; UsageError with the reason where none has."""
     reasons = [no_parts(item.dataset) if by == "part" else None for item in selected]
@@ -89,6 +100,11 @@ def _over_batches(values: xr.DataArray) -> xr.DataArray:
 def total_loss(parts: xr.DataArray) -> xr.DataArray:
     """The loss of each model, from its parts by batch, context and feature."""
     return _over_batches(_summed(parts))
+
+
+def totals(parts: Losses) -> dict[tuple[str, str, str], xr.DataArray]:
+    """The loss of each model of each pair of conditions."""
+    return {pair: total_loss(part) for pair, part in parts.items()}
 
 
 def _summary(values: xr.DataArray) -> xr.Dataset:
