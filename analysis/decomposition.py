@@ -71,7 +71,7 @@ def loss_decomposition(
 def no_parts(dataset: xr.Dataset) -> str | None:
     """Why `loss_decomposition` is not defined for these models; None where it is."""
     condition = condition_of(dataset)
-    regime = condition.regimes()[0]
+    regime = condition.first_regime
     if regime.target == "z":
         return "its target is z, which has several outputs about a feature"
     if not is_plain(condition.model, regime):

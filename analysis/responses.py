@@ -39,7 +39,7 @@ def response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     if not np.isfinite(value) or value == 0:
         raise UsageError(f"a response is that to a value that is finite and not 0, unlike {value}")
     condition = condition_of(dataset)
-    regime = condition.regimes()[0]
+    regime = condition.first_regime
     if is_plain(condition.model, regime):
         H = dataset["W"]
         return xr.Dataset({"H": _labelled_H(H), "G": gram(H)})

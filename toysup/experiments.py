@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
@@ -14,7 +15,7 @@ from toysup.errors import UsageError, nearest
 from toysup.models import ModelSpec, require_known
 from toysup.recipes import RecordSpec, TrainingSpec
 from toysup.regimes import Regime, RegimeSpec
-from toysup.spec import MAX_NAME, NAME_PATTERN, Cell, Spec, first_error, merged, shown
+from toysup.spec import MAX_NAME, NAME_PATTERN, Cell, Spec, Swept, first_error, merged, shown
 
 TABLES: dict[str, type[Spec]] = {
     "model": ModelSpec,
@@ -24,6 +25,8 @@ TABLES: dict[str, type[Spec]] = {
 }
 # Where figures go, beside the folders of experiments.
 FIGURES_FOLDER = "figures"
+# A regime takes a fifth of a millisecond to work out, so of very large sweeps only the corners are checked beforehand.
+MAX_CHECKED_CELLS = 10_000
 
 
 class Condition(Spec):
@@ -37,7 +40,7 @@ class Condition(Spec):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Condition":
-        (regime, *_) = self.regimes()
+        regime, *_ = self.checked_regimes()
         if self.model.tied and regime.target == "z" and self.model.architecture == "autoencoder":
             raise ValueError("a tied model has one output for each feature, but z has more; give model.tied = false")
         self.recorded_steps  # noqa: B018 — raises where training has no such step
@@ -50,7 +53,25 @@ class Condition(Spec):
 
     def regimes(self) -> list[Regime]:
         """The regime of each cell."""
-        return [self.at(cell).regime.resolve(self.model.n_features) for cell in self.cells()]
+        axes = list(self.regime.sweeps)
+        # What the recipe sweeps leaves the regime as it is.
+        found = {cell: self._regime_at(dict(zip(axes, cell, strict=True))) for cell in _grid(self.regime.sweeps)}
+        return [found[tuple(cell[axis] for axis in axes)] for cell in self.cells()]
+
+    @property
+    def first_regime(self) -> Regime:
+        """That of the first cell, with what all cells share: labels, shapes and additions."""
+        return self._regime_at({axis: values[0] for axis, values in self.regime.sweeps.items()})
+
+    def _regime_at(self, cell: Cell) -> Regime:
+        return self.regime.model_copy(update=dict(cell)).resolve(self.model.n_features)
+
+    def checked_regimes(self) -> list[Regime]:
+        """The different regimes, in the order of the cells; of a very large sweep only those of its corners."""
+        sweeps = self.regime.sweeps
+        if math.prod(map(len, sweeps.values())) > MAX_CHECKED_CELLS:
+            sweeps = {axis: (values[0], min(values), max(values)) for axis, values in sweeps.items()}
+        return [self._regime_at(dict(zip(sweeps, cell, strict=True))) for cell in _grid(sweeps)]
 
     @property
     def recorded_steps(self) -> tuple[int, ...]:
@@ -78,16 +99,21 @@ class Condition(Spec):
 
     def cells(self) -> Iterator[Cell]:
         """The cells of the sweep, the last axis running fastest; one empty cell where nothing is swept."""
-        for values in itertools.product(*self.sweeps.values()):
-            yield dict(zip(self.sweeps, values, strict=True))
+        axes = self.sweeps
+        for values in _grid(axes):
+            yield dict(zip(axes, values, strict=True))
 
-    def at(self, cell: Cell) -> "Condition":
-        """This condition with one value where it sweeps."""
+    def at(self, values: Mapping[str, Swept]) -> "Condition":
+        """This condition with one value, or with fewer of them, where it sweeps."""
 
         def pick(spec: Spec) -> Spec:
-            return spec.model_copy(update={key: cell[key] for key in spec.sweeps})
+            return spec.model_copy(update={key: values[key] for key in spec.sweeps})
 
         return self.model_copy(update={"regime": pick(self.regime), "training": pick(self.training)})
+
+
+def _grid(sweeps: Mapping[str, Sequence[float]]) -> Iterator[tuple[float, ...]]:
+    return itertools.product(*sweeps.values())
 
 
 class Experiment(Spec):

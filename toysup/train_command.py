@@ -97,7 +97,7 @@ def _note_floor(condition: Condition) -> None:
     from toysup.errors import UsageError
     from toysup.theory import output_floor
 
-    name, regimes = condition.model.activation, condition.regimes()
+    name, regimes = condition.model.activation, condition.checked_regimes()
     if name not in NEVER_NEGATIVE or regimes[0].value_range[0] >= 0 or regimes[0].target == "abs":
         return
     try:

@@ -101,7 +101,7 @@ def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
         return Layout(dims, tuple(sizes[dim] for dim in dims), dtype, attrs_of(name))
 
     layouts = {}
-    for name, parameter in parameters_of(condition.model, condition.regimes()[0]).items():
+    for name, parameter in parameters_of(condition.model, condition.first_regime).items():
         sizes |= dict(zip(parameter.dims, parameter.shape, strict=True))
         own = layout(name, (*leading, "step", *parameter.dims), np.float32)
         layouts[name] = own._replace(attrs={"long_name": parameter.long_name, "units": "1"})
@@ -275,7 +275,7 @@ def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
         for dim, size in zip(layout.dims, layout.shape, strict=True):
             if dataset.sizes[dim] != size or size == 0:
                 raise DamagedError(f"{dim} has {dataset.sizes[dim]} entries, not those of its specification ({size})")
-    present = [name for name in ADDED_NUMBERS if _number(condition.regimes()[0], name) is not None]
+    present = [name for name in ADDED_NUMBERS if _number(condition.first_regime, name) is not None]
     for name in (*TABLES, *present):
         dims = set(TABLE_DIMS.get(name, ()))
         _check_variable(dataset, name, required=dims, allowed=dims | sweeps)
@@ -298,7 +298,7 @@ def _check_variable(dataset: xr.Dataset, name: str, *, required: set[str], allow
 def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
     own = {"epoch": ("step", "f"), "subset": ("feature", "OSU"), "context": ("context", "OSU"), "seed": ("seed", "i")}
     plain = {name: (name, "if") for name in ("step", "feature", "hidden", *condition.sweeps)}
-    regime = condition.regimes()[0]
+    regime = condition.first_regime
     labels = {"context": ("context", regime.contexts), "subset": ("feature", regime.subset)} | _added_coords(regime)
     added = {name: (dim, "ifOSU") for name, (dim, _) in labels.items()}
     for name, (dim, kinds) in {**plain, **own, **added}.items():

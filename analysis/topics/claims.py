@@ -183,7 +183,7 @@ class Evidence:
         expected = self.expected[name]
         difference = ""
         for cell in self.items[name].cells():
-            difference = _first_difference(regime_of(cell.dataset), expected.regimes()[0])
+            difference = _first_difference(regime_of(cell.dataset), expected.first_regime)
             if condition_of(cell.dataset).model != expected.model:
                 difference = "the model"
             if not difference:

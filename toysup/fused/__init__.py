@@ -7,7 +7,7 @@ from toysup.models import is_plain
 
 def why_not(condition: Condition) -> str | None:
     """Why this engine cannot train `condition`, or None where it can; asking imports no compiler."""
-    model, regime = condition.model, condition.regimes()[0]
+    model, regime = condition.model, condition.first_regime
     if not is_plain(model, regime):
         return "the model is not φ(WᵀW x + b)"
     if model.activation not in BUILT_IN:
