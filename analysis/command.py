@@ -47,7 +47,8 @@ class Request:
     def selected(self, *, draws: bool = True, against: str | None = None) -> list[Selected]:
         """The conditions asked for, and the one they are held against; refuses first what would fail after the work."""
         from toysup.analysis.selection import refuse_unknown, select
-        from toysup.storage import open_runs, refuse_unwritable
+        from toysup.runs import open_runs
+        from toysup.storage import refuse_unwritable
 
         tree = open_runs(self.runs)
         conditions = self.conditions

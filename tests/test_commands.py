@@ -20,6 +20,7 @@ import toysup
 from toysup import analysis
 from toysup.analysis.selection import select
 from toysup.analysis.topics import losses
+from toysup.store import Job
 
 Command = Callable[..., Result]
 SHORT = ["--set", "training.steps=12", "--set", "training.dataset_size=500", "--set", "record.steps=[4]"]
@@ -130,14 +131,14 @@ def test_train_refuses_a_read_only_folder(run_train: Command, tmp_path: Path) ->
 def test_interrupting_keeps_what_is_finished(
     run_train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from toysup.storage import record as original
+    from toysup.training import train_job as original
 
-    def interrupted(path: Path, *args: object, **kwargs: object) -> None:
-        if path.stem == "conditional":
+    def interrupted(experiment: toysup.Experiment, job: Job, *args: object) -> xr.Dataset:
+        if job.condition.name == "conditional":
             raise KeyboardInterrupt
-        original(path, *args, **kwargs)
+        return original(experiment, job, *args)
 
-    monkeypatch.setattr("toysup.storage.record", interrupted)
+    monkeypatch.setattr("toysup.training.train_job", interrupted)
     result = run_train("conditional-importance", "-o", tmp_path, "--seeds", 1, *SHORT)
     assert result.exit_code == 130
     assert "finished conditions are kept" in result.stderr

@@ -13,10 +13,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LAYERS = [
     [f"toysup.{name}" for name in names.split()]
     for names in (
-        "errors spec activations draws ranges groups rules regimes models recipes experiments sampling",
+        "errors spec activations draws ranges groups rules regimes models recipes experiments blocks sampling",
         "theory",
         "instances torch_sampling optimizers torch_engine fused",
-        "trajectories storage modules training",
+        "trajectories storage store mosaic runs modules training",
         "command_errors train_command",
         (
             "analysis.labels analysis.blocks analysis.gram analysis.dimensionality analysis.interference "
@@ -94,7 +94,7 @@ def test_imports_point_one_way(module: str, path: Path) -> None:
 def test_statistics_never_draw_or_read_files() -> None:
     for module, path in modules().items():
         if module in STATISTICS:
-            assert not imports(path, module) & {"matplotlib", "seaborn", "toysup.storage", "netCDF4"}
+            assert not imports(path, module) & {"matplotlib", "seaborn", "toysup.storage", "toysup.runs", "netCDF4"}
         if any(module.startswith(name) for name in FIGURES):
             others = {name for name in imports(path, module) if name.startswith("toysup.")}
             assert all(name.startswith("toysup.analysis.figures") for name in others), (module, others)

@@ -204,7 +204,7 @@ def test_the_order_of_contexts_is_part_of_an_identity(small: Small, tmp_path: Pa
 
 def test_names_of_files_before_there_were_additions_are_still_theirs(tmp_path: Path) -> None:
     """The examples were trained when a specification had none of the newer keys; the same command still joins them."""
-    from toysup.storage import refuse_other
+    from toysup.store import refuse_other
 
     example = toysup.open_example("conditional-importance")["conditional-importance"]
     for condition in toysup.load_experiment("conditional-importance").conditions:

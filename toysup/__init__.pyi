@@ -14,9 +14,9 @@ from .recipes import RecordSpec as RecordSpec
 from .recipes import TrainingSpec as TrainingSpec
 from .regimes import Regime as Regime
 from .regimes import RegimeSpec as RegimeSpec
+from .runs import open_example as open_example
+from .runs import open_runs as open_runs
+from .runs import save_runs as save_runs
 from .sampling import sample as sample
-from .storage import open_example as open_example
-from .storage import open_runs as open_runs
-from .storage import save_runs as save_runs
 from .training import train as train
 from .trajectories import regime_of as regime_of

@@ -14,8 +14,10 @@ import click
 from toysup.command_errors import with_error_line
 
 if TYPE_CHECKING:
+    from toysup.blocks import Block
     from toysup.experiments import Condition, Experiment
     from toysup.instances import Progress
+    from toysup.store import Store
 
 INTERRUPTED = "Interrupted: finished conditions are kept; the same command trains what is left."
 
@@ -64,31 +66,31 @@ def main(
     same command with more seeds adds them.
     """
     from toysup.experiments import load_experiment, parse_change
-    from toysup.storage import path_of, refuse_unwritable
+    from toysup.storage import refuse_unwritable
+    from toysup.store import Store
     from toysup.training import choose_engine
 
     loaded = load_experiment(experiment, changes=dict(map(parse_change, changes)))
     chosen = loaded.select(conditions)
     engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
     wanted = range(first_seed, first_seed + seeds)
-    missing = {
-        condition.name: _missing_seeds(loaded, condition, wanted, output, engines[condition.name], overwrite)
+    stores = {
+        condition.name: Store(output, loaded.name, condition, engines[condition.name], overwrite=overwrite)
         for condition in chosen
     }
-    for condition in chosen:
-        if missing[condition.name]:
-            refuse_unwritable(path_of(output, loaded.name, condition.name).parent)
+    todo = {name: store.missing(wanted) for name, store in stores.items()}
+    for name, store in stores.items():
+        if todo[name]:
+            refuse_unwritable(store.file.parent)
     if not quiet:
         for condition in chosen:
             _note_floor(condition)
-    if any(missing[name] and own == "fused" for name, own in engines.items()):
+    if any(todo[name] and own == "fused" for name, own in engines.items()):
         _prepare_fused(quiet)
-    for condition in chosen:
-        path, todo = path_of(output, loaded.name, condition.name), missing[condition.name]
-        if todo:
-            _train(path, loaded, condition, todo, engines[condition.name], device, overwrite, quiet)
+    for name, store in stores.items():
+        _train(loaded, store, todo[name], device, quiet)
         if not quiet:
-            click.echo(_summary(path, len(todo)))
+            click.echo(_summary(store, sum(len(block.seeds) for block in todo[name])))
 
 
 def _note_floor(condition: Condition) -> None:
@@ -120,36 +122,15 @@ def _prepare_fused(quiet: bool) -> None:
     notice.cancel()
 
 
-def _missing_seeds(
-    experiment: Experiment, condition: Condition, wanted: range, output: Path, engine: str, overwrite: bool
-) -> list[int]:
-    """The seeds still to train; refuses a file that holds runs of another specification."""
-    from toysup.storage import open_trajectory, path_of, refuse_other
+def _train(experiment: Experiment, store: Store, blocks: list[Block], device: str, quiet: bool) -> None:
+    from toysup.training import train_job
 
-    path = path_of(output, experiment.name, condition.name)
-    if overwrite or not path.exists():
-        return list(wanted)
-    with open_trajectory(path) as there:
-        refuse_other(there, identity=condition.identity, engine=engine, where=path)
-        return sorted(set(wanted) - set(there["seed"].values.tolist()))
-
-
-def _train(
-    path: Path,
-    experiment: Experiment,
-    condition: Condition,
-    seeds: list[int],
-    engine: str,
-    device: str,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
-    from toysup.storage import record
-    from toysup.training import snapshots_of
-
-    with _progress(condition, len(seeds), quiet) as progress:
-        snapshots = snapshots_of(condition, seeds, engine, device, progress)
-        record(path, experiment, condition, seeds, snapshots, engine=engine, extend=not overwrite)
+    store.begin(blocks)
+    for block in blocks:
+        job = store.job(block)
+        with _progress(job.condition, len(block.seeds), quiet) as progress:
+            job.keep(train_job(experiment, job, device, progress))
+    store.finish()
 
 
 @contextmanager
@@ -175,16 +156,19 @@ def _progress(condition: Condition, n_seeds: int, quiet: bool) -> Iterator[Progr
         yield lambda step, loss: bar.update(task, completed=step, loss=f"{loss:.3g}")
 
 
-def _summary(path: Path, n_trained: int) -> str:
-    from toysup.storage import open_trajectory
+def _summary(store: Store, n_trained: int) -> str:
+    from toysup.runs import open_runs
 
-    with open_trajectory(path) as dataset:
-        diverged = dataset["diverged_at"]
-        finite = dataset["train_loss"].isel(step=-1).where(diverged < 0)
-        line = f"{path}: {dataset.sizes['seed']} seeds, {n_trained} trained now, mean training loss {finite.mean():.3g}"
-        first = diverged.where(diverged > 0).min([dim for dim in diverged.dims if dim != "seed"])
-        return line + "".join(
-            f"\n  seed {seed} diverged, first at step {step:.0f}"
-            for seed, step in zip(dataset["seed"].values, first.values, strict=True)
-            if step > 0
-        )
+    (leaf,) = open_runs(store.where()).leaves
+    dataset = leaf.to_dataset()
+    diverged = dataset["diverged_at"]
+    finite = dataset["train_loss"].isel(step=-1).where(diverged < 0)
+    loss = f"mean training loss {finite.mean():.3g}"
+    line = f"{store.where()}: {dataset.sizes['seed']} seeds, {n_trained} trained now, {loss}"
+    first = diverged.where(diverged > 0).min([dim for dim in diverged.dims if dim != "seed"])
+    dataset.close()
+    return line + "".join(
+        f"\n  seed {seed} diverged, first at step {step:.0f}"
+        for seed, step in zip(dataset["seed"].values, first.values, strict=True)
+        if step > 0
+    )

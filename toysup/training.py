@@ -11,6 +11,7 @@ from toysup.experiments import Condition, Experiment, load_experiment
 from toysup.fused import why_not
 from toysup.instances import Progress, Snapshot, instances_of
 from toysup.models import require_known
+from toysup.store import Job
 from toysup.trajectories import build
 
 DEFAULT_SEEDS = 20
@@ -49,6 +50,12 @@ def train(
     )
 
 
+def train_job(experiment: Experiment, job: Job, device: str = "cpu", progress: Progress | None = None) -> xr.Dataset:
+    """Train a block of one of the experiment's conditions."""
+    snapshots = snapshots_of(job.condition, job.seeds, job.engine, device, progress)
+    return build(experiment, job.condition, job.seeds, snapshots, engine=job.engine)
+
+
 def _whole_numbers(seeds: int | Sequence[int]) -> list[int]:
     try:
         return [index(seed) for seed in (range(index(seeds)) if not isinstance(seeds, Iterable) else seeds)]
@@ -57,7 +64,11 @@ def _whole_numbers(seeds: int | Sequence[int]) -> list[int]:
 
 
 def snapshots_of(
-    condition: Condition, seeds: Sequence[int], engine: str, device: str = "cpu", progress: Progress | None = None
+    condition: Condition,
+    seeds: Sequence[int],
+    engine: str,
+    device: str = "cpu",
+    progress: Progress | None = None,
 ) -> Iterator[Snapshot]:
     """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
     if not seeds or min(seeds) < 0 or max(seeds) >= MAX_SEED or len(set(seeds)) != len(seeds):

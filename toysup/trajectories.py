@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from toysup.blocks import BLOCK_OF, Plan
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments import Condition, Experiment
 from toysup.instances import Snapshot
@@ -71,23 +72,27 @@ def build(
     layouts = layouts_of(condition, len(seeds))
     arrays = {name: np.empty(layout.shape, layout.dtype) for name, layout in layouts.items()}
     for number, snapshot in enumerate(snapshots):
-        place(arrays, layouts, number, snapshot, slice(None))
-    head = head_of(experiment, condition, seeds, engine=engine)
-    return head.assign({name: (layout.dims, arrays[name], layout.attrs) for name, layout in layouts.items()})
+        place(arrays, layouts, number, snapshot)
+    attrs = _attrs(experiment, condition, engine)
+    return assembled(condition, seeds, {name: (layout.dims, arrays[name]) for name, layout in layouts.items()}, attrs)
 
 
-def head_of(experiment: Experiment, condition: Condition, seeds: Sequence[int], *, engine: str) -> xr.Dataset:
-    """All of a dataset but what a run fills: its coords, tables and attrs."""
+def assembled(
+    condition: Condition, seeds: Sequence[int], filled: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> xr.Dataset:
+    """The dataset of `condition`: what a run `filled`, with the coords and tables that its specification gives."""
     regimes = condition.regimes()
     tables = {
         name: _table(condition, TABLE_DIMS.get(name, ()), rows)
         for name in (*TABLES, *ADDED_NUMBERS)
         if (rows := [value for regime in regimes if (value := _number(regime, name)) is not None])
     }
-    attrs = _attrs(experiment, condition, engine) | _additions(regimes[0])
-    dataset = xr.Dataset(tables, _coords(condition, seeds, regimes[0]), attrs)
+    dataset = xr.Dataset(
+        {**tables, **filled}, _coords(condition, seeds, regimes[0]), {**attrs, **_additions(regimes[0])}
+    )
+    layouts = layouts_of(condition, len(seeds))
     for variable in map(str, dataset.variables):
-        dataset[variable].attrs.update(attrs_of(variable))
+        dataset[variable].attrs.update(layouts[variable].attrs if variable in layouts else attrs_of(variable))
     return dataset
 
 
@@ -110,26 +115,19 @@ def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
     return layouts
 
 
-def place(
-    targets: Mapping[str, Any],
-    layouts: Mapping[str, Layout],
-    number: int,
-    snapshot: Snapshot,
-    seeds: slice | Sequence[int],
-) -> None:
-    """Write the snapshot of this number to its place in `targets`, arrays or variables of a file, at these seeds."""
+def place(targets: Mapping[str, np.ndarray], layouts: Mapping[str, Layout], number: int, snapshot: Snapshot) -> None:
+    """Write the snapshot of this number to its place in `targets`."""
     values: dict[str, np.ndarray] = {
         **snapshot.parameters,
         "train_loss": snapshot.train_loss,
         "diverged_at": _diverged_at(snapshot),
     }
     for name, layout in layouts.items():
-        axes = layout.dims.index("seed")
-        at_step = (number,) if "step" in layout.dims else ()
+        at_step = layout.dims.index("step") if "step" in layout.dims else len(layout.dims)
         # The instances of a snapshot are the cells of the sweep times the seeds.
-        trailing = layout.shape[axes + 1 + len(at_step) :]
-        shaped = values[name].reshape(*layout.shape[:axes], -1, *trailing)
-        targets[name][(slice(None),) * axes + (seeds, *at_step) + (slice(None),) * len(trailing)] = shaped
+        shape = layout.shape[:at_step] + layout.shape[at_step + 1 :]
+        at = (slice(None),) * at_step + ((number,) if "step" in layout.dims else ())
+        targets[name][at] = values[name].reshape(shape)
 
 
 def _diverged_at(snapshot: Snapshot) -> np.ndarray:
@@ -237,6 +235,7 @@ def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
         raise ToysupError(f"{where}: schema version {schema!s}, but this toysup reads version {SCHEMA_VERSION}")
     try:
         condition = _specification(dataset)
+        _check_plan(dataset)
         dims = (*condition.sweeps, "seed")
         if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
             shape = tuple(dataset.sizes[dim] for dim in dims)
@@ -266,6 +265,14 @@ def _specification(dataset: xr.Dataset) -> Condition:
     if not isinstance(dataset.attrs.get("condition_position", 0), int | np.integer):
         raise DamagedError("the attribute condition_position is not a whole number")
     return condition_of(dataset)
+
+
+def _check_plan(dataset: xr.Dataset) -> None:
+    try:
+        if BLOCK_OF in dataset.attrs:
+            Plan.stamped(dataset.attrs[BLOCK_OF])
+    except ValueError:
+        raise DamagedError(f"the attribute {BLOCK_OF} is not the JSON of a plan") from None
 
 
 def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
