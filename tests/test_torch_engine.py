@@ -78,10 +78,15 @@ def test_optimisers_step_as_torch_does(changes: dict, reference) -> None:
     for step in range(12):
         for value in theirs.values():
             value.grad = torch.sin(value.detach() * (step + 3))
-        optimizer.step(step, {name: torch.sin(value * (step + 3)) for name, value in ours.items()})
+        optimizer.step(torch.tensor([step]), {name: torch.sin(value * (step + 3)) for name, value in ours.items()})
         expected.step()
     for name, value in ours.items():
         torch.testing.assert_close(value, theirs[name].detach(), rtol=2e-6, atol=2e-7)
+
+
+def batch(sampler: Sampler, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    sampler.prepare(step)
+    return sampler.batch(torch.tensor([step]), sampler.training.rows(step))
 
 
 def test_batches_are_the_defined_samples_to_the_bit() -> None:
@@ -90,14 +95,14 @@ def test_batches_are_the_defined_samples_to_the_bit() -> None:
     (_, condition, *_) = toysup.load_experiment("conditional-importance").conditions
     regime = condition.regime.resolve(20)
     for step in (0, 1, 3, 5):  # 50 samples in batches of 16: the fourth batch of an epoch has 2
-        x, context = sampler.batch(step)
+        x, context = batch(sampler, step)
         for i, seed in enumerate([3, 11]):
             order = toysup_order(seed, step // 4)[step % 4 * 16 :][:16]
             expected, contexts = sample(regime, seed, order)
             np.testing.assert_array_equal(x[i].numpy(), expected)
             np.testing.assert_array_equal(context[i].numpy(), contexts)
     assert x.shape[1] == 16
-    assert sampler.batch(3)[0].shape[1] == 2
+    assert batch(sampler, 3)[0].shape[1] == 2
 
 
 def toysup_order(seed: int, epoch: int) -> np.ndarray:
@@ -120,7 +125,7 @@ def test_other_devices_draw_the_same_samples() -> None:
 def test_a_stream_runs_on() -> None:
     experiment = toysup.load_experiment("tms-intro", changes={"training.batch_size": 8, "training.steps": 5})
     instances = instances_of(experiment.conditions[0], [4])
-    x, _ = Sampler(instances, torch.device("cpu")).batch(2)
+    x, _ = batch(Sampler(instances, torch.device("cpu")), 2)
     regimes = [experiment.conditions[0].at(cell).regime.resolve(5) for cell in experiment.conditions[0].cells()]
     for cell, regime in enumerate(regimes):
         np.testing.assert_array_equal(x[cell].numpy(), sample(regime, 4, np.arange(16, 24))[0])
@@ -131,8 +136,8 @@ def test_a_seed_does_not_depend_on_its_company() -> None:
     for name in alone.parameters:
         np.testing.assert_array_equal(alone.parameters[name][0], among.parameters[name][1])
     for step in range(12):
-        x, context = Sampler(alone, torch.device("cpu")).batch(step)
-        others = Sampler(among, torch.device("cpu")).batch(step)
+        x, context = batch(Sampler(alone, torch.device("cpu")), step)
+        others = batch(Sampler(among, torch.device("cpu")), step)
         assert torch.equal(x[0], others[0][1])
         assert torch.equal(context[0], others[1][1])
     *_, last = torch_engine.train(alone)
@@ -145,9 +150,9 @@ def test_conditions_are_paired_by_seed() -> None:
     fixed, conditional, anticorrelated, _ = (instances_of(condition, [5]) for condition in experiment.conditions)
     for other in (conditional, anticorrelated):
         np.testing.assert_array_equal(fixed.parameters["W"], other.parameters["W"])
-    x, context = Sampler(fixed, torch.device("cpu")).batch(0)
-    assert torch.equal(x, Sampler(conditional, torch.device("cpu")).batch(0)[0])
-    z, same = Sampler(anticorrelated, torch.device("cpu")).batch(0)
+    x, context = batch(Sampler(fixed, torch.device("cpu")), 0)
+    assert torch.equal(x, batch(Sampler(conditional, torch.device("cpu")), 0)[0])
+    z, same = batch(Sampler(anticorrelated, torch.device("cpu")), 0)
     assert torch.equal(context, same)
     assert torch.equal(z, torch.where(z > 0, x, 0))
 
@@ -159,10 +164,10 @@ def test_train_loss_is_the_mean_per_sample_since_the_previous_snapshot() -> None
     parameters = {name: torch.tensor(value) for name, value in instances.parameters.items()}
     optimizer, sampler = Optimizer(instances, parameters), Sampler(instances, torch.device("cpu"))
     for step in range(12):
-        x, context = sampler.batch(step)
+        x, context = batch(sampler, step)
         importance = torch.tensor(instances.importance, dtype=torch.float32)[[[0]], context]
         loss, gradients = loss_and_gradients(instances.model, parameters, x, x[:, :, :0], x, importance)
-        optimizer.step(step, gradients)
+        optimizer.step(torch.tensor([step]), gradients)
         losses.append(loss.item())
         rows.append(x.shape[1])
     assert [snapshot.step for snapshot in snapshots] == [0, 5, 12]

@@ -84,33 +84,64 @@ def _one_thread_each(place: torch.device) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-@torch.no_grad()
+class Step:
+    """A step of training, to be taken again and again: all that it reads or writes are tensors on one device.
+
+    They are allocated once and changed in place, the number of the step among them, and nothing is asked of the host.
+    So whatever a step launches may be recorded once and launched again.
+    """
+
+    def __init__(self, instances: Instances, device: torch.device) -> None:
+        self.model, self.regime = instances.model, instances.regime
+        self.parameters = {name: torch.tensor(value, device=device) for name, value in instances.parameters.items()}
+        weights = output_importance(self.regime.target, instances.importance)
+        self.importance = torch.tensor(weights, dtype=torch.float32, device=device)
+        self.sampler, self.optimizer = Sampler(instances, device), Optimizer(instances, self.parameters)
+        self.number = torch.zeros(1, dtype=torch.int64, device=device)
+        self.total = torch.zeros(len(instances), dtype=torch.float64, device=device)
+        self.diverged = torch.full((len(instances),), -1, device=device)
+
+    @torch.no_grad()
+    def __call__(self, rows: int) -> None:
+        """Train on a batch of so many rows; `sampler.prepare` comes before."""
+        n_contexts = len(self.regime.contexts)
+        x, context = self.sampler.batch(self.number, rows)
+        shown = context_inputs(self.regime.context_input, context, n_contexts, torch)
+        target = targets(self.regime.target, x, context, n_contexts, torch)
+        importance = self.importance[self.sampler.rows, context]
+        loss, gradients = loss_and_gradients(self.model, self.parameters, x, shown, target, importance)
+        self.optimizer.step(self.number, gradients)
+        self.number.add_(1)
+        self.diverged.copy_(torch.where((self.diverged < 0) & ~loss.isfinite(), self.number, self.diverged))
+        self.total.add_(loss * rows)
+
+    def snapshot(self, number: int, train_loss: Tensor) -> Snapshot:
+        """A copy of where the instances are."""
+        return Snapshot(
+            step=number,
+            parameters={name: value.cpu().numpy().copy() for name, value in self.parameters.items()},
+            train_loss=train_loss.cpu().numpy(),
+            diverged_at=self.diverged.cpu().numpy().copy(),
+        )
+
+
 def _train(instances: Instances, place: torch.device, progress: Progress | None, stopped: Event) -> Iterator[Snapshot]:
-    model, regime = instances.model, instances.regime
-    parameters = {name: torch.tensor(value, device=place) for name, value in instances.parameters.items()}
-    weights = output_importance(regime.target, instances.importance)
-    importance = torch.tensor(weights, dtype=torch.float32, device=place)
-    sampler, optimizer = Sampler(instances, place), Optimizer(instances, parameters)
-    total, count = torch.zeros(len(instances), dtype=torch.float64, device=place), 0
-    diverged = torch.full((len(instances),), -1, device=place)
-    yield _snapshot(0, parameters, total * np.nan, diverged)
+    training, step, count = instances.training, Step(instances, place), 0
+    yield step.snapshot(0, step.total * np.nan)
     recorded = set(instances.recorded_steps)
-    for step in range(instances.training.n_steps):
+    for done in range(training.n_steps):
         if stopped.is_set():
             return
-        x, context = sampler.batch(step)
-        shown = context_inputs(regime.context_input, context, len(regime.contexts), torch)
-        target = targets(regime.target, x, context, len(regime.contexts), torch)
-        loss, gradients = loss_and_gradients(model, parameters, x, shown, target, importance[sampler.rows, context])
-        optimizer.step(step, gradients)
-        diverged = torch.where((diverged < 0) & ~loss.isfinite(), step + 1, diverged)
-        total += loss * x.shape[1]
-        count += x.shape[1]
-        if progress is not None and (step + 1) % STEPS_PER_REPORT == 0:
-            progress(step + 1, float(total.mean()) / count)
-        if step + 1 in recorded:
-            yield _snapshot(step + 1, parameters, total / count, diverged)
-            total, count = torch.zeros_like(total), 0
+        step.sampler.prepare(done)
+        rows = training.rows(done)
+        step(rows)
+        count += rows
+        if progress is not None and (done + 1) % STEPS_PER_REPORT == 0:
+            progress(done + 1, float(step.total.mean()) / count)
+        if done + 1 in recorded:
+            yield step.snapshot(done + 1, step.total / count)
+            step.total.zero_()
+            count = 0
 
 
 def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
@@ -131,10 +162,3 @@ def torch_device(name: str) -> torch.device:
     if name not in [*known, *(["cuda"] if len(known) > 1 else [])]:
         raise UsageError(f"device {name!r} is not there; available: {', '.join(known)}")
     return torch.device(name)
-
-
-def _snapshot(step: int, parameters: dict[str, Tensor], train_loss: Tensor, diverged: Tensor) -> Snapshot:
-    copies = {name: value.cpu().numpy().copy() for name, value in parameters.items()}
-    return Snapshot(
-        step=step, parameters=copies, train_loss=train_loss.cpu().numpy(), diverged_at=diverged.cpu().numpy()
-    )
