@@ -15,8 +15,8 @@ LAYERS = [
     for names in (
         "errors spec activations draws ranges groups rules regimes models recipes experiments blocks sampling",
         "theory",
-        "instances torch_sampling optimizers torch_engine fused",
-        "trajectories storage store mosaic runs modules training",
+        "instances captured torch_sampling optimizers torch_engine fused",
+        "trajectories storage store mosaic checkpoints runs modules training",
         "command_errors train_command",
         (
             "analysis.labels analysis.blocks analysis.gram analysis.dimensionality analysis.interference "

@@ -1,9 +1,15 @@
-"""The reference engine: every instance of a condition in one batched computation, in torch, on CPU or CUDA."""
+"""The reference engine: every instance of a condition in one batched computation, in torch, on CPU or CUDA.
+
+On CUDA a step is recorded once as a CUDA graph, and a full-sized batch is then one launch (`toysup.captured`); a
+shorter last batch of an epoch is launched operation by operation. What a recorded step computes is tested on the CPU,
+where its operations are recorded and replayed; on a GPU it has not been run or measured yet.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from threading import Event
 
@@ -12,6 +18,7 @@ import torch
 from torch import Tensor
 
 from toysup.activations import activation
+from toysup.captured import repeated
 from toysup.errors import UsageError
 from toysup.instances import Instances, Progress, Snapshot
 from toysup.models import ModelSpec, architecture
@@ -127,6 +134,8 @@ class Step:
 
 def _train(instances: Instances, place: torch.device, progress: Progress | None, stopped: Event) -> Iterator[Snapshot]:
     training, step, count = instances.training, Step(instances, place), 0
+    full = training.rows(0)
+    full_step = repeated(partial(step, full), place)
     yield step.snapshot(0, step.total * np.nan)
     recorded = set(instances.recorded_steps)
     for done in range(training.n_steps):
@@ -134,7 +143,7 @@ def _train(instances: Instances, place: torch.device, progress: Progress | None,
             return
         step.sampler.prepare(done)
         rows = training.rows(done)
-        step(rows)
+        full_step() if rows == full else step(rows)
         count += rows
         if progress is not None and (done + 1) % STEPS_PER_REPORT == 0:
             progress(done + 1, float(step.total.mean()) / count)
