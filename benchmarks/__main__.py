@@ -13,6 +13,7 @@ from benchmarks.measurements import Measurement
 # Each part is imported only when it is measured: torch and numba take seconds.
 PARTS = {
     "training": ("training_speed", "measure"),
+    "gpu": ("training_speed", "measure_on_gpu"),
     "split": ("step_split", "measure"),
     "scaling": ("scaling", "measure"),
     "memory": ("memory", "measure"),
@@ -33,8 +34,7 @@ def main(only: Sequence[str], quick: bool, threads: int | None, output: Path, pa
     threads = threads or os.cpu_count() or 1
     output.mkdir(parents=True, exist_ok=True)
     found: list[Measurement] = []
-    # The miniature trains no experiment: that takes minutes.
-    for part in only or [part for part in PARTS if not (quick and part == "experiment")]:
+    for part in only or [part for part in PARTS if part not in left_out(quick)]:
         click.echo(f"measuring {part}", err=True)
         found += measured(part, threads=threads, quick=quick)
         # What is finished is kept if a later part is interrupted.
@@ -43,6 +43,15 @@ def main(only: Sequence[str], quick: bool, threads: int | None, output: Path, pa
     if page is not None:
         publish(found, threads, page)
     click.echo((output / "benchmarks.md").read_text(encoding="utf-8"))
+
+
+def left_out(quick: bool) -> set[str]:
+    """What is measured only where it is asked for by name."""
+    import torch
+
+    absent = set() if torch.cuda.is_available() else {"gpu"}
+    # The miniature trains no experiment: that takes minutes.
+    return {"experiment", *absent} if quick else absent
 
 
 def measured(part: str, *, threads: int, quick: bool) -> Iterator[Measurement]:

@@ -10,6 +10,7 @@ from benchmarks.measurements import Measurement
 HEADINGS = {
     "machine": "The machine",
     "training": "Training, time per model-step",
+    "gpu": "Training on a GPU, time per model-step",
     "split": "Where a step of the fused engine goes, on one thread",
     "scaling": "Cost per model-step as instances grow",
     "memory": "Memory",

@@ -60,6 +60,12 @@ CASES = (
     Case(400, 30, 1024, 4, 0.05, 8),
     Case(400, 30, 1024, 4, 0.15, 8),
 )
+GPU_CASES = (
+    *(Case(20, 10, batch_size, instances, 0.15) for batch_size, instances in product((1024, 256), (1000, 100))),
+    Case(5, 2, 1024, 100, 0.15),
+    Case(80, 20, 1024, 10, 0.15),
+    Case(400, 30, 1024, 4, 0.15),
+)
 QUICK_CASES = (Case(5, 2, 64, 2, 0.15),)
 
 
@@ -75,13 +81,31 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
 
 
 def _measurements(case: Case, taken: dict[str, list[float]], peak: float) -> Iterator[Measurement]:
-    new = partial(Measurement, "training", case.setting)
+    yield from _times("training", case, taken)
+    share = [100 * case.multiply_adds / value / peak for value in taken[FUSED]]
+    yield Measurement("training", case.setting, "share of peak rate", "%", share)
+
+
+def _times(part: str, case: Case, taken: dict[str, list[float]]) -> Iterator[Measurement]:
+    """Of each contender, and how many times as long the notebook's loop takes."""
+    new = partial(Measurement, part, case.setting)
     for name, values in taken.items():
         yield new(name, "µs", [1e6 * value for value in values])
-    for name, target in ((TORCH, None), (FUSED, case.at_least)):
+    for name in [name for name in taken if name != NOTEBOOK]:
         ratios = [notebook / own for notebook, own in zip(taken[NOTEBOOK], taken[name], strict=True)]
+        target = case.at_least if name == FUSED else None
         yield new(f"notebook / {name.removesuffix(' engine')}", "times", ratios, at_least=target)
-    yield new("share of peak rate", "%", [100 * case.multiply_adds / value / peak for value in taken[FUSED]])
+
+
+def measure_on_gpu(*, threads: int, quick: bool = False, device: str = "cuda") -> Iterator[Measurement]:
+    """Time per model-step of the notebook's loop and of the torch engine on the same GPU, and its ratio."""
+    del threads
+    torch_engine.torch_device(device)
+    budget, repeats = (0.001, 2) if quick else (0.3, 9)
+    for case in QUICK_CASES if quick else GPU_CASES:
+        train = partial(torch_engine.train, device=device)
+        engine = engine_contender(TORCH, train, case, budget, repeats + 1)
+        yield from _times("gpu", case, alternate([notebook(case, budget, device), engine], repeats=repeats))
 
 
 def contenders(case: Case, threads: int, budget: float, turns: int) -> list[Contender]:
@@ -93,16 +117,12 @@ def contenders(case: Case, threads: int, budget: float, turns: int) -> list[Cont
     ]
 
 
-def notebook(case: Case, budget: float) -> Contender:
-    loop = NotebookLoop(**{name: value for name, value in case._asdict().items() if name != "at_least"})
-    loop.step()
-    steps = turns_within(budget, seconds(loop.step))
-
-    def turn() -> None:
-        for _ in range(steps):
-            loop.step()
-
-    return Contender(NOTEBOOK, turn, steps * case.instances)
+def notebook(case: Case, budget: float, device: str = "cpu") -> Contender:
+    sizes = {name: value for name, value in case._asdict().items() if name != "at_least"}
+    loop = NotebookLoop(**sizes, device=device)
+    loop.steps(1)
+    steps = turns_within(budget, seconds(partial(loop.steps, 1)))
+    return Contender(NOTEBOOK, partial(loop.steps, steps), steps * case.instances)
 
 
 def engine_contender(name: str, train: Train, case: Case, budget: float, turns: int) -> Contender:

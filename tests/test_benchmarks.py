@@ -4,8 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+
+import toysup
 
 ROOT = Path(__file__).parent.parent
 
@@ -39,3 +42,15 @@ def test_the_table_and_the_picture_are_written(output: Path) -> None:
     for heading in ("Training", "Where a step", "Cost per model-step", "Memory", "Whole processes"):
         assert f"### {heading}" in text
     assert (output / "benchmarks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_notebook_and_the_torch_engine_take_turns_on_one_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured on a GPU, on the CPU."""
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.training_speed import measure_on_gpu
+
+    found = {item.quantity: np.array(item.values) for item in measure_on_gpu(threads=1, quick=True, device="cpu")}
+    assert set(found) == {"notebook", "torch engine", "notebook / torch"}
+    np.testing.assert_allclose(found["notebook / torch"], found["notebook"] / found["torch engine"])
+    with pytest.raises(toysup.UsageError, match="'cuda:77' is not there"):
+        next(measure_on_gpu(threads=1, device="cuda:77"))
