@@ -50,7 +50,7 @@ def _replay(stream: torch.cuda.Stream, step: Callable[[], None]) -> Callable[[],
     graph = torch.cuda.CUDAGraph()
     try:
         # Where recording fails, `torch.cuda.graph` leaves its stream the current one, so a context around it ends that.
-        with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream):
+        with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             step()
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]

@@ -1,6 +1,6 @@
 """What an engine is given: all instances of a condition, its cells times its seeds, as arrays along one axis."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,6 +17,10 @@ from toysup.spec import single
 Parameters = dict[str, npt.NDArray[np.float32]]
 # Called now and then with the step reached and the mean training loss since the previous snapshot.
 Progress = Callable[[int, float], None]
+# All that an engine needs to go on where it was, by name; `step` is how many steps it has taken.
+EngineState = Mapping[str, npt.NDArray[np.generic]]
+# Called wherever training could be gone on with later; what it is given makes the state, if that is wanted.
+OfferState = Callable[[Callable[[], EngineState]], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from torch import Tensor
 from toysup.activations import activation
 from toysup.captured import repeated
 from toysup.errors import UsageError
-from toysup.instances import Instances, Progress, Snapshot
+from toysup.instances import EngineState, Instances, OfferState, Progress, Snapshot
 from toysup.models import ModelSpec, architecture
 from toysup.optimizers import Optimizer
 from toysup.sampling import context_inputs, output_importance, targets
@@ -28,6 +28,8 @@ from toysup.torch_sampling import Sampler
 
 # Reading a loss waits for the device, so progress is told only now and then.
 STEPS_PER_REPORT = 50
+# Training can be gone on with from a pause, where all parts of the instances have taken the same steps.
+STEPS_PER_PAUSE = 1000
 
 
 def loss_and_gradients(
@@ -59,23 +61,42 @@ def outputs(model: ModelSpec, parameters: dict[str, Tensor], x: Tensor, context:
     return activation(model.activation)(before)
 
 
-def train(instances: Instances, *, device: str = "cpu", progress: Progress | None = None) -> Iterator[Snapshot]:
-    """Train `instances` and yield their snapshots, the initial state first; float32, on `device`.
+def train(
+    instances: Instances,
+    *,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    resume: EngineState | None = None,
+    offer: OfferState | None = None,
+    threads: int | None = None,
+) -> Iterator[Snapshot]:
+    """Train `instances` and yield their snapshots, the initial state first, or those after the state to `resume` from.
 
-    On the CPU each core trains some of the instances: threads within a small product would mostly wait for another.
+    In float32, on `device`. On the CPU each of the `threads` (all cores, if not given) trains some of the instances:
+    threads within a small product would mostly wait for another.
     """
     place = torch_device(device)
-    count = min(os.cpu_count() or 1, len(instances)) if place.type == "cpu" else 1
+    count = min(threads or os.cpu_count() or 1, len(instances)) if place.type == "cpu" else 1
     ends = np.linspace(0, len(instances), count + 1).round().astype(int).tolist()
-    parts = [instances.part(slice(start, stop)) for start, stop in pairwise(ends)]
-    stopped = Event()
-    running = [_train(part, place, progress if part is parts[0] else None, stopped) for part in parts]
+    parts = [slice(start, stop) for start, stop in pairwise(ends)]
+    steps = [Step(instances.part(own), place) for own in parts]
+    if resume is None:
+        yield _joined([step.snapshot() for step in steps])
+    else:
+        for step, own in zip(steps, parts, strict=True):
+            step.restore(resume, own)
+    first, recorded, stopped = steps[0].taken, set(instances.recorded_steps), Event()
+    pauses = sorted({*recorded, *range(0, instances.training.n_steps, STEPS_PER_PAUSE)} - set(range(first + 1)))
+    running = [_train(step, pauses, progress if step is steps[0] else None, stopped) for step in steps]
     with ThreadPoolExecutor(count) as pool:
         try:
-            for _ in instances.recorded_steps:
+            for pause in pauses:
                 with _one_thread_each(place):
-                    snapshots = list(pool.map(next, running))
-                yield _joined(snapshots)
+                    list(pool.map(next, running))
+                if pause in recorded:
+                    yield _joined([step.snapshot() for step in steps])
+                if offer is not None:
+                    offer(lambda: _joined_states([step.state() for step in steps]))
         finally:
             stopped.set()
 
@@ -99,7 +120,7 @@ class Step:
     """
 
     def __init__(self, instances: Instances, device: torch.device) -> None:
-        self.model, self.regime = instances.model, instances.regime
+        self.model, self.regime, self.training = instances.model, instances.regime, instances.training
         self.parameters = {name: torch.tensor(value, device=device) for name, value in instances.parameters.items()}
         weights = output_importance(self.regime.target, instances.importance)
         self.importance = torch.tensor(weights, dtype=torch.float32, device=device)
@@ -107,6 +128,8 @@ class Step:
         self.number = torch.zeros(1, dtype=torch.int64, device=device)
         self.total = torch.zeros(len(instances), dtype=torch.float64, device=device)
         self.diverged = torch.full((len(instances),), -1, device=device)
+        # On the host: steps taken, and samples seen since the last snapshot.
+        self.taken = self.seen = 0
 
     @torch.no_grad()
     def __call__(self, rows: int) -> None:
@@ -122,35 +145,62 @@ class Step:
         self.diverged.copy_(torch.where((self.diverged < 0) & ~loss.isfinite(), self.number, self.diverged))
         self.total.add_(loss * rows)
 
-    def snapshot(self, number: int, train_loss: Tensor) -> Snapshot:
-        """A copy of where the instances are."""
+    def snapshot(self) -> Snapshot:
+        """A copy of where the instances are; the next one's training loss starts here."""
+        train_loss = (self.total / self.seen if self.seen else self.total * np.nan).cpu().numpy()
+        self.total.zero_()
+        self.seen = 0
         return Snapshot(
-            step=number,
+            step=self.taken,
             parameters={name: value.cpu().numpy().copy() for name, value in self.parameters.items()},
-            train_loss=train_loss.cpu().numpy(),
+            train_loss=train_loss,
             diverged_at=self.diverged.cpu().numpy().copy(),
         )
 
+    def state(self) -> dict[str, np.ndarray]:
+        """All that changes, so that `restore` brings it back."""
+        values = {name: value.cpu().numpy().copy() for name, value in self._changing().items()}
+        return values | {"step": np.array(self.taken), "seen": np.array(self.seen)}
 
-def _train(instances: Instances, place: torch.device, progress: Progress | None, stopped: Event) -> Iterator[Snapshot]:
-    training, step, count = instances.training, Step(instances, place), 0
+    def restore(self, state: EngineState, own: slice) -> None:
+        """Go back to a state of which these are the instances, in place."""
+        for name, value in self._changing().items():
+            value.copy_(torch.from_numpy(state[name][own]))
+        self.taken, self.seen = int(state["step"]), int(state["seen"])
+        self.number.fill_(self.taken)
+
+    def _changing(self) -> dict[str, Tensor]:
+        """The tensors that steps change, each with the instances along its first axis."""
+        moments = {"first": self.optimizer.first, "second": self.optimizer.second, "parameter": self.parameters}
+        named = {f"{kind}.{name}": value for kind, own in moments.items() for name, value in own.items()}
+        return {**named, "total": self.total, "diverged": self.diverged}
+
+
+def _train(step: Step, pauses: Sequence[int], progress: Progress | None, stopped: Event) -> Iterator[None]:
+    """Take steps, and stop at each of the pauses."""
+    training = step.training
     full = training.rows(0)
-    full_step = repeated(partial(step, full), place)
-    yield step.snapshot(0, step.total * np.nan)
-    recorded = set(instances.recorded_steps)
-    for done in range(training.n_steps):
-        if stopped.is_set():
-            return
-        step.sampler.prepare(done)
-        rows = training.rows(done)
-        full_step() if rows == full else step(rows)
-        count += rows
-        if progress is not None and (done + 1) % STEPS_PER_REPORT == 0:
-            progress(done + 1, float(step.total.mean()) / count)
-        if done + 1 in recorded:
-            yield step.snapshot(done + 1, step.total / count)
-            step.total.zero_()
-            count = 0
+    full_step = repeated(partial(step, full), step.number.device)
+    for pause in pauses:
+        for done in range(step.taken, pause):
+            if stopped.is_set():
+                return
+            step.sampler.prepare(done)
+            rows = training.rows(done)
+            full_step() if rows == full else step(rows)
+            step.taken += 1
+            step.seen += rows
+            if progress is not None and step.taken % STEPS_PER_REPORT == 0:
+                progress(step.taken, float(step.total.mean()) / step.seen)
+        yield
+
+
+def _joined_states(states: Sequence[dict[str, np.ndarray]]) -> EngineState:
+    """The states of all parts at one step as one."""
+    return {
+        name: np.concatenate([state[name] for state in states]) if value.ndim else value
+        for name, value in states[0].items()
+    }
 
 
 def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:

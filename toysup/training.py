@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import index
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
+from toysup.checkpoints import Checkpoint
 from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import Condition, Experiment, load_experiment
 from toysup.fused import why_not
 from toysup.instances import Progress, Snapshot, instances_of
 from toysup.models import require_known
 from toysup.store import Job
-from toysup.trajectories import build
+from toysup.trajectories import build, place, room_for, trajectory_of
 
 DEFAULT_SEEDS = 20
 MAX_SEED = 2**62
@@ -50,10 +52,23 @@ def train(
     )
 
 
-def train_job(experiment: Experiment, job: Job, device: str = "cpu", progress: Progress | None = None) -> xr.Dataset:
-    """Train a block of one of the experiment's conditions."""
-    snapshots = snapshots_of(job.condition, job.seeds, job.engine, device, progress)
-    return build(experiment, job.condition, job.seeds, snapshots, engine=job.engine)
+def train_job(
+    experiment: Experiment,
+    job: Job,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Train a block of one of the experiment's conditions, from its checkpoint where there is one."""
+    arrays = room_for(job.condition, len(job.seeds))
+    checkpoint = Checkpoint(job, arrays)
+    course: dict[str, Any] = {"resume": checkpoint.load(), "offer": checkpoint.offer, "threads": threads}
+    snapshots = snapshots_of(job.condition, job.seeds, job.engine, device, progress, **course)
+    for number, snapshot in enumerate(snapshots, start=checkpoint.filled):
+        place(job.condition, arrays, number, snapshot)
+        checkpoint.filled = number + 1
+    return trajectory_of(experiment, job.condition, job.seeds, arrays, engine=job.engine)
 
 
 def _whole_numbers(seeds: int | Sequence[int]) -> list[int]:
@@ -69,12 +84,16 @@ def snapshots_of(
     engine: str,
     device: str = "cpu",
     progress: Progress | None = None,
+    **course: Any,
 ) -> Iterator[Snapshot]:
-    """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
+    """Train the instances of `condition` for `seeds`, and give their snapshots as they come.
+
+    `course` is what engines take beside: a state to `resume` from, whom to `offer` states to, how many `threads`.
+    """
     if not seeds or min(seeds) < 0 or max(seeds) >= MAX_SEED or len(set(seeds)) != len(seeds):
         raise UsageError("seeds must be different whole numbers of 0 or more, at least one")
     try:
-        yield from _train_function(engine)(instances_of(condition, seeds), device=device, progress=progress)
+        yield from _train_function(engine)(instances_of(condition, seeds), device=device, progress=progress, **course)
     except RuntimeError as error:
         # torch says so when memory runs out.
         raise ToysupError(f"training {condition.name} failed: {str(error).splitlines()[0]}") from None

@@ -69,12 +69,43 @@ def build(
     experiment: Experiment, condition: Condition, seeds: Sequence[int], snapshots: Iterable[Snapshot], *, engine: str
 ) -> xr.Dataset:
     """The dataset of `condition` (schema version 1), in memory, from an engine's snapshots of the seeds."""
-    layouts = layouts_of(condition, len(seeds))
-    arrays = {name: np.empty(layout.shape, layout.dtype) for name, layout in layouts.items()}
+    arrays = room_for(condition, len(seeds))
     for number, snapshot in enumerate(snapshots):
-        place(arrays, layouts, number, snapshot)
-    attrs = _attrs(experiment, condition, engine)
-    return assembled(condition, seeds, {name: (layout.dims, arrays[name]) for name, layout in layouts.items()}, attrs)
+        place(condition, arrays, number, snapshot)
+    return trajectory_of(experiment, condition, seeds, arrays, engine=engine)
+
+
+def room_for(condition: Condition, n_seeds: int) -> dict[str, np.ndarray]:
+    """Room for what a run of `condition` fills, with nothing in it."""
+    return {name: np.zeros(layout.shape, layout.dtype) for name, layout in layouts_of(condition, n_seeds).items()}
+
+
+def place(condition: Condition, arrays: Mapping[str, np.ndarray], number: int, snapshot: Snapshot) -> None:
+    """Write the snapshot of this number to its place in `arrays`."""
+    values: dict[str, np.ndarray] = {
+        **snapshot.parameters,
+        "train_loss": snapshot.train_loss,
+        "diverged_at": _diverged_at(snapshot),
+    }
+    # The instances of a snapshot are the cells of the sweep times the seeds.
+    leading = len(condition.sweeps) + 1
+    for name, array in arrays.items():
+        at = (slice(None),) * leading + ((number,) if array.ndim > leading else ())
+        array[at] = values[name].reshape(array[at].shape)
+
+
+def trajectory_of(
+    experiment: Experiment,
+    condition: Condition,
+    seeds: Sequence[int],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    engine: str,
+) -> xr.Dataset:
+    """The dataset of `condition` (schema version 1) from what a run has filled."""
+    layouts = layouts_of(condition, len(seeds))
+    filled = {name: (layout.dims, arrays[name]) for name, layout in layouts.items()}
+    return assembled(condition, seeds, filled, _attrs(experiment, condition, engine))
 
 
 def assembled(
@@ -113,21 +144,6 @@ def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
     layouts["train_loss"] = layout("train_loss", (*leading, "step"), np.float64)
     layouts["diverged_at"] = layout("diverged_at", leading, np.int64)
     return layouts
-
-
-def place(targets: Mapping[str, np.ndarray], layouts: Mapping[str, Layout], number: int, snapshot: Snapshot) -> None:
-    """Write the snapshot of this number to its place in `targets`."""
-    values: dict[str, np.ndarray] = {
-        **snapshot.parameters,
-        "train_loss": snapshot.train_loss,
-        "diverged_at": _diverged_at(snapshot),
-    }
-    for name, layout in layouts.items():
-        at_step = layout.dims.index("step") if "step" in layout.dims else len(layout.dims)
-        # The instances of a snapshot are the cells of the sweep times the seeds.
-        shape = layout.shape[:at_step] + layout.shape[at_step + 1 :]
-        at = (slice(None),) * at_step + ((number,) if "step" in layout.dims else ())
-        targets[name][at] = values[name].reshape(shape)
 
 
 def _diverged_at(snapshot: Snapshot) -> np.ndarray:

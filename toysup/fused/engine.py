@@ -1,6 +1,7 @@
 """The fused engine behind the interface that all engines have."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from toysup.fused.arguments import Array, Kept, State, Tables, drawn, new_state, room_for, tables_of
 from toysup.fused.kernel import advance
 from toysup.fused.update import OPTIMIZERS, Optimizer
-from toysup.instances import Instances, Progress, Snapshot
+from toysup.instances import EngineState, Instances, OfferState, Progress, Snapshot
 
 Arguments = TypeVar("Arguments", State, Tables, Optimizer, Kept)
 
@@ -29,13 +30,16 @@ def train(
     *,
     device: str = "cpu",
     progress: Progress | None = None,
+    resume: EngineState | None = None,
+    offer: OfferState | None = None,
     threads: int | None = None,
     dtype: type[np.floating] = np.float32,
 ) -> Iterator[Snapshot]:
-    """Train `instances` and yield their snapshots, the initial state first.
+    """Train `instances` and yield their snapshots, the initial state first, or those after the state to `resume` from.
 
     Each instance is trained by one thread, so a trajectory is the same to the bit in any company and on any number of
-    `threads` (all cores, if not given). `dtype` is that of the parameters.
+    `threads` (all cores, if not given), and so is one that is resumed from a state that was on `offer`. `dtype` is
+    that of the parameters.
     """
     state = new_state(instances.parameters["W"].astype(dtype), instances.parameters["b"].astype(dtype))
     tables, optimizer = tables_of(instances, dtype), optimizer_of(instances)
@@ -43,8 +47,17 @@ def train(
     batches = drawn(training.batch_size, training.dataset_size or 0, dtype)
     diverged, found = np.full(len(instances), -1), np.full(len(instances), -1)
     total, start, count = np.zeros(len(instances)), 0, 0
-    yield _snapshot(0, state.W, state.b, total * np.nan, diverged)
+    if resume is None:
+        yield _snapshot(0, state.W, state.b, total * np.nan, diverged)
+    else:
+        state = State(*(resume[name].copy() for name in State._fields))
+        total, diverged = resume["total"].astype(np.float64), resume["diverged"].astype(np.int64)
+        start, count = int(resume["step"]), int(resume["count"])
     for leg in _legs(instances):
+        if leg[-1] <= start:
+            continue
+        if offer is not None and start:
+            offer(partial(_state, state, start, total, count, diverged))
         kept = room_for(state, leg)
         for group in groups:
             _, found[group] = advance(
@@ -70,6 +83,11 @@ def train(
             if stop in recorded:
                 yield _snapshot(stop, kept.W[:, k], kept.b[:, k], total / count, diverged)
                 total[:], count = 0, 0
+
+
+def _state(state: State, step: int, total: np.ndarray, count: int, diverged: np.ndarray) -> EngineState:
+    further = {"step": np.array(step), "count": np.array(count), "total": total, "diverged": diverged}
+    return {**state._asdict(), **further}
 
 
 def prepare() -> None:
