@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import netCDF4
 import numpy as np
@@ -131,17 +132,17 @@ def test_train_refuses_a_read_only_folder(run_train: Command, tmp_path: Path) ->
 def test_interrupting_keeps_what_is_finished(
     run_train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from toysup.training import train_job as original
+    from toysup.work import train_and_keep as original
 
-    def interrupted(experiment: toysup.Experiment, job: Job, *args: object) -> xr.Dataset:
+    def interrupted(experiment: toysup.Experiment, job: Job, **options: Any) -> None:
         if job.condition.name == "conditional":
             raise KeyboardInterrupt
-        return original(experiment, job, *args)
+        original(experiment, job, **options)
 
-    monkeypatch.setattr("toysup.training.train_job", interrupted)
+    monkeypatch.setattr("toysup.work.train_and_keep", interrupted)
     result = run_train("conditional-importance", "-o", tmp_path, "--seeds", 1, *SHORT)
     assert result.exit_code == 130
-    assert "finished conditions are kept" in result.stderr
+    assert "finished blocks are kept" in result.stderr
     assert os.listdir(tmp_path / "conditional-importance") == ["fixed.nc"]
 
 

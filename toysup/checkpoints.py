@@ -7,6 +7,7 @@ not at all, and is only ever a shortcut: one that is damaged, or of other work, 
 import hashlib
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -15,13 +16,15 @@ from importlib.metadata import version
 import numpy as np
 import numpy.typing as npt
 
-from toysup.errors import ToysupError
+from toysup.errors import ToysupError, UsageError
 from toysup.instances import EngineState
 from toysup.storage import replacing
 from toysup.store import Job
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
+# Seconds between two checkpoints of a block; the environment may say otherwise.
+SECONDS_VARIABLE = "TOYSUP_CHECKPOINT_SECONDS"
 SECONDS_BETWEEN = 60.0
 _STATE, _ARRAY = "state.", "array."
 # A file begins with the SHA-256 of the rest.
@@ -34,7 +37,7 @@ class Checkpoint:
     def __init__(self, job: Job, arrays: Arrays, every: float | None = None) -> None:
         self.path = job.path.with_name(f".{job.path.stem}.checkpoint.npz")
         self.arrays, self.filled = arrays, 0
-        self.every = SECONDS_BETWEEN if every is None else every
+        self.every = _seconds() if every is None else every
         # Another version of the engine may hold another state.
         parts = [job.condition.identity, job.engine, version("toysup"), [int(seed) for seed in job.seeds]]
         self.key = json.dumps(parts)
@@ -73,3 +76,11 @@ class Checkpoint:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+def _seconds() -> float:
+    said = os.environ.get(SECONDS_VARIABLE, "")
+    try:
+        return float(said) if said else SECONDS_BETWEEN
+    except ValueError:
+        raise UsageError(f"{SECONDS_VARIABLE}={said}: must be a number of seconds") from None

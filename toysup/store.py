@@ -1,6 +1,7 @@
 """What there is of a condition under a folder: one file, a folder of blocks, or both; and what is missing of it."""
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,6 +108,11 @@ class Job:
     path: Path
     stamp: str | None
     replaces: bool = False
+
+    @property
+    def n_instances(self) -> int:
+        """Its cells times its seeds."""
+        return math.prod(map(len, self.condition.sweeps.values())) * len(self.seeds)
 
     def keep(self, dataset: xr.Dataset) -> None:
         """Write what was trained to its file, whole or not at all."""

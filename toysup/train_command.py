@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,12 @@ import click
 from toysup.command_errors import with_error_line
 
 if TYPE_CHECKING:
-    from toysup.blocks import Block
-    from toysup.experiments import Condition, Experiment
-    from toysup.instances import Progress
-    from toysup.store import Store
+    from distributed import Client
 
-INTERRUPTED = "Interrupted: finished conditions are kept; the same command trains what is left."
+    from toysup.experiments import Condition
+    from toysup.work import Order, Task
+
+INTERRUPTED = "Interrupted: finished blocks are kept; the same command trains what is left."
 
 
 def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -41,6 +42,8 @@ def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) 
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="training.epochs=2 and so on; repeats.")
 @click.option("--engine", help="What trains: fused (on the CPU) or torch.  [default: fused where it can]")
 @click.option("--device", default="cpu", help="Where it runs: cpu, or with torch cuda, cuda:1 and so on.")
+@click.option("--workers", type=click.IntRange(min=1), help="Train with so many processes on this machine.")
+@click.option("--scheduler", metavar="ADDRESS", help="Train on the dask cluster whose scheduler is there.")
 @click.option("--overwrite", is_flag=True, help="Train anew and replace what is there.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @click.option(
@@ -57,40 +60,70 @@ def main(
     changes: tuple[str, ...],
     engine: str | None,
     device: str,
+    workers: int | None,
+    scheduler: str | None,
     overwrite: bool,
     quiet: bool,
 ) -> None:
     """Train EXPERIMENT, a built-in name (--list) or the path of a TOML file.
 
-    Writes OUTPUT/<experiment>/<condition>.nc, each whole or not at all. Seeds that are there already are kept, so the
-    same command with more seeds adds them.
+    Writes OUTPUT/<experiment>/<condition>.nc, or a folder of blocks where a condition is large; each file whole or not
+    at all. What is there already is kept: the same command goes on where it stopped, and with more seeds adds them.
     """
     from toysup.experiments import load_experiment, parse_change
-    from toysup.storage import refuse_unwritable
-    from toysup.store import Store
-    from toysup.training import choose_engine
+    from toysup.work import Order, alone_at
 
+    if workers is not None and scheduler is not None:
+        raise click.UsageError("--workers and --scheduler exclude one another; give one of them")
     loaded = load_experiment(experiment, changes=dict(map(parse_change, changes)))
-    chosen = loaded.select(conditions)
-    engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
-    wanted = range(first_seed, first_seed + seeds)
-    stores = {
-        condition.name: Store(output, loaded.name, condition, engines[condition.name], overwrite=overwrite)
-        for condition in chosen
-    }
-    todo = {name: store.missing(wanted) for name, store in stores.items()}
-    for name, store in stores.items():
-        if todo[name]:
-            refuse_unwritable(store.file.parent)
-    if not quiet:
-        for condition in chosen:
-            _note_floor(condition)
-    if any(todo[name] and own == "fused" for name, own in engines.items()):
-        _prepare_fused(quiet)
-    for name, store in stores.items():
-        _train(loaded, store, todo[name], device, quiet)
+    order = Order.of(
+        loaded,
+        output,
+        range(first_seed, first_seed + seeds),
+        conditions=conditions,
+        engine=engine,
+        device=device,
+        overwrite=overwrite,
+    )
+    with alone_at(order) as tasks:
         if not quiet:
-            click.echo(_summary(store, sum(len(block.seeds) for block in todo[name])))
+            for condition in order.conditions:
+                _note_floor(condition)
+        if any(task.blocks and task.store.engine == "fused" for task in tasks) and scheduler is None:
+            _prepare_fused(quiet)
+        with _client(workers, scheduler) as client:
+            _carry_out(order, tasks, client, workers, quiet)
+    if not quiet:
+        for task in tasks:
+            click.echo(_summary(task))
+
+
+@contextmanager
+def _client(workers: int | None, scheduler: str | None) -> Iterator[Client | None]:
+    """Whom the work is given to; nobody, if it is done here."""
+    if workers is None and scheduler is None:
+        yield None
+        return
+    from toysup.cluster import client_of, local_client
+
+    with local_client(workers) if workers is not None else client_of(str(scheduler)) as client:
+        yield client
+
+
+def _carry_out(order: Order, tasks: list[Task], client: Client | None, workers: int | None, quiet: bool) -> None:
+    from toysup.work import Unwatched, carry_out
+
+    # Workers on this machine share its cores; of another's workers each thread takes a block.
+    threads = max(1, (os.cpu_count() or 1) // workers) if workers else 1
+    if quiet:
+        carry_out(order, tasks, Unwatched(), client, threads=threads)
+        return
+    from toysup.progress_bar import ProgressBar
+
+    with ProgressBar(tasks) as bar:
+        carry_out(order, tasks, bar, client, threads=threads)
+    if bar.workers or bar.again:
+        click.echo(f"note: {bar.losses()}", err=True)
 
 
 def _note_floor(condition: Condition) -> None:
@@ -122,49 +155,16 @@ def _prepare_fused(quiet: bool) -> None:
     notice.cancel()
 
 
-def _train(experiment: Experiment, store: Store, blocks: list[Block], device: str, quiet: bool) -> None:
-    from toysup.training import train_job
-
-    store.begin(blocks)
-    for block in blocks:
-        job = store.job(block)
-        with _progress(job.condition, len(block.seeds), quiet) as progress:
-            job.keep(train_job(experiment, job, device, progress))
-    store.finish()
-
-
-@contextmanager
-def _progress(condition: Condition, n_seeds: int, quiet: bool) -> Iterator[Progress | None]:
-    """A bar on stderr with the loss and the time left."""
-    if quiet:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps, loss {task.fields[loss]}, left"),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    # Without a terminal rich leaves an empty line for each bar.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(f"{condition.name}, {n_seeds} seeds", total=condition.training.n_steps, loss="-")
-        yield lambda step, loss: bar.update(task, completed=step, loss=f"{loss:.3g}")
-
-
-def _summary(store: Store, n_trained: int) -> str:
+def _summary(task: Task) -> str:
     from toysup.runs import open_runs
 
+    store = task.store
     (leaf,) = open_runs(store.where()).leaves
     dataset = leaf.to_dataset()
     diverged = dataset["diverged_at"]
     finite = dataset["train_loss"].isel(step=-1).where(diverged < 0)
     loss = f"mean training loss {finite.mean():.3g}"
-    line = f"{store.where()}: {dataset.sizes['seed']} seeds, {n_trained} trained now, {loss}"
+    line = f"{store.where()}: {dataset.sizes['seed']} seeds, {task.n_seeds} trained now, {loss}"
     first = diverged.where(diverged > 0).min([dim for dim in diverged.dims if dim != "seed"])
     dataset.close()
     return line + "".join(

@@ -1,0 +1,204 @@
+"""Training on a dask cluster: blocks go out a few at a time, and come back as files, or bytes if nothing is shared."""
+
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from distributed import Client, Future, KilledWorker, LocalCluster, wait
+
+from toysup.errors import ToysupError
+from toysup.experiments import Experiment
+from toysup.storage import open_trajectory
+from toysup.store import Job
+
+if TYPE_CHECKING:
+    from toysup.work import Task, Watch
+
+# A block is given up after so many failures: of the workers that it was with, or of its own.
+ATTEMPTS = 5
+# After so many blocks were given up, all is: a full disk fails every block.
+FAILURES = 10
+# Blocks that wait at the scheduler for each thread of a worker, so that none waits for the next block.
+_WAITING_PER_THREAD = 2
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+@contextmanager
+def local_client(workers: int) -> Iterator[Client]:
+    """A cluster of so many processes on this machine, for as long as the context lasts."""
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def client_of(address: str) -> Iterator[Client]:
+    """The scheduler at that address; ToysupError where there is none."""
+    try:
+        client = Client(address, timeout="10s")
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ToysupError(f"--scheduler {address}: no dask scheduler answers there: {reason}") from None
+    with client:
+        yield client
+
+
+class _Sent(NamedTuple):
+    """A block that is out, for the how-manieth time."""
+
+    job: Job
+    attempt: int = 1
+
+
+def train_on(
+    client: Client,
+    experiment: Experiment,
+    tasks: "Sequence[Task]",
+    *,
+    device: str,
+    threads: int,
+    folder: Path,
+    watch: "Watch",
+) -> None:
+    """Train the blocks of the tasks on the client's workers, each by so many threads, and keep them.
+
+    A block whose worker is lost is trained by another. Raises ToysupError at the end where blocks failed for good, and
+    at once where many did or the scheduler is lost.
+    """
+    with _marked(folder) as mark, _lost_workers(client, watch):
+        _Pool(client, (experiment, device, threads, str(mark)), watch).run(
+            task.store.job(block) for task in tasks for block in task.blocks
+        )
+
+
+class _Pool:
+    """Blocks that are out, and those that failed. `order` is the same for all."""
+
+    def __init__(self, client: Client, order: tuple[Experiment, str, int, str], watch: "Watch") -> None:
+        self.client, self.order, self.watch = client, order, watch
+        self.out: dict[Future, _Sent] = {}
+        self.failures: list[str] = []
+
+    def run(self, jobs: Iterator[Job]) -> None:
+        try:
+            while len(self.failures) < FAILURES:
+                for job in self._room(jobs):
+                    self._send(_Sent(job))
+                if not self.out:
+                    break
+                for future in self._done():
+                    self._take(future, self.out.pop(future))
+        finally:
+            self.client.cancel(list(self.out), force=True)
+        if self.failures:
+            more = f" ({len(self.failures)} blocks failed)" if len(self.failures) > 1 else ""
+            raise ToysupError(f"{self.failures[0]}{more}; the same command trains what is left")
+
+    def _room(self, jobs: Iterator[Job]) -> Iterator[Job]:
+        """As many jobs as the workers shall have."""
+        threads = sum(self.client.nthreads().values())
+        while len(self.out) < max(1, _WAITING_PER_THREAD * threads) and (job := next(jobs, None)) is not None:
+            yield job
+
+    def _send(self, sent: _Sent) -> None:
+        # A worker has another working directory.
+        job = replace(sent.job, path=sent.job.path.absolute())
+        key = f"toysup-{job.path.stem}-{uuid.uuid4().hex[:8]}"
+        experiment, *how = self.order
+        self.out[self.client.submit(_train_there, experiment, job, *how, key=key, pure=False)] = sent
+
+    def _done(self) -> list[Future]:
+        """The blocks that came back within a second."""
+        try:
+            done = wait(list(self.out), timeout=_SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            done = set()
+        if self.client.status != "running":
+            raise ToysupError(
+                "the scheduler is lost; finished blocks are kept, and the same command trains what is left"
+            )
+        return [future for future in done if future.status != "pending"]
+
+    def _take(self, future: Future, sent: _Sent) -> None:
+        try:
+            content = future.result()
+            if content is not None:
+                _keep(sent.job, content)
+        except Exception as error:
+            self._again(sent, error)
+        else:
+            self.watch.finished(sent.job)
+
+    def _again(self, sent: _Sent, error: Exception) -> None:
+        """What failed for a reason of its own fails again; what lost its worker is sent out once more."""
+        if isinstance(error, ToysupError):
+            self.failures.append(str(error))
+        elif sent.attempt < ATTEMPTS:
+            self.watch.lost(0, 1)
+            self._send(_Sent(sent.job, sent.attempt + 1))
+        else:
+            reason = "its workers were lost" if isinstance(error, KilledWorker) else _first_line(error)
+            self.failures.append(f"{sent.job.path}: given up after {ATTEMPTS} attempts: {reason}")
+
+
+def _train_there(experiment: Experiment, job: Job, device: str, threads: int, mark: str) -> bytes | None:
+    """On a worker: train a block, and write it if the mark shows that its folder is the trainer's; else return it."""
+    from toysup.work import Unwatched, train_and_keep
+
+    if Path(mark).exists():
+        train_and_keep(experiment, job, device=device, watch=Unwatched(), threads=threads)
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        own = replace(job, path=Path(folder) / job.path.name, replaces=True)
+        train_and_keep(experiment, own, device=device, watch=Unwatched(), threads=threads)
+        return own.path.read_bytes()
+
+
+def _keep(job: Job, content: bytes) -> None:
+    """Write a block that a worker handed back."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / job.path.name
+        path.write_bytes(content)
+        with open_trajectory(path) as trained:
+            job.keep(trained.load())
+
+
+@contextmanager
+def _marked(folder: Path) -> Iterator[Path]:
+    """A file by which a worker sees that it writes to the same folder as the trainer."""
+    path = folder.absolute() / f".toysup-{uuid.uuid4().hex}.mark"
+    try:
+        path.touch()
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lost_workers(client: Client, watch: "Watch") -> Iterator[None]:
+    """Tell the watch of workers that leave unexpectedly, and of the blocks that they had."""
+
+    def heard(event: tuple[float, Any]) -> None:
+        _, message = event
+        if message.get("action") == "remove-worker" and not message.get("expected"):
+            blocks = [key for key in message.get("processing-tasks", ()) if str(key).startswith("toysup-")]
+            watch.lost(1, len(blocks))
+
+    client.subscribe_topic("all", heard)
+    try:
+        yield
+    finally:
+        if client.status == "running":
+            client.unsubscribe_topic("all")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]

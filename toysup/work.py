@@ -1,0 +1,159 @@
+"""Training to a folder: what is missing of an experiment is planned, trained here or on a dask cluster, and kept."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from filelock import FileLock, Timeout
+
+from toysup.blocks import Block
+from toysup.checkpoints import Checkpoint
+from toysup.errors import ToysupError
+from toysup.experiments import Condition, Experiment
+from toysup.storage import refuse_unwritable
+from toysup.store import Job, Store
+from toysup.training import choose_engine, train_job
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@dataclass(frozen=True)
+class Task:
+    """A condition, where its runs go, and the blocks that are missing there."""
+
+    condition: Condition
+    store: Store
+    blocks: Sequence[Block]
+
+    @property
+    def n_seeds(self) -> int:
+        return len({seed for block in self.blocks for seed in block.seeds})
+
+
+class Watch(Protocol):
+    """Who is told how the work goes."""
+
+    def step(self, job: Job, step: int, loss: float) -> None:
+        """A block that is trained here has come to this step."""
+
+    def finished(self, job: Job) -> None:
+        """A block is trained and kept."""
+
+    def lost(self, workers: int, blocks: int) -> None:
+        """So many workers were lost, and so many of their blocks are trained anew."""
+
+
+class Unwatched:
+    """Tells nobody."""
+
+    def step(self, job: Job, step: int, loss: float) -> None: ...
+    def finished(self, job: Job) -> None: ...
+    def lost(self, workers: int, blocks: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be trained, and where it goes."""
+
+    experiment: Experiment
+    folder: Path
+    seeds: Sequence[int]
+    conditions: tuple[Condition, ...]
+    engines: Mapping[str, str]
+    device: str = "cpu"
+    overwrite: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        folder: str | Path,
+        seeds: Sequence[int],
+        *,
+        conditions: Sequence[str] = (),
+        engine: str | None = None,
+        device: str = "cpu",
+        overwrite: bool = False,
+    ) -> "Order":
+        """Raises UsageError where there is no such condition, engine or device, or the engine cannot train one."""
+        chosen = experiment.select(conditions)
+        engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
+        return cls(experiment, Path(folder), seeds, chosen, engines, device, overwrite)
+
+    def tasks(self) -> list[Task]:
+        """What is missing; raises where runs of another specification are there, or where nothing can be written."""
+        tasks = []
+        for condition in self.conditions:
+            engine = self.engines[condition.name]
+            store = Store(self.folder, self.experiment.name, condition, engine, overwrite=self.overwrite)
+            tasks.append(Task(condition, store, store.missing(self.seeds)))
+        for task in tasks:
+            if task.blocks:
+                refuse_unwritable(task.store.file.parent)
+        return tasks
+
+
+@contextmanager
+def alone_at(order: Order) -> Iterator[list[Task]]:
+    """What is missing, with the locks of its conditions; ToysupError where another trainer is at work on one."""
+    with ExitStack() as stack:
+        for task in order.tasks():
+            if task.blocks:
+                stack.enter_context(_locked(task.store.file))
+        # Another trainer may have finished some of it before it let go of the lock.
+        yield order.tasks()
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    path = file.with_name(f".{file.stem}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ToysupError(
+            f"{file}: another toysup-train is at work on it; wait for it, or give another --output"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise ToysupError(f"{path}: cannot be locked: {error}") from None
+    try:
+        yield
+    finally:
+        # Removed while it is held: who opened it meanwhile sees that it is gone, and makes a new one.
+        path.unlink(missing_ok=True)
+        lock.release()
+
+
+def carry_out(
+    order: Order, tasks: Sequence[Task], watch: Watch, client: "Client | None" = None, *, threads: int = 1
+) -> None:
+    """Train the blocks of the tasks, here or on the cluster of a client, and keep each as soon as it is there.
+
+    On a cluster a block has so many `threads`; here it has all cores. Raises ToysupError where a block failed, on a
+    cluster after the others are done.
+    """
+    for task in tasks:
+        task.store.begin(task.blocks)
+    if client is not None and any(task.blocks for task in tasks):
+        from toysup.cluster import train_on
+
+        train_on(
+            client, order.experiment, tasks, device=order.device, threads=threads, folder=order.folder, watch=watch
+        )
+    for task in tasks:
+        for block in task.blocks if client is None else ():
+            train_and_keep(order.experiment, task.store.job(block), device=order.device, watch=watch)
+        task.store.finish()
+
+
+def train_and_keep(experiment: Experiment, job: Job, *, device: str, watch: Watch, threads: int | None = None) -> None:
+    """Train a block and write it to its file."""
+    trained = train_job(
+        experiment, job, device=device, threads=threads, progress=lambda step, loss: watch.step(job, step, loss)
+    )
+    job.keep(trained)
+    Checkpoint(job, {}).remove()
+    watch.finished(job)
