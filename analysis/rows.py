@@ -15,23 +15,20 @@ NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
 
 
 def rows_of(
-    selected: Selected, statistic: str, summary: xr.Dataset, about: Sequence[str] = (), **labels: str
+    selected: Selected, statistic: str | None, summary: xr.Dataset, about: Sequence[str] = (), **labels: str
 ) -> pd.DataFrame:
     """The rows of one statistic: a summary over seeds with the dims `about` and those of the sweep.
 
-    What the summary has beside the numbers of all rows follows them in columns of its own. A row is at the chosen step
-    unless rows are about steps.
+    Where none is named, those of each along the dim `statistic`: one frame takes far less than one for each. What the
+    summary has beside the numbers of all rows follows them in columns of its own. A row is at the chosen step unless
+    rows are about steps.
     """
-    dims = [*selected.sweeps, *about]
+    named, along = ({"statistic": statistic}, []) if statistic is not None else ({}, ["statistic"])
+    dims = [*along, *selected.sweeps, *about]
     numbers = [*NUMBERS, *(str(name) for name in summary.data_vars if name not in NUMBERS)]
     bare = summary[numbers].drop_vars([name for name in summary.coords if name not in dims])
     frame = bare.to_dataframe(dim_order=dims).reset_index() if dims else pd.DataFrame([_scalars(bare)])
-    frame = frame.assign(
-        experiment=selected.experiment,
-        condition=selected.condition,
-        statistic=statistic,
-        **labels,
-    )
+    frame = frame.assign(experiment=selected.experiment, condition=selected.condition, **named, **labels)
     if "step" not in about:
         frame["step"] = int(selected.dataset["step"].values[selected.index])
     further = [name for name in about if name != "step"]

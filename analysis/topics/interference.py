@@ -32,7 +32,7 @@ def rows(selected: Sequence[Selected], *, by: str) -> pd.DataFrame:
     """By quadrant: its statistics, and their null. By seed: each seed's. By feature: what the others do to it."""
     if by == "feature":
         return joined([_by_feature(item) for item in selected])
-    frame = joined([frame for item in selected for frame in (_by_seed if by == "seed" else _by_quadrant)(item)])
+    frame = joined([(_by_seed if by == "seed" else _by_quadrant)(item) for item in selected])
     return frame if by == "seed" else _adjusted(frame)
 
 
@@ -46,23 +46,20 @@ def _by_feature(item: Selected) -> pd.DataFrame:
     return summarised(item, each, ["feature"])
 
 
-def _by_quadrant(item: Selected) -> Iterator[pd.DataFrame]:
-    # All statistics are resampled in one call, which is what takes the time.
+def _by_quadrant(item: Selected) -> pd.DataFrame:
     summary = over_seeds(item.quadrants.to_dataarray("statistic"))
     summary = summary.assign({name: item.null[name] for name in NULL})
-    about = [*about_contexts(summary), "subset", "other_subset"]
-    return (rows_of(item, name, summary.sel(statistic=name), about) for name in QUADRANT_STATISTICS)
+    return rows_of(item, None, summary, [*about_contexts(summary), "subset", "other_subset"])
 
 
-def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
+def _by_seed(item: Selected) -> pd.DataFrame:
     values = item.quadrants.to_dataarray("statistic").astype(np.float64)
     finite = np.isfinite(values)
     nothing = xr.full_like(values, np.nan)
     each = xr.Dataset({"mean": values, "ci_low": nothing, "ci_high": nothing})
     each = each.assign(n_seeds=finite.astype(int), n_excluded=(~finite).astype(int))
     each = each.assign({name: quadrant_null(item.at_step, item.responses)[name] for name in NULL})
-    about = ["seed", *about_contexts(each), "subset", "other_subset"]
-    return (rows_of(item, name, each.sel(statistic=name), about) for name in QUADRANT_STATISTICS)
+    return rows_of(item, None, each, ["seed", *about_contexts(each), "subset", "other_subset"])
 
 
 def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
