@@ -102,8 +102,8 @@ def _analysis(command: Callable[..., None]) -> Callable[..., None]:
         epoch: float | None,
         **own: Any,
     ) -> None:
-        # Most of what a command makes are modules, which stay; to search them for garbage would take a tenth of it.
-        gc.set_threshold(20_000)
+        # Most of what a command makes are modules, which stay; to search those for garbage takes up to a tenth of it.
+        gc.set_threshold(1_000_000)
         folder = runs if runs.is_dir() else runs.parent
         request = Request(runs, format, output or folder / "figures", figure_format, conditions, step, epoch)
         with_error_line(command)(request, **own)
