@@ -2,7 +2,7 @@
 
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from toysup.storage import open_trajectory
 from toysup.store import Job
 
 if TYPE_CHECKING:
-    from toysup.work import Task, Watch
+    from toysup.work import Watch
 
 # A block is given up after so many failures: of the workers that it was with, or of its own.
 ATTEMPTS = 5
@@ -58,32 +58,30 @@ class _Sent(NamedTuple):
     attempt: int = 1
 
 
-def train_on(
-    client: Client,
-    experiment: Experiment,
-    tasks: "Sequence[Task]",
-    *,
-    device: str,
-    threads: int,
-    folder: Path,
-    watch: "Watch",
-) -> None:
-    """Train the blocks of the tasks on the client's workers, each by so many threads, and keep them.
+class Errand(NamedTuple):
+    """What all blocks are trained with: each by so many threads; `token` is in the locks of the trainer's folder."""
+
+    experiment: Experiment
+    device: str
+    threads: int
+    token: str
+
+
+def train_on(client: Client, errand: Errand, jobs: Iterator[Job], watch: "Watch") -> None:
+    """Train blocks on the client's workers, and keep them.
 
     A block whose worker is lost is trained by another. Raises ToysupError at the end where blocks failed for good, and
     at once where many did or the scheduler is lost.
     """
-    with _marked(folder) as mark, _lost_workers(client, watch):
-        _Pool(client, (experiment, device, threads, str(mark)), watch).run(
-            task.store.job(block) for task in tasks for block in task.blocks
-        )
+    with _lost_workers(client, watch):
+        _Pool(client, errand, watch).run(jobs)
 
 
 class _Pool:
-    """Blocks that are out, and those that failed. `order` is the same for all."""
+    """Blocks that are out, and those that failed."""
 
-    def __init__(self, client: Client, order: tuple[Experiment, str, int, str], watch: "Watch") -> None:
-        self.client, self.order, self.watch = client, order, watch
+    def __init__(self, client: Client, errand: Errand, watch: "Watch") -> None:
+        self.client, self.errand, self.watch = client, errand, watch
         self.out: dict[Future, _Sent] = {}
         self.failures: list[str] = []
 
@@ -112,8 +110,7 @@ class _Pool:
         # A worker has another working directory.
         job = replace(sent.job, path=sent.job.path.absolute())
         key = f"toysup-{job.path.stem}-{uuid.uuid4().hex[:8]}"
-        experiment, *how = self.order
-        self.out[self.client.submit(_train_there, experiment, job, *how, key=key, pure=False)] = sent
+        self.out[self.client.submit(_train_there, self.errand, job, key=key, pure=False)] = sent
 
     def _done(self) -> list[Future]:
         """The blocks that came back within a second."""
@@ -149,17 +146,27 @@ class _Pool:
             self.failures.append(f"{sent.job.path}: given up after {ATTEMPTS} attempts: {reason}")
 
 
-def _train_there(experiment: Experiment, job: Job, device: str, threads: int, mark: str) -> bytes | None:
-    """On a worker: train a block, and write it if the mark shows that its folder is the trainer's; else return it."""
+def _train_there(errand: Errand, job: Job) -> bytes | None:
+    """On a worker: train a block, and write it if its folder is the trainer's; else return it."""
     from toysup.work import Unwatched, train_and_keep
 
-    if Path(mark).exists():
-        train_and_keep(experiment, job, device=device, watch=Unwatched(), threads=threads)
+    def train(own: Job) -> None:
+        train_and_keep(errand.experiment, own, device=errand.device, watch=Unwatched(), threads=errand.threads)
+
+    if _token_in(job.lock) == errand.token:
+        train(job)
         return None
     with tempfile.TemporaryDirectory() as folder:
         own = replace(job, path=Path(folder) / job.path.name, replaces=True)
-        train_and_keep(experiment, own, device=device, watch=Unwatched(), threads=threads)
+        train(own)
         return own.path.read_bytes()
+
+
+def _token_in(lock: Path) -> str:
+    try:
+        return lock.read_text()
+    except OSError:
+        return ""
 
 
 def _keep(job: Job, content: bytes) -> None:
@@ -169,17 +176,6 @@ def _keep(job: Job, content: bytes) -> None:
         path.write_bytes(content)
         with open_trajectory(path) as trained:
             job.keep(trained.load())
-
-
-@contextmanager
-def _marked(folder: Path) -> Iterator[Path]:
-    """A file by which a worker sees that it writes to the same folder as the trainer."""
-    path = folder.absolute() / f".toysup-{uuid.uuid4().hex}.mark"
-    try:
-        path.touch()
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,10 @@ def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
 
 def blocks_folder(file: Path) -> Path:
     return file.with_name(file.name.removesuffix(".nc"))
+
+
+def lock_of(file: Path) -> Path:
+    return file.with_name(f".{file.name.removesuffix('.nc')}.lock")
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,11 @@ class Job:
     replaces: bool = False
 
     @property
+    def lock(self) -> Path:
+        """The file by which the condition's trainer keeps others away."""
+        return lock_of(self.path if self.stamp is None else self.path.parent.with_name(f"{self.path.parent.name}.nc"))
+
+    @property
     def n_instances(self) -> int:
         """Its cells times its seeds."""
         return math.prod(map(len, self.condition.sweeps.values())) * len(self.seeds)
@@ -169,17 +180,27 @@ class Store:
 
     def begin(self, blocks: Sequence[Block]) -> None:
         """Before these are trained: remove what a killed trainer left half-written, and set aside what they replace."""
-        for folder, stem in ((self.file.parent, f".{self.condition.name}.*"), (blocks_folder(self.file), ".*")):
-            for left in folder.glob(f"{stem}.part.nc"):
-                left.unlink(missing_ok=True)
         folder = blocks_folder(self.file)
+        self._tidy(r"part\.\w+")
         if self.replaces and (folder.exists() or any(block.part is not None for block in blocks)):
             for path in (self.file, folder):
                 _move(path, self.aside / path.name)
 
     def finish(self) -> None:
-        """After all was trained: remove what it replaces."""
+        """After all was trained: remove what it replaces, and what killed workers left."""
+        self._tidy(r"part\.\w+|checkpoint\.npz")
         shutil.rmtree(self.aside, ignore_errors=True)
+
+    def _tidy(self, endings: str) -> None:
+        """Remove the condition's own hidden files that end so: another may have a name that begins like this one's."""
+        own = re.compile(rf"\.+{re.escape(self.condition.name)}(\.checkpoint)?(\.\w+)?\.({endings})")
+        block = re.compile(rf"\..*\.({endings})")
+        for folder, pattern in ((self.file.parent, own), (blocks_folder(self.file), block)):
+            for path in folder.glob(".*"):
+                if pattern.fullmatch(path.name):
+                    # A folder that nobody may write to has what it has.
+                    with suppress(OSError):
+                        path.unlink()
 
     def _is_one_file(self, seeds: Seeds) -> bool:
         groups = np.unique(np.concatenate([self.held.seeds, seeds]) // self.plan.seeds_per_block)

@@ -1,8 +1,9 @@
 """Training to a folder: what is missing of an experiment is planned, trained here or on a dask cluster, and kept."""
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +14,7 @@ from toysup.checkpoints import Checkpoint
 from toysup.errors import ToysupError
 from toysup.experiments import Condition, Experiment
 from toysup.storage import refuse_unwritable
-from toysup.store import Job, Store
+from toysup.store import Job, Store, lock_of
 from toysup.training import choose_engine, train_job
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Order:
     engines: Mapping[str, str]
     device: str = "cpu"
     overwrite: bool = False
+    # By which a worker knows that the folder is its trainer's.
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
     def of(
@@ -102,14 +105,21 @@ def alone_at(order: Order) -> Iterator[list[Task]]:
     with ExitStack() as stack:
         for task in order.tasks():
             if task.blocks:
-                stack.enter_context(_locked(task.store.file))
+                stack.enter_context(_locked(task.store.file, order.token))
+            else:
+                # A killed trainer may have left its lock where there is nothing to do any more.
+                with suppress(ToysupError, OSError):
+                    if lock_of(task.store.file).exists():
+                        with _locked(task.store.file, order.token):
+                            pass
         # Another trainer may have finished some of it before it let go of the lock.
         yield order.tasks()
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    path = file.with_name(f".{file.stem}.lock")
+def _locked(file: Path, token: str) -> Iterator[None]:
+    """Hold the lock of a condition, and show whose it is by the token in it."""
+    path = lock_of(file)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -120,6 +130,7 @@ def _locked(file: Path) -> Iterator[None]:
     except (OSError, NotImplementedError) as error:
         raise ToysupError(f"{path}: cannot be locked: {error}") from None
     try:
+        path.write_text(token)
         yield
     finally:
         # Removed while it is held: who opened it meanwhile sees that it is gone, and makes a new one.
@@ -138,11 +149,10 @@ def carry_out(
     for task in tasks:
         task.store.begin(task.blocks)
     if client is not None and any(task.blocks for task in tasks):
-        from toysup.cluster import train_on
+        from toysup.cluster import Errand, train_on
 
-        train_on(
-            client, order.experiment, tasks, device=order.device, threads=threads, folder=order.folder, watch=watch
-        )
+        jobs = (task.store.job(block) for task in tasks for block in task.blocks)
+        train_on(client, Errand(order.experiment, order.device, threads, order.token), jobs, watch)
     for task in tasks:
         for block in task.blocks if client is None else ():
             train_and_keep(order.experiment, task.store.job(block), device=order.device, watch=watch)
