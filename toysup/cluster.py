@@ -1,9 +1,12 @@
 """Training on a dask cluster: blocks go out a few at a time, and come back as files, or bytes if nothing is shared."""
 
+import asyncio
+import concurrent.futures
+import logging
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,12 +28,29 @@ FAILURES = 10
 # Blocks that wait at the scheduler for each thread of a worker, so that none waits for the next block.
 _WAITING_PER_THREAD = 2
 _SECONDS_BETWEEN_LOOKS = 1.0
+# What is raised where a scheduler does not answer any more.
+_NO_ANSWER = (asyncio.CancelledError, concurrent.futures.CancelledError, OSError)
+
+
+@contextmanager
+def _told_by_us() -> Iterator[None]:
+    """Keep dask from telling in its own words what is lost: a command does, in one line."""
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("distributed")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
 def local_client(workers: int) -> Iterator[Client]:
     """A cluster of so many processes on this machine, for as long as the context lasts."""
     with (
+        _told_by_us(),
         LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
         ) as cluster,
@@ -42,13 +62,14 @@ def local_client(workers: int) -> Iterator[Client]:
 @contextmanager
 def client_of(address: str) -> Iterator[Client]:
     """The scheduler at that address; ToysupError where there is none."""
-    try:
-        client = Client(address, timeout="10s")
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ToysupError(f"--scheduler {address}: no dask scheduler answers there: {reason}") from None
-    with client:
-        yield client
+    with _told_by_us():
+        try:
+            client = Client(address, timeout="10s")
+        except (OSError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ToysupError(f"--scheduler {address}: no dask scheduler answers there: {reason}") from None
+        with client:
+            yield client
 
 
 class _Sent(NamedTuple):
@@ -94,8 +115,14 @@ class _Pool:
                     break
                 for future in self._done():
                     self._take(future, self.out.pop(future))
+        except _NO_ANSWER as error:
+            # So says whatever is asked of a scheduler that does not answer.
+            raise ToysupError(
+                "the scheduler is lost; finished blocks are kept, and the same command trains what is left"
+            ) from error
         finally:
-            self.client.cancel(list(self.out), force=True)
+            with suppress(*_NO_ANSWER):
+                self.client.cancel(list(self.out), force=True)
         if self.failures:
             more = f" ({len(self.failures)} blocks failed)" if len(self.failures) > 1 else ""
             raise ToysupError(f"{self.failures[0]}{more}; the same command trains what is left")
@@ -119,9 +146,7 @@ class _Pool:
         except TimeoutError:
             done = set()
         if self.client.status != "running":
-            raise ToysupError(
-                "the scheduler is lost; finished blocks are kept, and the same command trains what is left"
-            )
+            raise OSError("no longer connected")
         return [future for future in done if future.status != "pending"]
 
     def _take(self, future: Future, sent: _Sent) -> None:
@@ -130,6 +155,7 @@ class _Pool:
             if content is not None:
                 _keep(sent.job, content)
         except Exception as error:
+            # Whatever a worker raises.
             self._again(sent, error)
         else:
             self.watch.finished(sent.job)

@@ -22,7 +22,7 @@ _WORK_PER_VALUE = 40
 # A call shuffles the epoch's order of each instance anew, so it takes so many steps at least.
 _STEPS_PER_ORDER = 500
 # Room for the states that one call keeps.
-_KEPT_BYTES = 2**28
+_KEPT_BYTES = 2**26
 
 
 def train(
@@ -119,11 +119,11 @@ def optimizer_of(instances: Instances) -> Optimizer:
 def _legs(instances: Instances) -> Iterator[list[int]]:
     """The steps after which states are kept, by calls of the kernel: those recorded, and more where they lie far apart.
 
-    A call shuffles the order of the epoch anew, so that of a finite dataset goes on from snapshot to snapshot as long
-    as there is room for them.
+    A call starts threads, and shuffles the order of the epoch anew, so it goes on from snapshot to snapshot as long as
+    there is room for them.
     """
-    stride, finite = _stride(instances), instances.training.dataset_size is not None
-    most = max(1, _KEPT_BYTES // sum(part.nbytes for part in instances.parameters.values())) if finite else 1
+    stride = _stride(instances)
+    most = max(1, _KEPT_BYTES // sum(part.nbytes for part in instances.parameters.values()))
     leg: list[int] = []
     start = 0
     for last, recorded in pairwise(instances.recorded_steps):

@@ -22,7 +22,7 @@ from toysup.fused.vectors import COLUMNS, ROWS, correlate, product, wide_vectors
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-@njit
+@njit(forceinline=True)
 def gradient(state, tables, batches, activation, i, at_step, rows, work):
     """The gradient of the batch's mean loss, into `work.grad_W` and `work.grad_b`; returns the summed loss."""
     W, b = state.W[i], state.b[i]
@@ -105,7 +105,7 @@ def _gather(W, b, n_inputs, input_row, outputs, W_in, W_out, W_out_T, b_out):
         b_out[o, 0] = 0
 
 
-@njit
+@njit(forceinline=True)
 def _forward(layer, length):
     """A = the pre-activations of the outputs."""
     if layer.gram:
@@ -115,7 +115,7 @@ def _forward(layer, length):
         product(layer.b_out, layer.W_out_T, layer.H, layer.A, length)
 
 
-@njit
+@njit(forceinline=True)
 def _backward(layer, length):
     """Add this tile's part to the products that make the gradient; A holds the gradient of the pre-activations."""
     if layer.gram:
@@ -126,7 +126,7 @@ def _backward(layer, length):
         correlate(layer.D, layer.X, layer.DX, length)
 
 
-@njit
+@njit(forceinline=True)
 def _collect(layer, c, work):
     """Add one context's part to the gradient of W, spread over all features."""
     n_inputs, input_row, outputs = work.n_inputs[c], work.input_row[c], work.output[c, : work.n_outputs[c]]
@@ -148,7 +148,7 @@ def _spread(n_inputs, input_row, outputs, HG, DX, grad_W):
             grad_W[k, f] += HG[k, o]
 
 
-@njit
+@njit(forceinline=True)
 def _errors(activation, importance, c, count, length, rows, work):
     """Replace pre-activations by their gradient, add to that of b, and return the summed loss."""
     A, X, input_row, output, grad_b = work.A, work.X, work.input_row[c], work.output[c], work.grad_b
@@ -166,7 +166,7 @@ def _errors(activation, importance, c, count, length, rows, work):
 def _row_errors_with(activate):
     """The loop over one output's samples, with the activation compiled in."""
 
-    @njit(fastmath=FAST, error_model="numpy")
+    @njit(fastmath=FAST, error_model="numpy", forceinline=True)
     def row_errors(a, x, count, importance, rows):
         wide_vectors()
         loss = grad = a.dtype.type(0)
@@ -187,7 +187,7 @@ _relu, _identity, _leaky_relu, _abs, _sigmoid, _tanh, _silu, _gelu, _softplus = 
 )
 
 
-@njit
+@njit(forceinline=True)
 def _row_errors(activation, a, x, count, importance, rows):
     """The loop of the activation with this code."""
     if activation == 0:

@@ -24,7 +24,7 @@ class Optimizer(NamedTuple):
     epsilon: float
 
 
-@njit
+@njit(forceinline=True)
 def update(state, optimizer, i, step, grad_W, grad_b):
     """Move the parameters of instance `i` against their gradients; `step` counts from 0."""
     W, first_W, second_W = state.W[i].reshape(-1), state.first_W[i].reshape(-1), state.second_W[i].reshape(-1)
@@ -32,7 +32,7 @@ def update(state, optimizer, i, step, grad_W, grad_b):
     _update_one(state.b[i], grad_b, state.first_b[i], state.second_b[i], optimizer, i, step)
 
 
-@njit(fastmath=FAST, error_model="numpy")
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _update_one(parameter, grad, first, second, optimizer, i, step):
     """One step of torch's SGD, Adam or AdamW on a flat parameter; scalars are rounded where torch rounds them."""
     rate, decay = optimizer.learning_rate[i] * optimizer.factor[step], optimizer.weight_decay[i]

@@ -135,7 +135,7 @@ def _correlation_block(typing_context, left, right, total, row, column, length):
     return types.void(left, right, total, row, column, length), emit
 
 
-@njit
+@njit(forceinline=True)
 def product(start, weights, inputs, outputs, length):
     """outputs = start + weights @ inputs, over the first `length` columns (a multiple of `COLUMNS`).
 
@@ -146,7 +146,7 @@ def product(start, weights, inputs, outputs, length):
             _product_block(start, weights, inputs, outputs, row, column)
 
 
-@njit
+@njit(forceinline=True)
 def correlate(left, right, total, length):
     """total += left @ right.T, over the first `length` columns (a multiple of `COLUMNS`); `total` may be larger."""
     for row in range(0, left.shape[0], ROWS):

@@ -1,0 +1,63 @@
+"""A few kills of each cheap kind, as `make torture` does hundreds."""
+
+import importlib.util
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def harness() -> ModuleType:
+    path = Path(__file__).with_name("torture.py")
+    spec = importlib.util.spec_from_file_location("torture", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclasses look themselves up.
+    sys.modules["torture"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+torture = harness()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    with torture.site(tmp_path_factory.mktemp("torture"), random.Random(6)) as found:
+        yield found
+
+
+@pytest.mark.parametrize("kind", ["trainer", "writing", "worker", "full"])
+def test_a_killed_training_ends_as_if_nothing_had_happened(place: object, kind: str) -> None:
+    torture.torture(place, kind, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["trainer_with_workers", "scheduler", "interrupted", "small_disk", "read_only"])
+def test_more_ways_to_kill_it(place: object, kind: str) -> None:
+    torture.torture(place, kind, 0)
+
+
+def test_the_harness_notices_what_is_not_as_it_should_be(place: object, tmp_path: Path) -> None:
+    import netCDF4
+
+    code, said = torture.run(place, tmp_path / "runs")
+    assert code == 0, said
+    expected = torture.trajectories(tmp_path / "runs")
+    torture.require_whole(tmp_path / "runs", expected, all_of_it=True)
+    one, other, *_ = (tmp_path / "runs").rglob("*.nc")
+    with netCDF4.Dataset(one, "a") as file:
+        file["b"][0, 0, 0] = 7.0
+    with pytest.raises(AssertionError, match="b differs"):
+        torture.require_whole(tmp_path / "runs", expected, all_of_it=False)
+    one.unlink()
+    torture.require_whole(tmp_path / "runs", expected, all_of_it=False)
+    with pytest.raises(AssertionError, match="missing"):
+        torture.require_whole(tmp_path / "runs", expected, all_of_it=True)
+    other.with_name(".left.part.nc").touch()
+    with pytest.raises(AssertionError):
+        torture.require_whole(tmp_path / "runs", expected, all_of_it=True)
