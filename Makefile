@@ -5,7 +5,7 @@ READY := .venv/.ready
 RUNS ?= runs
 TYPECHECK := build/typecheck
 
-.PHONY: demo test test-all lint bench data clean
+.PHONY: demo test test-all lint fuzz bench data clean
 
 demo: $(READY)
 	$(BIN)/toysup-train conditional-importance --output $(RUNS)
@@ -24,6 +24,10 @@ lint: $(READY)
 	rm -rf $(TYPECHECK) build/lib
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target $(TYPECHECK) .
 	cd $(TYPECHECK) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p toysup
+
+# 100,000 inputs to both commands that nobody means well with, other ones each time; about an hour.
+fuzz: $(READY)
+	$(BIN)/python -W ignore -m tests.fuzzing --inputs 100000 --keep build/fuzz-failures.jsonl
 
 # About twelve minutes; leave the machine alone meanwhile. Writes build/benchmarks and the last table of docs/benchmarks.md.
 bench: $(READY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +105,8 @@ def _analysis(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         # Most of what a command makes are modules, which stay; to search those for garbage takes up to a tenth of it.
         gc.set_threshold(1_000_000)
-        folder = runs if runs.is_dir() else runs.parent
+        # Unlike Path.is_dir, it is false where the name cannot even be looked up.
+        folder = runs if os.path.isdir(runs) else runs.parent
         request = Request(runs, format, output or folder / "figures", figure_format, conditions, step, epoch)
         with_error_line(command)(request, **own)
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -48,8 +49,11 @@ def write(figure: Figure, paths: Sequence[Path]) -> None:
     """Write a figure to each path, in the format of its ending."""
     with style():
         for path in paths:
+            # In memory first: where a disk is full, matplotlib fails in ways of its own.
+            drawn = BytesIO()
+            figure.savefig(drawn, format=path.suffix[1:])
             with replacing(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:])
+                temporary.write_bytes(drawn.getbuffer())
             # Laid out once, which takes a third of the time, it looks the same in all formats.
             figure.set_layout_engine("none")
 

@@ -473,3 +473,9 @@ def test_every_command_has_help_and_documentation(run_analyze: Command, command:
     assert result.exit_code == 0
     assert len(result.output.splitlines()) > 5
     assert f"toysup-analyze {command}".strip() in Path("docs/commands.md").read_text()
+
+
+def test_an_error_is_no_longer_than_a_screen(run_train: Command, tmp_path: Path) -> None:
+    result = run_train("tms-intro", "-o", tmp_path, "--condition", "A" * 10_000)
+    assert_refused(result, 2, "A...")
+    assert len(result.stderr) < 2100

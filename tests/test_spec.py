@@ -1,6 +1,7 @@
 """Experiment files: what is accepted, what the tables are, and the one line that says what is wrong."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -243,6 +244,21 @@ def test_learning_rate_schedules(tmp_path: Path) -> None:
         ({"model__layer_activation": "rellu"}, ["model.layer_activation: no activation 'rellu'", "did you mean relu"]),
         ({"model__hidden_activation": "identidy"}, ["model.hidden_activation", "identity"]),
         ({"model__encoder_layers": [0], "model__tied": False}, ["model.encoder_layers.0 = 0"]),
+        ({"training__learning_rate": 10**400}, ["training.learning_rate = ", "a number above 0"]),
+        ({"training__learning_rate": 16**5000}, ["training.learning_rate = a int", "a number above 0"]),
+        ({"model__n_hidden": 10**30}, ["model.n_hidden = ", "less than or equal to 100000"]),
+        ({"model__n_features": 10**5, "model__n_hidden": 10**5}, ["has 10000100000 parameters; at most 1000000000"]),
+        ({"record__log_spaced": 10**9}, ["asks for 1000000000 snapshots; at most 1000000"]),
+        ({"training__steps": 10**8, "training__dataset_size": 1, "record__every_epochs": 1}, ["100000000 snapshots"]),
+        ({"regime__contexts": [f"c{k}" for k in range(101)], "model__n_features": 10**5}, ["tables of more than"]),
+        (
+            {**TWO, "regime__context_rule": "sum(x) > median", "model__n_features": 1001},
+            ["a rule on sum(x) is for at most 1000 features"],
+        ),
+        (
+            {f"training__{key}": [k / 1e4 for k in range(1, 9999)] for key in ("learning_rate", "weight_decay")},
+            ["the sweep has 99960004 cells"],
+        ),
     ],
 )
 def test_wrong_values_are_refused_in_one_line(tmp_path: Path, change: dict, words: list[str]) -> None:
@@ -265,11 +281,21 @@ def test_wrong_values_are_refused_in_one_line(tmp_path: Path, change: dict, word
         ("x = " + "[" * 5000, ["mine.toml", "not TOML"]),
         (MINIMAL.replace('"mine"', '"figures"'), ["where figures go"]),
         (MINIMAL.replace('"mine"', f'"{"m" * 300}"'), ["at most 100"]),
+        (MINIMAL.replace("n_hidden = 2", "n_hidden = [{" + "a." * 1500 + "a = 1}]"), ["model.n_hidden = a list"]),
+        (MINIMAL + f"[[condition]]\nname = {list(range(1000))}\n", ["condition [0, 1, 2", "...: name = "]),
+        ("#" * (2**24 + 1), ["not a file of at most 16 MiB"]),
     ],
 )
 def test_wrong_files_are_refused_in_one_line(tmp_path: Path, text: str, words: list[str]) -> None:
     line = refusal(tmp_path, text)
     assert all(word in line for word in words), line
+
+
+def test_a_pipe_is_no_experiment(tmp_path: Path) -> None:
+    """To open it would wait for ever."""
+    os.mkfifo(tmp_path / "x.toml")
+    with pytest.raises(toysup.UsageError, match=r"x\.toml: cannot be read: not a file"):
+        toysup.load_experiment(tmp_path / "x.toml")
 
 
 def test_unknown_names_get_the_nearest() -> None:

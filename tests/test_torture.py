@@ -1,28 +1,12 @@
 """A few kills of each cheap kind, as `make torture` does hundreds."""
 
-import importlib.util
 import random
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-
-def harness() -> ModuleType:
-    path = Path(__file__).with_name("torture.py")
-    spec = importlib.util.spec_from_file_location("torture", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look themselves up.
-    sys.modules["torture"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-torture = harness()
+from tests import torture
 
 
 @pytest.fixture(scope="module")

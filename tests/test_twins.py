@@ -14,7 +14,7 @@ import toysup
 from toysup import analysis
 from toysup.analysis.nulls import DRAWS
 from toysup.analysis.twins import MOST_RELABELLINGS, no_null_reason, relabellings, twin_classes
-from toysup.trajectories import head_of
+from toysup.trajectories import assembled
 
 RUNS = "conditional-importance"
 
@@ -132,7 +132,7 @@ def head(name: str, condition: str) -> xr.Dataset:
     """A dataset of a built-in experiment with all that needs no training."""
     experiment = toysup.load_experiment(name)
     (one,) = [one for one in experiment.conditions if one.name == condition]
-    return head_of(experiment, one, [0], engine="none")
+    return assembled(one, [0], {}, {})
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,11 @@ class Plan:
             parts = json.loads(stamp)
             cells, seeds, engine = parts["cells_per_block"], parts["seeds_per_block"], parts["engine"]
             condition = Condition(name="condition", **parts["condition"])
+            counts = (*cells, seeds)
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError("not the plan of a condition") from error
-        axes = len(condition.sweeps)
-        if not isinstance(engine, str) or len(cells) != axes or any(not _is_count(n) for n in (*cells, seeds)):
+        fits = isinstance(engine, str) and len(counts) == len(condition.sweeps) + 1 and all(map(_is_count, counts))
+        if not fits:
             raise ValueError("not the plan of a condition")
         return cls(condition, engine, tuple(cells), seeds, stamp)
 

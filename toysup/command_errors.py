@@ -9,6 +9,7 @@ import click
 from toysup.errors import ToysupError
 
 INTERRUPTED_EXIT = 130
+MAX_LINE = 2000
 P = ParamSpec("P")
 
 
@@ -16,7 +17,8 @@ class CommandError(click.ClickException):
     """One line on stderr, and an exit code of its own."""
 
     def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}...")
         setattr(self, "exit_code", exit_code)  # noqa: B010 — click declares it for the class, and reads the instance's
 
 
@@ -29,6 +31,10 @@ def with_error_line(command: Callable[P, None], *, interrupted: str = "Interrupt
             command(*args, **kwargs)
         except ToysupError as error:
             raise CommandError(str(error), error.exit_code) from None
+        except OSError as error:
+            # A file system may fail at any time and place.
+            reason = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+            raise CommandError(reason, ToysupError.exit_code) from None
         except MemoryError:
             raise CommandError("out of memory; ask for fewer seeds or samples at once", ToysupError.exit_code) from None
         except KeyboardInterrupt:

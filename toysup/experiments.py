@@ -3,16 +3,18 @@
 import itertools
 import json
 import math
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from toysup.errors import UsageError, nearest
-from toysup.models import ModelSpec, require_known
+from toysup.models import ModelSpec, parameters_of, require_known
 from toysup.recipes import RecordSpec, TrainingSpec
 from toysup.regimes import Regime, RegimeSpec
 from toysup.spec import MAX_NAME, NAME_PATTERN, Cell, Spec, Swept, first_error, merged, shown
@@ -26,7 +28,10 @@ TABLES: dict[str, type[Spec]] = {
 # Where figures go, beside the folders of experiments.
 FIGURES_FOLDER = "figures"
 # A regime takes a fifth of a millisecond to work out, so of very large sweeps only the corners are checked beforehand.
-MAX_CHECKED_CELLS = 10_000
+MAX_CHECKED_CELLS, MAX_CHECKED_FEATURES = 10_000, 200_000
+_MAX_FILE_BYTES = 2**24
+MAX_CELLS = 10**7
+MAX_PARAMETERS = 10**9
 
 
 class Condition(Spec):
@@ -43,6 +48,12 @@ class Condition(Spec):
         regime, *_ = self.checked_regimes()
         if self.model.tied and regime.target == "z" and self.model.architecture == "autoencoder":
             raise ValueError("a tied model has one output for each feature, but z has more; give model.tied = false")
+        if self.model.architecture == "autoencoder":
+            shapes = [parameter.shape for parameter in parameters_of(self.model, regime).values()]
+            if (parameters := sum(map(math.prod, shapes))) > MAX_PARAMETERS:
+                raise ValueError(f"the model has {parameters} parameters; at most {MAX_PARAMETERS} are supported")
+        if (cells := math.prod(map(len, self.sweeps.values()))) > MAX_CELLS:
+            raise ValueError(f"the sweep has {cells} cells; at most {MAX_CELLS} are supported")
         self.recorded_steps  # noqa: B018 — raises where training has no such step
         return self
 
@@ -69,8 +80,10 @@ class Condition(Spec):
     def checked_regimes(self) -> list[Regime]:
         """The different regimes, in the order of the cells; of a very large sweep only those of its corners."""
         sweeps = self.regime.sweeps
-        if math.prod(map(len, sweeps.values())) > MAX_CHECKED_CELLS:
-            sweeps = {axis: (values[0], min(values), max(values)) for axis, values in sweeps.items()}
+        cells = math.prod(map(len, sweeps.values()))
+        if cells > MAX_CHECKED_CELLS or cells * self.model.n_features > MAX_CHECKED_FEATURES:
+            ends = {axis: (values[0], min(values), max(values)) for axis, values in sweeps.items()}
+            sweeps = {axis: tuple(dict.fromkeys(values)) for axis, values in ends.items()}
         return [self._regime_at(dict(zip(sweeps, cell, strict=True))) for cell in _grid(sweeps)]
 
     @property
@@ -162,9 +175,12 @@ class _File(Spec):
 
 def builtin_experiments() -> dict[str, str]:
     """Name → title of the experiments that come with toysup."""
-    files = (path for path in resources.files("toysup.builtin").iterdir() if path.name.endswith(".toml"))
-    tables = [tomllib.loads(path.read_text(encoding="utf-8")) for path in files]
-    return {table["name"]: table["title"] for table in sorted(tables, key=lambda table: str(table["name"]))}
+    return {name: tomllib.loads(path.read_text(encoding="utf-8"))["title"] for name, path in _builtin_files().items()}
+
+
+def _builtin_files() -> dict[str, Traversable]:
+    files = [path for path in resources.files("toysup.builtin").iterdir() if path.name.endswith(".toml")]
+    return {path.name.removesuffix(".toml"): path for path in sorted(files, key=lambda path: path.name)}
 
 
 def load_experiment(name_or_path: str | Path, *, changes: Mapping[str, object] | None = None) -> Experiment:
@@ -205,13 +221,16 @@ def parse_change(text: str) -> tuple[str, object]:
 def _read(name_or_path: str | Path) -> tuple[str, str]:
     name = str(name_or_path)
     if not name.endswith(".toml"):
-        if name not in builtin_experiments():
-            known = builtin_experiments()
+        if name not in (known := _builtin_files()):
             raise UsageError(f"no experiment {name!r}; {nearest(name, known)} (or give the path of a .toml file)")
-        return name, resources.files("toysup.builtin").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+        return name, known[name].read_text(encoding="utf-8")
     try:
+        status = Path(name).stat()
+        # To open a pipe waits for someone to write to it, and a device has no end.
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
+            raise UsageError(f"{name}: cannot be read: not a file of at most {_MAX_FILE_BYTES >> 20} MiB")
         return name, Path(name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise UsageError(f"{name}: cannot be read: {reason}") from None
 
@@ -251,7 +270,8 @@ def _joined(table: Mapping[str, Any], name: str, key: str, entries: _Entries) ->
 def _condition(
     file: _File, item: Mapping[str, Any], changed: Mapping[str, Mapping[str, object]], where: str
 ) -> Condition:
-    where = f"{where}: condition {item.get('name', '(without a name)')}" if file.condition else where
+    label = item.get("name", "(without a name)")
+    where = f"{where}: condition {label if isinstance(label, str) else shown(label)}" if file.condition else where
     merged_item: dict[str, Any] = dict(item)
     for name, spec in TABLES.items():
         own = item.get(name, {})

@@ -11,7 +11,7 @@ from toysup import activations
 from toysup.draws import normal
 from toysup.errors import UsageError, nearest
 from toysup.regimes import Regime
-from toysup.spec import MAX_NAME, NAME_PATTERN, Count, Spec
+from toysup.spec import MAX_NAME, NAME_PATTERN, Spec, Width
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 # Arrays of torch, with or without a leading axis of instances.
@@ -27,15 +27,15 @@ class ModelSpec(Spec):
     """
 
     architecture: Name = "autoencoder"
-    n_features: Count
-    n_hidden: Count
+    n_features: Width
+    n_hidden: Width
     activation: Name = "relu"
     hidden_activation: Name = "identity"
     layer_activation: Name = "relu"
     tied: bool = True
     biases: bool = True
-    encoder_layers: tuple[Count, ...] = ()
-    decoder_layers: tuple[Count, ...] = ()
+    encoder_layers: tuple[Width, ...] = ()
+    decoder_layers: tuple[Width, ...] = ()
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ModelSpec":

@@ -3,17 +3,19 @@
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def feature_range(text: str | Sequence[int], n_features: int, *, key: str) -> tuple[int, ...]:
     """The labels (from 1) in ascending order; ValueError naming `key` where they are no features."""
-    labels: set[int] = set()
+    labels = np.zeros(n_features, np.bool_)
     for part in text.split(",") if isinstance(text, str) else map(str, text):
         found = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if not 1 <= first <= last <= n_features:
             raise ValueError(f"{key}: {part.strip()!r} is no range of features, such as 1-{n_features}")
-        labels |= set(range(first, last + 1))
-    return tuple(sorted(labels))
+        labels[first - 1 : last] = True
+    return tuple((np.flatnonzero(labels) + 1).tolist())
 
 
 def as_range(labels: Sequence[int]) -> str:

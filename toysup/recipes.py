@@ -12,6 +12,8 @@ from toysup.spec import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Count, Number, Spec, 
 DEFAULT_LOG_SPACED = 20
 # The schedule is kept as a table with an entry for each step.
 MAX_STEPS = 10**8
+# Each is a copy of all weights.
+MAX_SNAPSHOTS = 10**6
 
 
 class TrainingSpec(Spec):
@@ -108,10 +110,18 @@ class RecordSpec(Spec):
         elif self.epochs is not None:
             chosen = [epoch * (per_epoch or 0) for epoch in self.epochs]
         elif self.log_spaced is not None or (training.epochs is None and self.every_epochs is None):
-            count = self.log_spaced or DEFAULT_LOG_SPACED
+            count = _affordable(self.log_spaced or DEFAULT_LOG_SPACED)
             chosen = [int(step) for step in np.unique(np.round(np.geomspace(1, last, count)).astype(int))]
         else:
-            chosen = list(range(0, last, (self.every_epochs or 1) * (per_epoch or 1)))
+            every = range(0, last, (self.every_epochs or 1) * (per_epoch or 1))
+            _affordable(len(every))
+            chosen = list(every)
         if outside := [step for step in chosen if not 0 <= step <= last]:
             raise ValueError(f"record asks for step {outside[0]}, but training has steps 0 to {last}")
         return tuple(sorted({0, *chosen, last}))
+
+
+def _affordable(snapshots: int) -> int:
+    if snapshots > MAX_SNAPSHOTS:
+        raise ValueError(f"record asks for {snapshots} snapshots; at most {MAX_SNAPSHOTS} are supported")
+    return snapshots

@@ -1,5 +1,6 @@
 """Regimes: the joint law of context, features, importance and target, and the spec that it is made from."""
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -19,6 +20,9 @@ from toysup.spec import NOT_NEGATIVE, POSITIVE, PROBABILITY, Number, Spec, Swept
 FloatArray = npt.NDArray[np.float64]
 
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+
+# Numbers in a table of contexts and features.
+MAX_TABLE = 10**7
 
 ValueLaw = Literal["uniform", "signed", "binary"] | Number
 Target = Literal["x", "abs", "z"]
@@ -203,9 +207,11 @@ class RegimeSpec(Spec):
     def resolve(self, n_features: int) -> Regime:
         """The regime of `n_features` features; ValueError where a key does not fit that number or is swept."""
         contexts = self.context_names
-        members = {name: set(feature_range(text, n_features, key="subsets")) for name, text in self.subsets.items()}
-        inside = np.array([[self._is_inside(members, c, i + 1) for i in range(n_features)] for c in contexts])
-        subset = tuple(self._subset(members, i + 1) for i in range(n_features))
+        if len(contexts) * n_features > MAX_TABLE:
+            raise ValueError(
+                f"{len(contexts)} contexts of {n_features} features make tables of more than {MAX_TABLE} numbers"
+            )
+        inside, subset = self._members(n_features)
         activation = self._activation(inside)
         context_probability, rule = self._context_law(activation[0])
         together, exclusive = (
@@ -248,13 +254,17 @@ class RegimeSpec(Spec):
         rule, first = rules.resolve(self.context_rule, probability, *value_range(self.values))
         return np.array([first, 1 - first]), rule
 
-    def _is_inside(self, members: dict[str, set[int]], context: str, feature: int) -> bool:
-        return feature in members.get(context, set()) or not any(feature in group for group in members.values())
-
-    def _subset(self, members: dict[str, set[int]], feature: int) -> str:
-        if not members:
-            return "all"
-        return "+".join(context for context, group in members.items() if feature in group) or "none"
+    def _members(self, n_features: int) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
+        """(context, feature) whether the feature is inside, and the label of each feature's subset."""
+        of: list[list[str]] = [[] for _ in range(n_features)]
+        inside = np.zeros((len(self.context_names), n_features), np.bool_)
+        for context, text in self.subsets.items():
+            own = feature_range(text, n_features, key="subsets")
+            inside[self.context_names.index(context), np.array(own, np.int64) - 1] = True
+            for feature in own:
+                of[feature - 1].append(context)
+        none = "none" if self.subsets else "all"
+        return inside | ~inside.any(axis=0), tuple("+".join(names) or none for names in of)
 
     def _activation(self, inside: npt.NDArray[np.bool_]) -> FloatArray:
         if _is_table(self.activation_probability):
@@ -271,7 +281,8 @@ class RegimeSpec(Spec):
         if self.importance is not None:
             return share * _table(self.importance, inside.shape[1:], "importance")
         decay = 1.0 if self.importance_decay is None else single(self.importance_decay)
-        rank = np.array([subset[:i].count(label) for i, label in enumerate(subset)])
+        counts = {label: itertools.count() for label in subset}
+        rank = np.array([next(counts[label]) for label in subset])
         with np.errstate(over="ignore", under="ignore"):
             importance = np.asarray(share * decay ** (self.importance_start + rank), dtype=np.float64)
         if not np.isfinite(importance).all():

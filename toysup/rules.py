@@ -16,6 +16,8 @@ _TOLERANCE = 1e-12
 _NEGLIGIBLE = 1e-18
 _ROUNDING = 1e-6
 _CLOSE = 1e-10
+# The law of their sum takes a second for so many features.
+_MAX_SUMMED = 1000
 
 
 class Rule(NamedTuple):
@@ -68,6 +70,10 @@ def resolve(text: str, probability: Array, low: float, high: float) -> tuple[Rul
     feature, threshold = parse(text)
     if feature > len(probability):
         raise ValueError(f"context_rule {text!r} names feature {feature}, but there are {len(probability)}")
+    if feature == 0 and len(probability) > _MAX_SUMMED:
+        raise ValueError(
+            f"context_rule {text!r}: a rule on sum(x) is for at most {_MAX_SUMMED} features; x_1 > 0 for any"
+        )
     own = probability if feature == 0 else probability[feature - 1 : feature]
     if threshold is None:
         threshold = _median(tuple(own.tolist()), low, high)

@@ -1,6 +1,7 @@
 """What all parts of an experiment's specification share: frozen, strict about keys, some values swept."""
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -58,13 +59,17 @@ class _Sweepable:
         return numbers
 
     def _number(self, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not self.is_right(value):
+        # A whole number of TOML has no largest one, a float has.
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        if not is_number or not self.is_right(number := float(value)):  # type: ignore[arg-type]
             raise ValueError(f"must be {self.right}, or a list of such numbers to sweep over")
-        return float(value)
+        return number
 
 
 Whole = Annotated[int, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1)]
+# Of features, hidden dimensions and so on: no toy model has more, and its tables still fit into memory.
+Width = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Number = Annotated[float, Field(strict=True)]
 
 PROBABILITY = _Sweepable(lambda number: 0 <= number <= 1, "a number from 0 to 1")
@@ -87,7 +92,11 @@ def merged(table: Mapping[str, Any], change: Mapping[str, Any], spec: type[Spec]
 
 
 def shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        # Of numbers with thousands of digits, and of tables thousands deep.
+        return f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

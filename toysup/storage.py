@@ -1,32 +1,116 @@
 """A trajectory on disk: one netCDF-4 file, written whole or not at all, opened lazily."""
 
+import math
 import os
+import stat
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import netCDF4
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
+from xarray.backends import BackendArray, NetCDF4DataStore
+from xarray.core import indexing
 
 from toysup.errors import ToysupError
 from toysup.trajectories import check
 
 _CHUNK_VALUES = 2**18
+# A file may declare so many bytes of values, and so many more for each byte that it has: trained weights hardly
+# compress, and what was never written takes no room at all.
+_ANY_BYTES, _BYTES_PER_BYTE = 2**26, 100
+_STRING_BYTES = 64
 
 
 def open_trajectory(path: str | Path) -> xr.Dataset:
-    """The dataset of one file, lazily; ToysupError where it is damaged or not a trajectory."""
+    """The dataset of one file, lazily; ToysupError where it is damaged or not a trajectory, now or when it is read."""
     try:
-        dataset = xr.open_dataset(path, engine="netcdf4", decode_timedelta=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        _refuse_no_file(path)
+        store = NetCDF4DataStore.open(str(path))  # type: ignore[no-untyped-call]
+        try:
+            _refuse_bomb(store.ds, os.path.getsize(path))
+            with warnings.catch_warnings():
+                # What attributes of strangers ask for at odds is of no use to the reader.
+                warnings.simplefilter("ignore")
+                # A unit that says "days since" makes no date of a weight.
+                dataset = xr.open_dataset(store, decode_times=False)
+            dataset.encoding["source"] = str(path)
+        except BaseException:
+            store.close()
+            raise
+    except ToysupError as error:
+        raise ToysupError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        # What the libraries make of foreign bytes is no closed list of errors.
         reason = error.strerror if isinstance(error, PermissionError) else "not a netCDF-4 file, or damaged"
         raise ToysupError(f"{path}: {reason}") from None
     try:
-        return _with_strings(check(dataset, where=str(path)))
-    except ToysupError:
+        trajectory = _with_strings(check(_guarded(dataset, path), where=str(path)))
+        trajectory.set_close(dataset.close)
+        return trajectory
+    except BaseException:
         dataset.close()
         raise
+
+
+def _refuse_no_file(path: str | Path) -> None:
+    """To open a pipe waits for someone to write to it, and a device has no end."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise ToysupError("a folder, not a file" if stat.S_ISDIR(mode) else "a pipe or a device, not a file")
+
+
+def _refuse_bomb(file: netCDF4.Dataset, file_bytes: int) -> None:
+    """ToysupError where opening or reading variables takes memory that a file of this size cannot ask for."""
+    declared = sum(_declared_bytes(variable) for variable in file.variables.values())
+    if declared > _ANY_BYTES + _BYTES_PER_BYTE * file_bytes:
+        raise ToysupError(f"damaged: it declares {declared:.3g} bytes of values, but has {file_bytes} itself")
+
+
+def _declared_bytes(variable: "netCDF4.Variable[Any]") -> int:
+    if variable.dtype is not str and not isinstance(variable.datatype, np.dtype):
+        raise ToysupError(f"damaged: {variable.name} is of a type that no trajectory has")
+    chunks = variable.chunking()
+    # A chunk is read as a whole, and along an unlimited dim it may be larger than the variable.
+    pieces = chunks if isinstance(chunks, list) else [1] * len(variable.shape)
+    sizes = [-(-size // piece) * piece for size, piece in zip(variable.shape, pieces, strict=True)]
+    return math.prod(sizes) * (_STRING_BYTES if variable.dtype is str else variable.dtype.itemsize)
+
+
+def _guarded(dataset: xr.Dataset, path: str | Path) -> xr.Dataset:
+    """The same, with a ToysupError that names the file where what is not read yet turns out to be damaged."""
+    lazy = {name: own for name, own in dataset.variables.items() if name not in dataset.indexes}
+    return dataset.assign({name: _Guarded(variable, path).variable() for name, variable in lazy.items()})
+
+
+class _Guarded(BackendArray):
+    """A lazy variable of a file that may be damaged anywhere."""
+
+    def __init__(self, inner: xr.Variable, path: str | Path) -> None:
+        self.inner, self.path = inner, path
+        self.shape, self.dtype = inner.shape, inner.dtype
+
+    def variable(self) -> xr.Variable:
+        lazy = indexing.LazilyIndexedArray(self)
+        return xr.Variable(self.inner.dims, lazy, self.inner.attrs, self.inner.encoding)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> npt.NDArray[np.generic]:
+        try:
+            return self.inner[key].values
+        except MemoryError:
+            raise
+        except Exception:
+            raise ToysupError(f"{self.path}: is damaged or cannot be read") from None
 
 
 def write(dataset: xr.Dataset, path: Path) -> None:

@@ -22,6 +22,8 @@ from toysup.trajectories import condition_of, first_difference
 Seeds = npt.NDArray[np.int64]
 # Number of the file among what holds seeds; blocks are counted from 1.
 _FILE = 0
+# Seeds times parts of the sweep that one call may ask for.
+MAX_OWNED = 10**8
 
 
 def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
@@ -163,6 +165,8 @@ class Store:
 
     def missing(self, seeds: Sequence[int]) -> list[Block]:
         """The blocks that hold what is missing of these seeds."""
+        if len(seeds) * self.plan.n_parts > MAX_OWNED:
+            raise UsageError(f"{self.where()}: {len(seeds)} seeds of {self.plan.n_parts} parts are too many at once")
         wanted = np.unique(np.asarray(seeds, np.int64))
         missing = self.held.owners(self.plan, wanted) < 0
         if self._is_one_file(wanted):

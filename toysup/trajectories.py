@@ -305,6 +305,11 @@ def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
         values = dataset[name]
         if name not in ("importance", "rule_threshold") and not ((values >= 0) & (values <= 1 + 1e-9)).all():
             raise DamagedError(f"{name} has entries that are not probabilities")
+    importance = dataset["importance"].values
+    if not (np.isfinite(importance) & (importance >= 0)).all():
+        raise DamagedError("importance has entries that are not numbers of 0 or more")
+    if not (abs(dataset["context_probability"].sum("context") - 1) < 1e-6).all():
+        raise DamagedError("context_probability has entries that do not sum to 1")
 
 
 def _check_variable(dataset: xr.Dataset, name: str, *, required: set[str], allowed: set[str]) -> None:
@@ -322,7 +327,10 @@ def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
     own = {"epoch": ("step", "f"), "subset": ("feature", "OSU"), "context": ("context", "OSU"), "seed": ("seed", "i")}
     plain = {name: (name, "if") for name in ("step", "feature", "hidden", *condition.sweeps)}
     regime = condition.first_regime
+    numbered = {dim: (dim, np.arange(1, dataset.sizes.get(dim, 0) + 1)) for dim in ("feature", "hidden")}
+    numbered |= {axis: (axis, np.array(values)) for axis, values in condition.sweeps.items()}
     labels = {"context": ("context", regime.contexts), "subset": ("feature", regime.subset)} | _added_coords(regime)
+    labels |= numbered
     added = {name: (dim, "ifOSU") for name, (dim, _) in labels.items()}
     for name, (dim, kinds) in {**plain, **own, **added}.items():
         if name not in dataset.coords or dataset[name].dims != (dim,) or dataset[name].dtype.kind not in kinds:
@@ -334,6 +342,9 @@ def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
         found = dataset.attrs.get(name, usual)
         if not isinstance(found, str | float | None) or found != getattr(regime, name):
             raise DamagedError(f"the attribute {name} is {shown(found)}, not that of its specification")
+    seeds = dataset["seed"].values
+    if seeds.min() < 0 or len(np.unique(seeds)) != len(seeds):
+        raise DamagedError("its seeds are not different whole numbers of 0 or more")
     if dataset["step"].values.tolist() != list(condition.recorded_steps):
         raise DamagedError("its steps are not those that its specification records")
 
