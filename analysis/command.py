@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from toysup.command_errors import with_error_line
+from toysup.errors import ToysupError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +54,11 @@ class Request:
         from toysup.runs import open_runs
         from toysup.storage import refuse_unwritable
 
-        tree = open_runs(self.runs)
+        with warnings.catch_warnings(record=True) as unfinished:
+            warnings.simplefilter("always", UserWarning)
+            tree = open_runs(self.runs)
+        for warning in unfinished:
+            click.echo(f"note: {warning.message}", err=True)
         conditions = self.conditions
         if against is not None:
             refuse_unknown(tree, [against])
@@ -123,12 +130,25 @@ def main() -> None:
 
 
 @main.command()
+@click.option("--specification", is_flag=True, help="Print each condition's whole specification, as JSON.")
+@click.option("--verify", is_flag=True, help="Train some seeds of each again and compare; exit 1 where they differ.")
 @_analysis
-def info(request: Request) -> None:
-    """What was trained: conditions, sizes, seeds, snapshots."""
-    from toysup.analysis.topics.info import rows
+def info(request: Request, specification: bool, verify: bool) -> None:
+    """What was trained, and with what: conditions, sizes, seeds, snapshots, versions."""
+    from toysup.analysis.topics.info import rows, specifications, verified
 
-    request.print(rows(request.selected(draws=False)))
+    selected = request.selected(draws=False)
+    if specification:
+        click.echo(json.dumps(specifications(selected), indent=1))
+    elif verify:
+        import numpy as np
+
+        found = verified(selected, np.random.default_rng())
+        request.print(found)
+        if (found["verdict"] == "differs").any():
+            raise SystemExit(ToysupError.exit_code)
+    else:
+        request.print(rows(selected))
 
 
 @main.command()

@@ -20,3 +20,4 @@ from .runs import save_runs as save_runs
 from .sampling import sample as sample
 from .training import train as train
 from .trajectories import regime_of as regime_of
+from .work import train_runs as train_runs

@@ -105,3 +105,18 @@ def _save(dataset: xr.Dataset, folder: Path, *, overwrite: bool) -> Path:
         job.keep(own)
     store.finish()
     return store.where()
+
+
+def files_of(dataset: xr.Dataset) -> list[Path]:
+    """The files that an opened trajectory lies in; none where it was trained in memory."""
+    source = dataset.encoding.get("source")
+    if source is None:
+        return []
+    path = Path(source)
+    if not path.is_dir():
+        return [path]
+    beside = path.with_name(f"{path.name}.nc")
+    return [
+        *sorted(file for file in path.glob("*.nc") if is_block_name(file.name)),
+        *([beside] if beside.exists() else []),
+    ]

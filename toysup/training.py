@@ -5,6 +5,7 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from toysup.checkpoints import Checkpoint
@@ -40,7 +41,7 @@ def train(
     """
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)
-    wanted = _whole_numbers(seeds)
+    wanted = whole_numbers(seeds)
     chosen = [(condition, choose_engine(condition, engine, device)) for condition in experiment.select(conditions)]
     return xr.DataTree.from_dict(
         {
@@ -71,7 +72,16 @@ def train_job(
     return trajectory_of(experiment, job.condition, job.seeds, arrays, engine=job.engine)
 
 
-def _whole_numbers(seeds: int | Sequence[int]) -> list[int]:
+def trained_arrays(condition: Condition, seeds: Sequence[int], engine: str) -> dict[str, np.ndarray]:
+    """What a run of `condition` fills, trained anew."""
+    arrays = room_for(condition, len(seeds))
+    for number, snapshot in enumerate(snapshots_of(condition, seeds, engine)):
+        place(condition, arrays, number, snapshot)
+    return arrays
+
+
+def whole_numbers(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds that a number of them, or a sequence, means."""
     try:
         return [index(seed) for seed in (range(index(seeds)) if not isinstance(seeds, Iterable) else seeds)]
     except TypeError:

@@ -3,7 +3,7 @@
 import json
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -21,7 +21,9 @@ from toysup.rules import Rule
 from toysup.rules import parse as parse_rule
 from toysup.spec import NAME_PATTERN, shown
 
-SCHEMA_VERSION = 1
+FIRST_SCHEMA = SCHEMA_VERSION = 1
+# What makes a dataset of a schema one of the next: a change of the schema adds an entry, and tests/schemas a file.
+MIGRATIONS: dict[int, Callable[[xr.Dataset], xr.Dataset]] = {}
 TABLES = ("context_probability", "activation_probability", "importance")
 TABLE_DIMS = {
     "context_probability": ("context",),
@@ -244,11 +246,7 @@ def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
 
     The order of dims is free, and a dataset without `diverged_at` is given one that says that nothing diverged.
     """
-    schema = dataset.attrs.get("toysup_schema")
-    if schema is None:
-        raise ToysupError(f"{where}: not a toysup trajectory (it has no attribute toysup_schema)")
-    if not isinstance(schema, int | np.integer) or schema != SCHEMA_VERSION:
-        raise ToysupError(f"{where}: schema version {schema!s}, but this toysup reads version {SCHEMA_VERSION}")
+    dataset = _migrated(dataset, where)
     try:
         condition = _specification(dataset)
         _check_plan(dataset)
@@ -263,6 +261,19 @@ def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
     except UsageError as error:
         # An architecture that this process does not know.
         raise UsageError(f"{where}: {error}") from None
+    return dataset
+
+
+def _migrated(dataset: xr.Dataset, where: str) -> xr.Dataset:
+    """`dataset` as the present schema has it; ToysupError where it follows none that this toysup knows."""
+    schema = dataset.attrs.get("toysup_schema")
+    if schema is None:
+        raise ToysupError(f"{where}: not a toysup trajectory (it has no attribute toysup_schema)")
+    if not isinstance(schema, int | np.integer) or not FIRST_SCHEMA <= schema <= SCHEMA_VERSION:
+        known = f"version {SCHEMA_VERSION}" if SCHEMA_VERSION == FIRST_SCHEMA else f"versions up to {SCHEMA_VERSION}"
+        raise ToysupError(f"{where}: schema version {shown(schema)}, but this toysup reads {known}")
+    for old in range(int(schema), SCHEMA_VERSION):
+        dataset = MIGRATIONS[old](dataset).assign_attrs(toysup_schema=old + 1)
     return dataset
 
 

@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import xarray as xr
 from filelock import FileLock, Timeout
 
 from toysup.blocks import Block
 from toysup.checkpoints import Checkpoint
 from toysup.errors import ToysupError
-from toysup.experiments import Condition, Experiment
+from toysup.experiments import Condition, Experiment, load_experiment
+from toysup.runs import open_runs
 from toysup.storage import refuse_unwritable
 from toysup.store import Job, Store, lock_of
-from toysup.training import choose_engine, train_job
+from toysup.training import DEFAULT_SEEDS, choose_engine, train_job, whole_numbers
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -97,6 +99,43 @@ class Order:
             if task.blocks:
                 refuse_unwritable(task.store.file.parent)
         return tasks
+
+
+def train_runs(
+    experiment: Experiment | str | Path,
+    folder: str | Path = "runs",
+    *,
+    seeds: int | Sequence[int] = DEFAULT_SEEDS,
+    conditions: Sequence[str] = (),
+    engine: str | None = None,
+    device: str = "cpu",
+    overwrite: bool = False,
+    client: "Client | None" = None,
+    threads: int = 1,
+    watch: Watch | None = None,
+) -> xr.DataTree:
+    """Train what is missing of an experiment (or of its name or path) under `folder`, as `toysup-train` does.
+
+    `seeds`, `conditions`, `engine` and `device` are those of `toysup.train`. With the `client` of a dask cluster its
+    workers train, each block with so many `threads`; they write to `folder` where they see it, and hand their blocks
+    back where they do not. A `watch` is told how it goes. What is there already is kept, unless `overwrite`.
+    Returns the runs of the experiment that are there then, opened lazily. Raises UsageError where runs of another
+    specification are there, and ToysupError where another trainer is at work or a block failed; what is finished is
+    kept, and the same call goes on.
+    """
+    loaded = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
+    order = Order.of(
+        loaded,
+        folder,
+        whole_numbers(seeds),
+        conditions=conditions,
+        engine=engine,
+        device=device,
+        overwrite=overwrite,
+    )
+    with alone_at(order) as tasks:
+        carry_out(order, tasks, watch or Unwatched(), client, threads=threads)
+    return open_runs(order.folder / loaded.name)
 
 
 @contextmanager
