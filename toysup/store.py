@@ -185,20 +185,22 @@ class Store:
     def begin(self, blocks: Sequence[Block]) -> None:
         """Before these are trained: remove what a killed trainer left half-written, and set aside what they replace."""
         folder = blocks_folder(self.file)
-        self._tidy(r"part\.\w+")
+        self._tidy(half_written_only=True)
         if self.replaces and (folder.exists() or any(block.part is not None for block in blocks)):
             for path in (self.file, folder):
                 _move(path, self.aside / path.name)
 
     def finish(self) -> None:
         """After all was trained: remove what it replaces, and what killed workers left."""
-        self._tidy(r"part\.\w+|checkpoint\.npz")
+        self._tidy(half_written_only=False)
         shutil.rmtree(self.aside, ignore_errors=True)
 
-    def _tidy(self, endings: str) -> None:
-        """Remove the condition's own hidden files that end so: another may have a name that begins like this one's."""
-        own = re.compile(rf"\.+{re.escape(self.condition.name)}(\.checkpoint)?(\.\w+)?\.({endings})")
-        block = re.compile(rf"\..*\.({endings})")
+    def _tidy(self, *, half_written_only: bool) -> None:
+        """Remove temporary files, and checkpoints; of this condition alone, as others have names that begin alike."""
+        name = re.escape(self.condition.name)
+        checkpoint = "" if half_written_only else r"|\.checkpoint\.npz"
+        own = re.compile(rf"\.{name}(\.\w{{8}}\.part\.nc{checkpoint})|\.\.{name}\.checkpoint\.\w{{8}}\.part\.npz")
+        block = re.compile(rf"\..*(\.part\.\w+{checkpoint})")
         for folder, pattern in ((self.file.parent, own), (blocks_folder(self.file), block)):
             for path in folder.glob(".*"):
                 if pattern.fullmatch(path.name):

@@ -1,0 +1,203 @@
+"""Training to a folder: here and on a cluster, alone at it, and going on where it stopped."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import xarray as xr
+from click.testing import Result
+from distributed import Client, LocalCluster
+
+import toysup
+from toysup import work
+from toysup.store import Job, lock_of, path_of
+from toysup.work import Order, alone_at, train_runs
+
+Command = Callable[..., Result]
+Small = Callable[..., toysup.Experiment]
+
+
+@pytest.fixture
+def cut(small: Small, monkeypatch: pytest.MonkeyPatch) -> toysup.Experiment:
+    """Four seeds to a block."""
+    from toysup.blocks import _bytes
+
+    monkeypatch.setattr("toysup.blocks._BLOCK_BYTES", 4 * _bytes(small().conditions[0]))
+    return small()
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Two threads of this process stand for workers: they see what is patched here."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as found,
+    ):
+        yield found
+
+
+@dataclass
+class Notes:
+    """Writes down what a watch is told."""
+
+    steps: list[tuple[str, int]] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    losses: list[tuple[int, int]] = field(default_factory=list)
+
+    def step(self, job: Job, step: int, loss: float) -> None:
+        self.steps.append((job.path.name, step))
+
+    def finished(self, job: Job) -> None:
+        self.kept.append(job.path.name)
+
+    def lost(self, workers: int, blocks: int) -> None:
+        self.losses.append((workers, blocks))
+
+
+def require_all(runs: xr.DataTree, experiment: toysup.Experiment, seeds: int) -> None:
+    whole = toysup.train(experiment, seeds=seeds)
+    for leaf in whole.leaves:
+        xr.testing.assert_equal(runs[leaf.path].to_dataset().load(), leaf.to_dataset())
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("with_client", [False, True], ids=["here", "cluster"])
+def test_what_is_missing_is_trained(cut: toysup.Experiment, tmp_path: Path, client: Client, with_client: bool) -> None:
+    options: dict[str, Any] = {"client": client} if with_client else {}
+    notes = Notes()
+    require_all(train_runs(cut, tmp_path, seeds=6, watch=notes, **options), cut, 6)
+    assert len(notes.kept) == 2
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nc")}
+    again = Notes()
+    require_all(train_runs(cut, tmp_path, seeds=10, watch=again, **options), cut, 10)
+    assert [name.rpartition("-")[0] for name in sorted(again.kept)] == ["cells0-seeds6to7", "cells0-seeds8to9"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert all(name.endswith(".nc") and "/." not in name for name in files(tmp_path))
+    assert not notes.losses
+
+
+def test_a_worker_without_the_folder_hands_its_blocks_back(
+    cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+    from toysup import cluster
+
+    keep = cluster._keep
+    monkeypatch.setattr(cluster, "_token_in", lambda lock: "")
+    monkeypatch.setattr(cluster, "_keep", lambda job, content: (seen.append(content), keep(job, content)))
+    require_all(train_runs(cut, tmp_path, seeds=3, client=client), cut, 3)
+    require_all(train_runs(cut, tmp_path, seeds=6, client=client), cut, 6)
+    assert len(seen) == 3
+    assert all(content.startswith(b"\x89HDF") for content in seen)
+
+
+def failing(times: int, error: Exception) -> Callable[..., None]:
+    original, left = work.train_and_keep, iter(range(times))
+
+    def fail(experiment: toysup.Experiment, job: Job, **options: Any) -> None:
+        if job.seeds[0] == 4 and next(left, None) is not None:
+            raise error
+        original(experiment, job, **options)
+
+    return fail
+
+
+def test_a_block_that_fails_is_trained_again_and_given_up_in_the_end(
+    cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "train_and_keep", failing(2, RuntimeError("a worker of a bad kind")))
+    notes = Notes()
+    require_all(train_runs(cut, tmp_path / "again", seeds=10, client=client, watch=notes), cut, 10)
+    assert notes.losses == [(0, 1), (0, 1)]
+    monkeypatch.setattr(work, "train_and_keep", failing(99, RuntimeError("a worker of a bad kind")))
+    with pytest.raises(toysup.ToysupError, match=r"given up after 5 attempts: RuntimeError: .*the same command trains"):
+        train_runs(cut, tmp_path / "never", seeds=10, client=client)
+    left = [name for name in files(tmp_path / "never") if name.endswith(".nc")]
+    assert len(left) == 2
+    monkeypatch.setattr(work, "train_and_keep", failing(1, toysup.ToysupError("x.nc: cannot be written: disk full")))
+    with pytest.raises(toysup.ToysupError, match=r"x.nc: cannot be written: disk full; the same command"):
+        train_runs(cut, tmp_path / "full", seeds=10, client=client)
+
+
+def test_a_second_trainer_says_so(cut: toysup.Experiment, tmp_path: Path, run_train: Command) -> None:
+    order = Order.of(cut, tmp_path, range(2))
+    with alone_at(order), pytest.raises(toysup.ToysupError, match="another toysup-train is at work"):
+        train_runs(cut, tmp_path, seeds=2)
+    assert not list(tmp_path.rglob(".*"))
+    require_all(train_runs(cut, tmp_path, seeds=2), cut, 2)
+    # What is there already needs no lock.
+    with alone_at(Order.of(cut, tmp_path, range(4))):
+        train_runs(cut, tmp_path, seeds=2)
+
+
+def test_a_lock_is_the_systems_so_a_killed_trainer_holds_none(cut: toysup.Experiment, tmp_path: Path) -> None:
+    file = path_of(tmp_path, "small", "small")
+    file.parent.mkdir(parents=True)
+    code = (
+        "import os, signal, sys; from pathlib import Path; from toysup.work import _locked\n"
+        "with _locked(Path(sys.argv[1]), 'token'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(file)], check=False).returncode == -9
+    assert lock_of(file).read_text() == "token"
+    require_all(train_runs(cut, tmp_path, seeds=2), cut, 2)
+    assert not lock_of(file).exists()
+
+
+def test_names_that_begin_alike_keep_their_files(small: Small, tmp_path: Path) -> None:
+    experiment = small()
+    (one,) = experiment.conditions
+    both = experiment.model_copy(update={"conditions": (one, one.model_copy(update={"name": "small.part"}))})
+    (tmp_path / "small").mkdir()
+    theirs = [".small.part.checkpoint.npz", ".small.part.lock", ".small.part.abcdefgh.part.nc", "notes.txt"]
+    mine = [".small.checkpoint.npz", ".small.abcdefgh.part.nc", "..small.checkpoint.abcdefgh.part.npz"]
+    for name in [*theirs, *mine]:
+        (tmp_path / "small" / name).touch()
+    train_runs(both, tmp_path, seeds=1, conditions=["small"])
+    assert files(tmp_path / "small") == sorted([*theirs, "small.nc"])
+
+
+def test_workers_from_the_command_line(run_train: Command, tmp_path: Path) -> None:
+    arguments = ["tms-intro", "-o", tmp_path, "--seeds", 2, "--set", "training.steps=3"]
+    refused = run_train(*arguments, "--workers", 2, "--scheduler", "tcp://127.0.0.1:1")
+    assert refused.exit_code == 2
+    assert "exclude one another" in refused.stderr
+    assert not list(tmp_path.iterdir())
+    result = run_train(*arguments, "--workers", 2)
+    assert result.exit_code == 0, result.stderr
+    assert "2 seeds, 2 trained now" in result.stdout
+    assert files(tmp_path) == ["tms-intro/tms-intro.nc"]
+
+
+def test_info_says_what_made_a_file(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+    run_train("tms-intro", "-o", tmp_path, "--seeds", 2, "--set", "training.steps=3", "--set", "training.optimizer=sgd")
+    (row,) = json.loads(run_analyze("info", tmp_path, "--format", "json").stdout)
+    assert (row["files"], row["schema"]) == (1, 1)
+    assert "numba" in row["versions"]
+    (specification,) = json.loads(run_analyze("info", tmp_path, "--specification").stdout).values()
+    assert specification["training"]["optimizer"] == "sgd"
+    assert specification["training"]["steps"] == 3
+
+
+def test_verifying_trains_again_and_compares(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+    import netCDF4
+
+    run_train("tms-intro", "-o", tmp_path, "--seeds", 2, "--set", "training.steps=3")
+    good = run_analyze("info", tmp_path, "--verify", "--format", "json")
+    assert good.exit_code == 0
+    (row,) = json.loads(good.stdout)
+    assert (row["verdict"], row["seeds"], row["max_difference"]) == ("identical", "0, 1", 0)
+    for share, verdict, code in ((1e-4, "rounding", 0), (0.5, "differs", 1)):
+        changed = shutil.copytree(tmp_path / "tms-intro", tmp_path / verdict)
+        with netCDF4.Dataset(changed / "tms-intro.nc", "a") as file:
+            file["b"][..., -1, :] = file["b"][..., -1, :] * (1 + share)
+        result = run_analyze("info", changed, "--verify", "--format", "json")
+        assert (result.exit_code, json.loads(result.stdout)[0]["verdict"]) == (code, verdict)
