@@ -5,7 +5,7 @@ READY := .venv/.ready
 RUNS ?= runs
 TYPECHECK := build/typecheck
 
-.PHONY: demo test test-all lint fuzz bench data clean
+.PHONY: demo test test-all lint torture fuzz bench data clean
 
 demo: $(READY)
 	$(BIN)/toysup-train conditional-importance --output $(RUNS)
@@ -32,6 +32,10 @@ fuzz: $(READY)
 # About twelve minutes; leave the machine alone meanwhile. Writes build/benchmarks and the last table of docs/benchmarks.md.
 bench: $(READY)
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
+
+# 200 kills of training at random instants, each of which must end as if nothing had happened; about an hour.
+torture: $(READY)
+	$(BIN)/python -m tests.torture
 
 # Train the reference trajectories of data/ anew.
 data: $(READY)

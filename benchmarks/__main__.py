@@ -17,6 +17,7 @@ PARTS = {
     "split": ("step_split", "measure"),
     "scaling": ("scaling", "measure"),
     "memory": ("memory", "measure"),
+    "at-scale": ("at_scale", "measure"),
     "analysis": ("analysis_speed", "measure"),
     "commands": ("commands", "measure"),
     "experiment": ("commands", "measure_experiment"),

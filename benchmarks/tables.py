@@ -8,6 +8,7 @@ import pandas as pd
 from benchmarks.measurements import Measurement
 
 HEADINGS = {
+    "at scale": "A million models: planning, files, tasks, workers",
     "machine": "The machine",
     "training": "Training, time per model-step",
     "gpu": "Training on a GPU, time per model-step",

@@ -24,7 +24,16 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_part_gives_rows_with_machine_and_spread(output: Path) -> None:
     table = pd.read_csv(output / "benchmarks.csv")
-    assert set(table["part"]) == {"machine", "training", "split", "scaling", "memory", "analysis", "commands"}
+    assert set(table["part"]) == {
+        "machine",
+        "training",
+        "split",
+        "scaling",
+        "memory",
+        "at scale",
+        "analysis",
+        "commands",
+    }
     assert (table["low"] <= table["median"]).all()
     assert (table["median"] <= table["high"]).all()
     assert table[["processor", "cores", "threads", "torch", "numba", "date"]].notna().all(axis=None)

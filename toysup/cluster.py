@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # A block is given up after so many failures: of the workers that it was with, or of its own.
 ATTEMPTS = 5
+# How often a cluster of this machine is tried to be started.
+STARTS = 3
 # After so many blocks were given up, all is: a full disk fails every block.
 FAILURES = 10
 # Blocks that wait at the scheduler for each thread of a worker, so that none waits for the next block.
@@ -49,14 +51,21 @@ def _told_by_us() -> Iterator[None]:
 @contextmanager
 def local_client(workers: int) -> Iterator[Client]:
     """A cluster of so many processes on this machine, for as long as the context lasts."""
-    with (
-        _told_by_us(),
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0", silence_logs=50
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+    with _told_by_us(), _local_cluster(workers) as cluster, Client(cluster) as client:
         yield client
+
+
+def _local_cluster(workers: int) -> LocalCluster:
+    """ToysupError where it does not start: a worker that is lost while it starts takes the others with it."""
+    for _ in range(STARTS):
+        try:
+            # What dask shows of itself takes any port that is free.
+            return LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+            )
+        except (RuntimeError, OSError) as error:
+            reason = _first_line(error)
+    raise ToysupError(f"--workers {workers}: they could not be started: {reason}")
 
 
 @contextmanager
