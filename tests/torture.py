@@ -354,6 +354,7 @@ def main(runs: int, seed: int | None, kinds: tuple[str, ...]) -> None:
             try:
                 torture(place, kind, number)
                 good[kind] += 1
+                click.echo(f"run {number}, {kind}: identical", err=True)
             except (AssertionError, subprocess.TimeoutExpired) as error:
                 bad[kind] += 1
                 click.echo(f"run {number}, {kind}: {str(error)[:2000]}", err=True)
