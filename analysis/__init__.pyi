@@ -25,6 +25,7 @@ from .losses import losses as losses
 from .losses import sampling_error as sampling_error
 from .nulls import pooled_quadrant_null as pooled_quadrant_null
 from .nulls import quadrant_null as quadrant_null
+from .pieces import piecewise as piecewise
 from .references import loss_references as loss_references
 from .responses import context_selectivity as context_selectivity
 from .responses import response as response

@@ -18,8 +18,7 @@ from toysup.command_errors import with_error_line
 from toysup.errors import ToysupError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from toysup.analysis.rows import Rows
     from toysup.analysis.selection import Selected
     from toysup.analysis.series import Figures
     from toysup.analysis.topics.against import Statistics
@@ -68,10 +67,11 @@ class Request:
             refuse_unwritable(self.output)
         return selected
 
-    def print(self, rows: pd.DataFrame) -> None:
+    def print(self, rows: Rows) -> None:
         from toysup.analysis.rows import rendered
 
-        click.echo(rendered(rows, self.format), nl=False)
+        for text in rendered(rows, self.format):
+            click.echo(text, nl=False)
 
     def print_differences(self, selected: list[Selected], against: str, statistics: Statistics) -> None:
         from toysup.analysis.topics.against import differences
@@ -191,14 +191,14 @@ def dimensionality(request: Request, against: str | None) -> None:
 @_analysis
 def interference(request: Request, by: str, statistic: str, against: str | None) -> None:
     """Interference between subsets, or what each feature meets."""
-    from toysup.analysis.topics.interference import drawn, notes, quadrants, rows
+    from toysup.analysis.topics.interference import drawn, notes, quadrants, rows, seed_rows
 
     _refuse_parts(against, by if by != "quadrant" else None)
     selected = request.selected(against=against)
     if against is not None:
         request.print_differences(selected, against, quadrants)
     else:
-        request.print(rows(selected, by=by))
+        request.print(seed_rows(selected) if by == "seed" else rows(selected, by=by))
         for note in notes(selected) if by != "feature" else ():
             click.echo(f"note: {note}", err=True)
     request.draw(selected, functools.partial(drawn, statistics=[statistic]))

@@ -223,7 +223,7 @@ class _Seeds(NamedTuple):
             else "mean over seeds of paired differences"
         )
         method = f"{how}, skewness-corrected t interval (Hall)"
-        summary = summary_of(self.values, columns, by_seed(self.values)[1], method, confidence)
+        summary = summary_of(self.values, columns, by_seed(self.values)[1].sum(axis=1), method, confidence)
         summary["n_excluded"] += self.unshared
         summary.attrs["paired"] = self.n_first is None
         return summary

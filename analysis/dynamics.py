@@ -106,7 +106,8 @@ def sharing(
     # The cosine of equal directions is 1 up to rounding.
     reached = abs(cosine) >= threshold - 1e-6
     pair = xr.DataArray(~np.eye(W.sizes["feature"], dtype=bool), dims=("feature", "other_feature"))
-    found = xr.apply_ufunc(np.sign, cosine).where(reached & pair, 0).where(_finite(W, over=("hidden", "feature")))
+    sign = xr.apply_ufunc(np.sign, cosine, dask="allowed")
+    found = sign.where(reached & pair, 0).where(_finite(W, over=("hidden", "feature")))
     return named(found, "sharing", "shared direction: −1 antipodal, 1 parallel", threshold=threshold)
 
 
@@ -176,11 +177,10 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     known = train_loss.isel(step=slice(1, None)) if train_loss.isel(step=0).isnull().all() else train_loss
     known = known.astype(np.float64)
     least = (_ROUNDING * known.max("step")).clip(min=np.finfo(np.float64).tiny)
-    logs = xr.apply_ufunc(np.log10, known.clip(min=least, keep_attrs=True))
+    logs = xr.apply_ufunc(np.log10, known.clip(min=least, keep_attrs=True), dask="allowed")
     found = _along_steps(logs, partial(_on_plateau, fall=fall), order=2, least=_LEAST_DECADES)
-    whole = xr.zeros_like(train_loss, dtype=np.float64)
-    whole.loc[{"step": known["step"]}] = found
-    whole = whole.where(found.notnull().all("step"))
+    whole = found.reindex(step=train_loss["step"], fill_value=0.0).assign_coords(train_loss.coords)
+    whole = whole.where(found.notnull().all("step")).transpose(*train_loss.dims)
     return named(whole, "plateau", "whether the training loss stands still", fall=fall)
 
 
@@ -235,7 +235,9 @@ def _since(holds: xr.DataArray) -> xr.DataArray:
     steps = holds["step"].values.astype(np.float64)
     to_the_end = holds.isel(step=slice(None, None, -1)).drop_vars("step").cumprod("step").sum("step")
     # Where the run is empty, any step will do: it is replaced.
-    at: xr.DataArray = xr.apply_ufunc(lambda count: steps[-np.maximum(count, 1)], to_the_end)
+    at: xr.DataArray = xr.apply_ufunc(
+        lambda count: steps[-np.maximum(count, 1)], to_the_end, dask="parallelized", output_dtypes=[np.float64]
+    )
     return at.where(to_the_end > 0)
 
 
@@ -245,8 +247,21 @@ def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: flo
     A penalty is 4 σ² ln n, with σ, no smaller than `least`, from the median size of the differences of that order, few
     of which are across change points.
     """
-    last = values.transpose(..., "step").astype(np.float64)
-    table = last.values.reshape(-1, last.sizes["step"])
+    found: xr.DataArray = xr.apply_ufunc(
+        partial(_each_series, kernel=kernel, order=order, least=least),
+        values.astype(np.float64),
+        input_core_dims=[["step"]],
+        output_core_dims=[["step"]],
+        dask="parallelized",
+        dask_gufunc_kwargs={"allow_rechunk": True},
+        output_dtypes=[np.float64],
+    )
+    return found.transpose(*values.dims)
+
+
+def _each_series(series: Series, *, kernel: Kernel, order: int, least: float) -> Series:
+    """The same of an array (..., step)."""
+    table = series.reshape(-1, series.shape[-1])
     found = np.full(table.shape, np.nan)
     finite = np.isfinite(table).all(axis=1)
     n = table.shape[1]
@@ -258,7 +273,7 @@ def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: flo
         sigma = np.maximum(spread / {1: 2.0, 2: 6.0}[order] ** 0.5, least)
         penalties = _PENALTY * np.log(n) * sigma**2
         found[finite] = [kernel(*one) for one in zip(table[finite], penalties.tolist(), strict=True)]
-    return last.copy(data=found.reshape(last.shape)).transpose(*values.dims)
+    return found.reshape(series.shape)
 
 
 class _Line(NamedTuple):

@@ -13,7 +13,8 @@ from toysup.analysis.dimensionality import represented, represented_count
 from toysup.analysis.gram import feature_norms
 from toysup.analysis.interference import quadrant_interference
 from toysup.analysis.labels import with_other_feature
-from toysup.analysis.losses import losses
+from toysup.analysis.losses import losses, summed, values_held
+from toysup.analysis.pieces import piecewise
 from toysup.analysis.seeds import over_seeds, share_of_seeds
 
 
@@ -26,17 +27,20 @@ class Trajectory:
 
     @cached_property
     def last(self) -> xr.Dataset:
-        return self.dataset.isel(step=-1).load()
+        """The models that claims are about, lazily."""
+        return self.dataset.isel(step=-1)
 
-    @property
-    def W(self) -> xr.DataArray:
-        return self.last["W"]
+    def each(self, statistic: Callable[[xr.Dataset], xr.DataArray], *, values: int | None = None) -> xr.DataArray:
+        """A statistic of each of these models, read and worked out piece by piece."""
+        return piecewise(self.last, statistic, values=values or self.dataset.sizes["feature"] ** 2)
 
     def loss(self, under: "Trajectory | None" = None) -> xr.DataArray:
         """(seed,) the loss under the regime of `under`, or under its own."""
         under = under or self
         if under not in self.losses:
-            self.losses[under] = losses(self.last, under.last).sum(["context", "feature"], skipna=False)
+            self.losses[under] = self.each(
+                lambda models: summed(losses(models, under.last)), values=values_held(under.last)
+            )
         return self.losses[under]
 
 
@@ -44,8 +48,8 @@ class Trajectory:
 Trajectories = Mapping[str, Trajectory]
 # The numbers that a claim is about, by what tells them apart.
 Estimates = dict[str, Estimate]
-# Of a trajectory: one number per seed, or several along further dims.
-Measure = Callable[[Trajectory], xr.DataArray]
+# Of models with their regime: one number per seed, or several along further dims.
+Measure = Callable[[xr.Dataset], xr.DataArray]
 
 # |cos(W_i, W_j)| from which two features share a direction.
 SHARING = 0.9
@@ -58,15 +62,16 @@ def of_each(measure: Measure) -> Callable[[Trajectories], Estimates]:
     """The mean over seeds, of each condition."""
 
     def estimates(runs: Trajectories) -> Estimates:
-        entries = ((f"{name}{label}", values) for name, run in runs.items() for label, values in _entries(measure(run)))
-        return {label: OverSeeds(partial(_mean, values)) for label, values in entries}
+        each = {name: run.each(measure) for name, run in runs.items()}
+        entries = ((f"{name}{label}", own) for name, values in each.items() for label, own in _entries(values))
+        return {label: OverSeeds(partial(_mean, own)) for label, own in entries}
 
     return estimates
 
 
 def share_of_each(measure: Measure) -> Callable[[Trajectories], Estimates]:
     """The share of seeds in which something holds, of each condition."""
-    return lambda runs: {name: OverSeeds(partial(_share, measure(run))) for name, run in runs.items()}
+    return lambda runs: {name: OverSeeds(partial(_share, run.each(measure))) for name, run in runs.items()}
 
 
 def differences(measure: Measure) -> Callable[[Trajectories], Estimates]:
@@ -76,13 +81,22 @@ def differences(measure: Measure) -> Callable[[Trajectories], Estimates]:
         (first, run), *others = runs.items()
         found: Estimates = {}
         for name, other in others:
-            pairs = zip(_entries(measure(run)), _entries(measure(other)), strict=True)
+            pairs = zip(_entries(run.each(measure)), _entries(other.each(measure)), strict=True)
             for (label, one), (_, another) in pairs:
-                compare = partial(_difference, one, another, paired(run.dataset, other.dataset))
-                found[f"{first} − {name}{label}"] = OverSeeds(compare)
+                found[f"{first} − {name}{label}"] = _above(run, other, one, another)
         return found
 
     return estimates
+
+
+def loss_of_each(runs: Trajectories) -> Estimates:
+    """How far the loss of the first condition, under its own regime, lies above that of each of the others."""
+    (first, run), *others = runs.items()
+    return {f"{first} − {name}": _above(run, other, run.loss(), other.loss()) for name, other in others}
+
+
+def _above(run: Trajectory, other: Trajectory, one: xr.DataArray, another: xr.DataArray) -> OverSeeds:
+    return OverSeeds(partial(_difference, one, another, paired(run.dataset, other.dataset)))
 
 
 def _mean(values: xr.DataArray, confidence: float) -> xr.Dataset:
@@ -105,38 +119,38 @@ def _entries(values: xr.DataArray) -> Iterator[tuple[str, xr.DataArray]]:
         yield "".join([", " + " × ".join(map(str, labels))] if labels else []), entry
 
 
-def represented_features(run: Trajectory) -> xr.DataArray:
+def represented_features(models: xr.Dataset) -> xr.DataArray:
     """How many features are represented: (seed,)."""
-    return represented_count(run.W)
+    return represented_count(models["W"])
 
 
-def all_represented(run: Trajectory) -> xr.DataArray:
+def all_represented(models: xr.Dataset) -> xr.DataArray:
     """Whether all features are, 1 or 0: (seed,), NaN for a model that is not finite."""
-    count = represented_features(run)
-    return (count == run.W.sizes["feature"]).where(count.notnull())
+    count = represented_features(models)
+    return (count == models.sizes["feature"]).where(count.notnull())
 
 
-def energy(run: Trajectory) -> xr.DataArray:
+def energy(models: xr.Dataset) -> xr.DataArray:
     """Σ G_ij² of each quadrant: (seed, subset, other_subset)."""
-    return quadrant_interference(run.W)["energy"]
+    return quadrant_interference(models["W"])["energy"]
 
 
-def energy_within(run: Trajectory) -> xr.DataArray:
+def energy_within(models: xr.Dataset) -> xr.DataArray:
     """Σ G_ij² over the pairs i≠j within each subset: (seed, subset)."""
-    quadrants = energy(run)
+    quadrants = energy(models)
     same = {label: quadrants.sel(subset=label, other_subset=label, drop=True) for label in quadrants["subset"].values}
     return xr.concat(list(same.values()), dim="subset").assign_coords(subset=list(same))
 
 
-def importance_concordance(run: Trajectory) -> xr.DataArray:
+def importance_concordance(models: xr.Dataset) -> xr.DataArray:
     """Of the pairs of a represented and an unrepresented feature that differ in importance, the share in which the
     represented one is the more important: (seed,), NaN where there is no such pair.
 
     Importance is Σ_c P(c) I_i(c). One half is no preference; the statistic is that of Mann and Whitney.
     """
-    W = run.W
+    W = models["W"]
     shown = represented(W).transpose("seed", "feature").values
-    importance = (run.last["context_probability"] * run.last["importance"]).sum("context").values
+    importance = (models["context_probability"] * models["importance"]).sum("context").values
     more = importance[:, None] > importance * (1 + 1e-9)
     pairs = shown[:, :, None] & ~shown[:, None, :] & (more | more.T)
     total, agreeing = pairs.sum(axis=(1, 2)), (pairs & more).sum(axis=(1, 2))
@@ -145,9 +159,9 @@ def importance_concordance(run: Trajectory) -> xr.DataArray:
     return xr.DataArray(share, dims="seed", coords={"seed": W["seed"].values})
 
 
-def shared_across(run: Trajectory) -> xr.DataArray:
+def shared_across(models: xr.Dataset) -> xr.DataArray:
     """The share of features that share a direction, |cos(W_i, W_j)| ≥ 0.9, with one of another subset: (seed,)."""
-    W = run.W
+    W = models["W"]
     length = feature_norms(W)
     direction = W / length.where(length > 0, 1)
     other = with_other_feature(direction.drop_vars(["subset", "feature"]).rename(feature="other_feature"), W)
@@ -159,11 +173,6 @@ def shared_across(run: Trajectory) -> xr.DataArray:
 
 def _finite(W: xr.DataArray) -> xr.DataArray:
     return (abs(W) < np.inf).all(["hidden", "feature"])
-
-
-def loss(run: Trajectory) -> xr.DataArray:
-    """The loss under the condition's own regime: (seed,)."""
-    return run.loss()
 
 
 def loss_ratio(runs: Trajectories) -> Estimates:
@@ -200,7 +209,7 @@ STATISTICS: Mapping[str, Callable[[Trajectories], Estimates]] = {
     "energy_within": of_each(energy_within),
     "importance_concordance": of_each(importance_concordance),
     "shared_across": of_each(shared_across),
-    "loss_difference": differences(loss),
+    "loss_difference": loss_of_each,
     "loss_ratio": loss_ratio,
     "phases": phases,
 }

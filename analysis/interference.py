@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -259,6 +259,13 @@ def _block_sums(
     threshold: float,
 ) -> None:
     """Fill (model, sum, subset, other_subset), the sums being _SUMS."""
+    if len(models) == 1:
+        # Of one model NumPy would add up the same numbers in another order than of several, and round them otherwise.
+        both = np.empty((2, *out.shape[1:]), dtype=out.dtype)
+        rest: dict[str, Any] = {"outputs": outputs, "inputs": inputs, "own": own, "threshold": threshold}
+        _block_sums(np.repeat(models, 2, axis=0), both, of_weights=of_weights, **rest)
+        out[:] = both[:1]
+        return
     G = gram_kernel(models) if of_weights else models
     # Models last: sums over features then add up rows of models, which are long where subsets are short.
     G = _sorted(_sorted(G, outputs.order, axis=1), inputs.order, axis=2).transpose(1, 2, 0).copy()

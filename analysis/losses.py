@@ -1,15 +1,19 @@
 """The loss of trained models under their own regime and under others, and how sure it is."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from toysup.analysis.evaluation import DEFAULT_SAMPLES, Rows, evaluated, squared_error
+from toysup.analysis.evaluation import BATCHES, DEFAULT_SAMPLES, Rows, evaluated, squared_error
 from toysup.analysis.forward import Models
 from toysup.analysis.labels import named, require_dims
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# Arrays of the parts of a loss that are there at once.
+_ARRAYS_HELD = 4
 
 
 def losses(
@@ -49,6 +53,18 @@ def losses(
 
 def _squared(models: Models, x: Rows, context: int) -> "Tensor":
     return squared_error(models, models.outputs(x, context), x, context).sum(dim=1)[:, None]
+
+
+def values_held(dataset: xr.Dataset) -> int:
+    """How many numbers a loss holds of one model, by batch, context and feature, while it is worked out."""
+    return _ARRAYS_HELD * BATCHES * dataset.sizes["context"] * dataset.sizes["feature"]
+
+
+def summed(parts: xr.DataArray, *, keep: Sequence[str] = ()) -> xr.DataArray:
+    """The parts of a loss summed over context and feature, but what is to be kept."""
+    total = parts.sum([dim for dim in ("context", "feature") if dim not in keep], skipna=False)
+    total.attrs = {key: parts.attrs[key] for key in ("long_name", "units")}
+    return total
 
 
 def sampling_error(values: xr.DataArray) -> xr.DataArray:

@@ -1,6 +1,8 @@
 """Is interference arranged by subset at all? Quadrant statistics against those of models whose twins swap labels."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import xarray as xr
 
 from toysup.analysis.interference import INTERFERING_THRESHOLD, QUADRANT_STATISTICS
 from toysup.analysis.labels import require_dims
+from toysup.analysis.pieces import by_seeds, loaded_if_small
 from toysup.analysis.relabelled import Relabelled
 from toysup.analysis.responses import response
 from toysup.analysis.twins import regimes_of, relabellings, twin_classes
@@ -69,11 +72,15 @@ def quadrant_null(
 
     Source: Fisher (1935), "The Design of Experiments"; for random relabellings Phipson and Smyth (2010).
     """
-    return _null(dataset, G, threshold, _EACH, _each)
+    whole = response(dataset)["G"] if G is None else G
+    return _null(dataset, whole, lambda cell: [whole.isel(cell)], threshold, _EACH, _each)
 
 
 def pooled_quadrant_null(
-    dataset: xr.Dataset, G: xr.DataArray | None = None, *, threshold: float = INTERFERING_THRESHOLD
+    dataset: xr.Dataset,
+    G: xr.DataArray | Callable[[xr.Dataset], xr.DataArray] | None = None,
+    *,
+    threshold: float = INTERFERING_THRESHOLD,
 ) -> xr.Dataset:
     """The mean over seeds of the quadrant statistics against its null, in which each seed is relabelled by itself.
 
@@ -84,7 +91,8 @@ def pooled_quadrant_null(
     Parameters
     ----------
     dataset, G, threshold
-        As `quadrant_null`; G with the dim `seed`.
+        As `quadrant_null`; G with the dim `seed`. G may be what makes it of some seeds of the dataset: then, and where
+        it is not given, the dataset is read and worked on piece by piece.
 
     Returns
     -------
@@ -98,27 +106,42 @@ def pooled_quadrant_null(
     UsageError
         If a dim is missing.
     """
-    return _null(dataset, G, threshold, _POOLED, _pooled, over=("seed",))
+    if isinstance(G, xr.DataArray):
+        return _null(dataset, G, lambda cell: [G.isel(cell)], threshold, _POOLED, _pooled, over=("seed",))
+    require_dims(dataset, ("seed",), what="dataset")
+    of = G or (lambda models: response(models)["G"])
+    one = of(dataset.isel(seed=slice(1)))
+    values = math.prod(one.sizes[dim] for dim in one.dims if dim not in dataset["train_loss"].dims)
+    dataset = loaded_if_small(dataset, values=values)
+
+    def parts(cell: Mapping[str, int]) -> Iterator[xr.DataArray]:
+        return map(of, by_seeds(dataset.isel(cell), values=values))
+
+    return _null(dataset, one, parts, threshold, _POOLED, _pooled, over=("seed",))
 
 
-Summary = Callable[[npt.NDArray[Any], Relabelled, float], Array]
+# The models of a cell, (model, *over, row, column) in one array or several.
+Models = Iterable[npt.NDArray[Any]]
+Summary = Callable[[Models, Relabelled, float], Array]
 
 
 def _null(
     dataset: xr.Dataset,
-    G: xr.DataArray | None,
+    G: xr.DataArray,
+    parts: Callable[[dict[str, int]], Iterable[xr.DataArray]],
     threshold: float,
     names: tuple[str, ...],
     summary: Summary,
     *,
     over: tuple[str, ...] = (),
 ) -> xr.Dataset:
-    """What `summary` makes (name, model, column) of models (model, *over, row, column), cell by cell of the regime."""
-    G = response(dataset)["G"] if G is None else G
+    """What `summary` makes (name, model, column) of the models of each cell of the regime.
+
+    `parts` gives them, along the dims `over`; G has their dims, and those of the cells.
+    """
     rows, axes = "output" if "output" in G.dims else "feature", regime_axes(dataset)
     require_dims(G, (*axes, *over, rows, "other_feature"), what="G")
     own = [str(dim) for dim in G.dims if dim not in (*axes, *over, rows, "other_feature")]
-    models = G.transpose(*axes, *own, *over, rows, "other_feature").values
     subsets = list(dict.fromkeys(map(str, dataset["subset"].values)))
     shape = (*(G.sizes[dim] for dim in own), len(QUADRANT_STATISTICS), len(subsets), len(subsets))
     counts = np.ones([G.sizes[axis] for axis in axes], dtype=int)
@@ -126,9 +149,13 @@ def _null(
     for cell, relabelled in _relabelled(dataset, _about(G), subsets):
         counts[cell] = relabelled.n_relabellings
         if counts[cell] > 1:
-            flat = models[cell].reshape(-1, *models.shape[len(axes) + len(own) :])
+            arrays = (
+                part.transpose(*own, *over, rows, "other_feature").values
+                for part in parts(dict(zip(axes, cell, strict=True)))
+            )
+            models = (array.reshape(-1, *array.shape[len(own) :]) for array in arrays)
             here: tuple[Any, ...] = (slice(None), *cell)
-            found[here] = summary(flat, relabelled, threshold).reshape(len(names), *shape)
+            found[here] = summary(models, relabelled, threshold).reshape(len(names), *shape)
     dims = (*axes, *own, "statistic", "subset", "other_subset")
     coords: dict[Any, Any] = {name: coord for name, coord in G.coords.items() if set(coord.dims) <= {*axes, *own}}
     coords |= {"statistic": list(QUADRANT_STATISTICS), "subset": subsets, "other_subset": subsets}
@@ -192,41 +219,55 @@ class _Null:
         return np.ascontiguousarray(filled.T)
 
 
-def _each(models: npt.NDArray[Any], relabelled: Relabelled, threshold: float) -> Array:
+def _each(models: Models, relabelled: Relabelled, threshold: float) -> Array:
     found = []
-    for null in map(_Null, relabelled.statistics(models, threshold)):
+    for null in map(_Null, chain.from_iterable(relabelled.statistics(array, threshold) for array in models)):
         own, sd = null.deviations[:, 0], np.sqrt(null.variance)
         as_far = null.known & (np.abs(null.deviations) >= (np.abs(own) - null.rounding)[:, None])
         found.append([null.mean, sd, _ratio(own, sd), _ratio(as_far.sum(axis=1), null.count)])
     return np.array(found).swapaxes(0, 1)
 
 
-def _pooled(models: npt.NDArray[Any], relabelled: Relabelled, threshold: float) -> Array:
-    return np.stack([_over_seeds(seeds, relabelled, threshold) for seeds in models], axis=1)
+def _pooled(models: Models, relabelled: Relabelled, threshold: float) -> Array:
+    pools: list[_Pool] = []
+    for array in models:
+        pools = pools or [_Pool(relabelled) for _ in array]
+        for pool, seeds in zip(pools, array, strict=True):
+            pool.add(seeds, threshold)
+    return np.stack([pool.summary() for pool in pools], axis=1)
 
 
-def _over_seeds(seeds: npt.NDArray[Any], relabelled: Relabelled, threshold: float) -> Array:
-    """(name of _POOLED, column)"""
-    rng = np.random.default_rng(0)
-    count, mean, variance, own, furthest = np.zeros((5, relabelled.n_columns))
-    # In float32, which takes half as long, and counts as far what is nearly so.
-    drawn = np.zeros((DRAWS, relabelled.n_columns), np.float32)
-    for null in map(_Null, relabelled.statistics(seeds, threshold)):
-        used = null.count > 0
-        if not used.any():
-            continue
-        count += used
-        mean += np.where(used, null.mean, 0)
-        variance += np.where(used, null.variance, 0)
-        own += null.deviations[:, 0]
-        furthest += np.abs(null.deviations).max(axis=1)
-        drawn += np.take(null.filled(), rng.integers(0, relabelled.n_relabellings, DRAWS), axis=0)
-    by_size = np.sort(drawn.T)
-    as_far = np.abs(by_size) >= (np.abs(own) - _ROUNDING_OF_DRAWS * furthest)[:, None]
-    p = np.where(count > 0, (1 + as_far.sum(axis=1)) / (1 + DRAWS), np.nan)
-    mean, sd, outside = _ratio(mean, count), np.sqrt(variance), round((1 + DRAWS) * (1 - BAND) / 2)
-    low, high = (mean + _ratio(by_size[:, end], count) for end in (outside - 1, -outside))
-    return np.array([mean, _ratio(sd, count), _ratio(own, sd), p, low, high])
+class _Pool:
+    """The null of the mean over the seeds that were added."""
+
+    def __init__(self, relabelled: Relabelled) -> None:
+        self.relabelled, self.rng = relabelled, np.random.default_rng(0)
+        self.count, self.mean, self.variance, self.own, self.furthest = np.zeros((5, relabelled.n_columns))
+        # In float32, which takes half as long, and counts as far what is nearly so.
+        self.drawn = np.zeros((DRAWS, relabelled.n_columns), np.float32)
+
+    def add(self, seeds: npt.NDArray[Any], threshold: float) -> None:
+        for null in map(_Null, self.relabelled.statistics(seeds, threshold)):
+            used = null.count > 0
+            if not used.any():
+                continue
+            self.count += used
+            self.mean += np.where(used, null.mean, 0)
+            self.variance += np.where(used, null.variance, 0)
+            self.own += null.deviations[:, 0]
+            self.furthest += np.abs(null.deviations).max(axis=1)
+            chosen = self.rng.integers(0, self.relabelled.n_relabellings, DRAWS)
+            self.drawn += np.take(null.filled(), chosen, axis=0)
+
+    def summary(self) -> Array:
+        """(name of _POOLED, column)"""
+        by_size = np.sort(self.drawn.T)
+        as_far = np.abs(by_size) >= (np.abs(self.own) - _ROUNDING_OF_DRAWS * self.furthest)[:, None]
+        p = np.where(self.count > 0, (1 + as_far.sum(axis=1)) / (1 + DRAWS), np.nan)
+        mean, sd = _ratio(self.mean, self.count), np.sqrt(self.variance)
+        outside = round((1 + DRAWS) * (1 - BAND) / 2)
+        low, high = (mean + _ratio(by_size[:, end], self.count) for end in (outside - 1, -outside))
+        return np.array([mean, _ratio(sd, self.count), _ratio(self.own, sd), p, low, high])
 
 
 def _ratio(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Array:

@@ -6,7 +6,7 @@ stream, the same for all rows, and what was seen counts as one more: p = (k + 1)
 Source: Phipson and Smyth (2010), "Permutation p-values should never be zero".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, product
 from math import comb
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 RESAMPLES = 9999
-# Permuted statistics held at once; bounds memory, not the result.
+# Values of permutations, and permuted statistics, held at once; bounds memory, not the law of the result.
 _BATCH_VALUES = 4_000_000
 # Statistics of rows within ±1 that differ by less than rounding are equal.
 _EQUAL = 1e-9
@@ -28,10 +28,11 @@ def sign_flip_p(differences: Array) -> Array:
     # A pattern and its opposite give the same |mean|, so that the first sign can stay.
     exact = 2 ** (n - 1) <= RESAMPLES
     if exact:
-        signs = np.array([(1, *rest) for rest in product((1, -1), repeat=n - 1)], dtype=float).T
+        blocks = iter([np.array([(1, *rest) for rest in product((1, -1), repeat=n - 1)], dtype=float).T])
     else:
-        signs = np.random.default_rng(0).choice([1.0, -1.0], (n, RESAMPLES))
-    return _share_as_far(differences, signs, np.ones((n, 1)), lambda rows, s: np.abs(_sums(rows, s)), exact)
+        rng = np.random.default_rng(0)
+        blocks = (rng.choice([1.0, -1.0], (n, count)) for count in _counts(n))
+    return _share_as_far(differences, blocks, np.ones((n, 1)), lambda rows, s: np.abs(_sums(rows, s)), exact)
 
 
 def relabelling_p(values: Array, n_first: int) -> Array:
@@ -44,27 +45,40 @@ def relabelling_p(values: Array, n_first: int) -> Array:
     n = values.shape[1]
     exact = comb(n, n_first) <= RESAMPLES
     if exact:
-        chosen = np.array(list(combinations(range(n), n_first)))
+        chosen = iter([np.array(list(combinations(range(n), n_first)))])
     else:
-        chosen = np.random.default_rng(0).random((RESAMPLES, n)).argsort(axis=1)[:, :n_first]
-    first = np.zeros((n, len(chosen)))
-    np.put_along_axis(first, chosen.T, 1.0, axis=0)
+        rng = np.random.default_rng(0)
+        chosen = (rng.random((count, n)).argsort(axis=1)[:, :n_first] for count in _counts(n))
     seen = (np.arange(n) < n_first).astype(float)[:, None]
-    return _share_as_far(values, first, seen, _welch, exact)
+    return _share_as_far(values, (_indicators(members, n) for members in chosen), seen, _welch, exact)
+
+
+def _counts(n: int) -> Iterator[int]:
+    """How many permutations of n values are drawn at a time, until there are `RESAMPLES`."""
+    size = max(1, _BATCH_VALUES // n)
+    return (min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size))
+
+
+def _indicators(members: npt.NDArray[np.int64], n: int) -> Array:
+    """(value, permutation) 1 for the members of the first group, 0 for all others."""
+    first = np.zeros((n, len(members)))
+    np.put_along_axis(first, members.T, 1.0, axis=0)
+    return first
 
 
 def _share_as_far(
-    table: Array, permuted: Array, seen: Array, statistic: Callable[[Array, Array], Array], exact: bool
+    table: Array, blocks: Iterable[Array], seen: Array, statistic: Callable[[Array, Array], Array], exact: bool
 ) -> Array:
-    p = np.empty(len(table))
     unit = table / np.abs(table).max(axis=1, keepdims=True)
-    size = max(1, _BATCH_VALUES // permuted.shape[1])
-    for start in range(0, len(table), size):
-        rows = unit[start : start + size]
-        as_far = statistic(rows, permuted) >= statistic(rows, seen) * (1 - _EQUAL) - _EQUAL
-        count = as_far.sum(axis=1)
-        p[start : start + size] = count / permuted.shape[1] if exact else (count + 1) / (permuted.shape[1] + 1)
-    return p
+    least = statistic(unit, seen) * (1 - _EQUAL) - _EQUAL
+    count, total = np.zeros(len(table)), 0
+    for permuted in blocks:
+        total += permuted.shape[1]
+        size = max(1, _BATCH_VALUES // permuted.shape[1])
+        for start in range(0, len(table), size):
+            here = slice(start, start + size)
+            count[here] += (statistic(unit[here], permuted) >= least[here]).sum(axis=1)
+    return count / total if exact else (count + 1) / (total + 1)
 
 
 def _welch(rows: Array, first: Array) -> Array:

@@ -1,6 +1,6 @@
 """The report: every table and figure of the selected conditions in one folder, with a page that shows them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import xarray as xr
 
 from toysup.analysis.drawing import Drawn, drawing_pool, submit
 from toysup.analysis.page import SHOWN_FORMAT, Section, page, with_interval
-from toysup.analysis.rows import joined, rendered
+from toysup.analysis.rows import Rows, joined, rendered
 from toysup.analysis.selection import Selected, by_experiment
 from toysup.analysis.topics import against, claims, dimensionality, dynamics, gram, info, interference, losses
 from toysup.errors import UsageError
@@ -33,7 +33,7 @@ class Part(NamedTuple):
     """A section with all its rows, by the name of their file, and its figures."""
 
     section: Section
-    tables: Mapping[str, pd.DataFrame] = {}
+    tables: Mapping[str, Rows] = {}
     drawn: Drawn | None = None
 
 
@@ -57,13 +57,13 @@ def write_report(
                 section.figures += [path.relative_to(folder).as_posix() for path in paths]
                 yield from paths
     title = " and ".join(by_experiment(selected))
-    _write_text(folder / PAGE, page(title, _note(selected), [section for section, _ in written]))
+    _write_text(folder / PAGE, [page(title, _note(selected), [section for section, _ in written])])
     yield folder / PAGE
 
 
-def _write_text(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def _write_text(path: Path, texts: Iterable[str]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.writelines(texts)
 
 
 def _note(selected: Sequence[Selected]) -> str:

@@ -1,7 +1,7 @@
 """Tidy rows: one number each, with its interval over seeds, as a table, CSV or JSON."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,14 +65,32 @@ def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return whole.reindex(columns=columns)
 
 
-def rendered(frame: pd.DataFrame, format: str) -> str:
-    """The rows as "table", "csv" (empty where NaN) or "json" (a list of objects, null where NaN)."""
+Rows = pd.DataFrame | Iterable[pd.DataFrame]
+
+
+def rendered(rows: Rows, format: str) -> Iterator[str]:
+    """The rows as "table", "csv" (empty where NaN) or "json" (a list of objects, null where NaN), in pieces.
+
+    Rows may come in several frames with the same columns. A table has to see all of them to know how wide it is.
+    """
+    frames = iter([rows] if isinstance(rows, pd.DataFrame) else rows)
     if format == "csv":
-        return frame.to_csv(index=False)
-    if format == "json":
-        records: list[Mapping[Any, Any]] = [dict(zip(frame, row, strict=True)) for row in frame.itertuples(index=False)]
-        return json.dumps([{key: _plain(value) for key, value in row.items()} for row in records], indent=1) + "\n"
-    return _table(frame)
+        yield from (frame.to_csv(index=False, header=number == 0) for number, frame in enumerate(frames))
+    elif format == "json":
+        yield from _json(frames)
+    else:
+        yield _table(pd.concat(frames, ignore_index=True))
+
+
+def _json(frames: Iterator[pd.DataFrame]) -> Iterator[str]:
+    """One list of all records, as `json.dumps` writes it."""
+    between = "["
+    for frame in frames:
+        records = [{key: _plain(v) for key, v in zip(frame, row, strict=True)} for row in frame.itertuples(index=False)]
+        if records:
+            yield between + json.dumps(records, indent=1)[1:-2]
+            between = ","
+    yield "\n]\n" if between == "," else "[]\n"
 
 
 def _plain(value: object) -> object:

@@ -1,7 +1,7 @@
 """Statistics over seeds, the unit of replication: means, shares and any statistic, each with its interval."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from toysup.errors import UsageError
 
 CONFIDENCE = 0.95
 RESAMPLES = 1999
+# Values that are summarised at once; bounds memory, not the result.
+_VALUES = 2**21
 
 Array = npt.NDArray[np.float64]
 
@@ -45,12 +47,12 @@ def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Da
     Source: Hall (1992), "On the removal of skewness by transformation", with quantiles of t for those of the normal.
     """
     refuse_confidence(confidence)
-    table, finite = by_seed(values)
-    count = finite.sum(axis=1)
-    mean, variance, skewness = mean_and_shape(table, finite)
+    blocks = [(finite.sum(axis=1), mean_and_shape(table, finite)) for table, finite in _by_entries(values)]
+    count = np.concatenate([used for used, _ in blocks])
+    mean, variance, skewness = np.concatenate([shape for _, shape in blocks], axis=1)
     low, high = (mean - np.sqrt(variance) * t for t in skewed_t(skewness, count - 1, confidence))
     columns = {"mean": mean, "ci_low": low, "ci_high": high}
-    return summary_of(values, columns, finite, "mean over seeds, skewness-corrected t interval (Hall)", confidence)
+    return summary_of(values, columns, count, "mean over seeds, skewness-corrected t interval (Hall)", confidence)
 
 
 def share_of_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
@@ -80,11 +82,12 @@ def share_of_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr
     binomial".
     """
     refuse_confidence(confidence)
-    table, finite = by_seed(holds)
-    if not np.isin(table[finite], (0, 1)).all():
-        raise UsageError("a share of seeds needs values that are true or false (0 or 1)")
-    n = finite.sum(axis=1)
-    k = np.where(finite, table, 0).sum(axis=1)
+    counts = []
+    for table, finite in _by_entries(holds):
+        if not np.isin(table[finite], (0, 1)).all():
+            raise UsageError("a share of seeds needs values that are true or false (0 or 1)")
+        counts.append((finite.sum(axis=1), np.where(finite, table, 0).sum(axis=1)))
+    n, k = (np.concatenate(each) for each in zip(*counts, strict=True))
     share = np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0)
     tail = (1 - confidence) / 2
     # Quantiles of beta distributions, of which those with a parameter of 0 are points.
@@ -92,7 +95,7 @@ def share_of_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr
     high = np.where(k == n, 1.0, special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
     low, high = (np.where(n > 1, end, np.nan) for end in (low, high))
     columns = {"mean": share, "ci_low": low, "ci_high": high}
-    return summary_of(holds, columns, finite, "share of seeds, exact binomial interval (Clopper-Pearson)", confidence)
+    return summary_of(holds, columns, n, "share of seeds, exact binomial interval (Clopper-Pearson)", confidence)
 
 
 def interval_of(
@@ -140,7 +143,7 @@ def interval_of(
         if used.any() and np.ptp(entry[used]) > 0:
             low[row], high[row] = _bootstrapped(entry[used], statistic, confidence, resamples)
     columns = {"estimate": estimate, "ci_low": low, "ci_high": high}
-    return summary_of(values, columns, finite, "bootstrap over seeds (BCa)", confidence)
+    return summary_of(values, columns, finite.sum(axis=1), "bootstrap over seeds (BCa)", confidence)
 
 
 def _bootstrapped(
@@ -209,6 +212,18 @@ def by_seed(values: xr.DataArray) -> tuple[Array, npt.NDArray[np.bool_]]:
     return table, np.isfinite(table)
 
 
+def _by_entries(values: xr.DataArray) -> Iterator[tuple[Array, npt.NDArray[np.bool_]]]:
+    """As `by_seed`, of so many entries at a time that what is made of them takes tens of megabytes."""
+    require_dims(values, ("seed",), what="values")
+    last = values.transpose(..., "seed")
+    table = last.values.reshape(-1, last.sizes["seed"])
+    size = max(1, _VALUES // max(1, table.shape[1]))
+    for start in range(0, max(1, len(table)), size):
+        # In one order, so that sums do not depend on how the values lay in memory.
+        block = np.ascontiguousarray(table[start : start + size], dtype=np.float64)
+        yield block, np.isfinite(block)
+
+
 def refuse_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise UsageError(f"confidence must lie between 0 and 1, not {confidence}")
@@ -217,14 +232,13 @@ def refuse_confidence(confidence: float) -> None:
 def summary_of(
     values: xr.DataArray,
     columns: dict[str, Array],
-    finite: npt.NDArray[np.bool_],
+    used: npt.NDArray[np.int64],
     method: str,
     confidence: float,
 ) -> xr.Dataset:
     """The columns of all entries with the counts of seeds, under the dims and coords of `values` without `seed`."""
     bare = values.transpose(..., "seed").isel(seed=0, drop=True)
-    used = finite.sum(axis=1)
-    counts = {"n_seeds": used, "n_excluded": finite.shape[1] - used}
+    counts = {"n_seeds": used, "n_excluded": values.sizes["seed"] - used}
     summary = xr.Dataset({name: (bare.dims, column.reshape(bare.shape)) for name, column in (columns | counts).items()})
     summary = summary.assign_coords({name: c for name, c in values.coords.items() if "seed" not in c.dims})
     what, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")

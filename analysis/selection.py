@@ -1,9 +1,10 @@
 """Which trajectories, at which step, a command works on."""
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import TypeVar
 
 import numpy as np
 import xarray as xr
@@ -11,10 +12,14 @@ import xarray as xr
 from toysup.analysis.decomposition import loss_by_active, loss_decomposition
 from toysup.analysis.evaluation import comparable
 from toysup.analysis.interference import gram_quadrants
+from toysup.analysis.losses import summed, values_held
 from toysup.analysis.nulls import pooled_quadrant_null
+from toysup.analysis.pieces import piecewise
 from toysup.analysis.responses import response
 from toysup.errors import UsageError, nearest
 from toysup.trajectories import regime_axes
+
+Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,38 +34,61 @@ class Selected:
 
     @functools.cached_property
     def at_step(self) -> xr.Dataset:
-        """The dataset at the chosen step, read once."""
-        return self.dataset.isel(step=self.index).load()
+        """The dataset at the chosen step, lazily: `each` reads it."""
+        return self.dataset.isel(step=self.index)
 
-    @functools.cached_property
-    def directions(self) -> xr.DataArray:
-        """What stands for W at the chosen step: W itself for a tied model, else H of `response`."""
-        return response(self.at_step)["H"]
+    def of_one_seed(self) -> "Selected":
+        """The same with its first seed alone, which shows what the rows of all are about."""
+        return replace(self, dataset=self.dataset.isel(seed=slice(1)))
 
-    @functools.cached_property
-    def responses(self) -> xr.DataArray:
-        """What stands for WᵀW at the chosen step: G of `response`, without outputs whose errors never count."""
-        return counting(response(self.at_step)["G"], self.at_step)
+    def each(self, statistic: Callable[[xr.Dataset], Result], *, values: int | None = None) -> Result:
+        """A statistic of each model at the chosen step, read and worked out piece by piece.
+
+        It holds so many `values` of one model, those of a matrix between features or outputs if not given.
+        """
+        return piecewise(self.at_step, statistic, values=values or self.entries)
+
+    def each_loss(self, loss: Callable[[xr.Dataset], Result]) -> Result:
+        """The same of a loss by batch, context and feature."""
+        return self.each(loss, values=values_held(self.dataset))
+
+    @property
+    def entries(self) -> int:
+        """Entries of what stands for WᵀW of a model, in all contexts."""
+        sizes = self.dataset.sizes
+        return sizes["feature"] * sizes.get("output", sizes["feature"]) * sizes["context"]
+
+    def responses_of(self, dataset: xr.Dataset) -> xr.DataArray:
+        """What stands for WᵀW in some models of this condition: G of `response`, without outputs that never count."""
+        return counting(response(dataset)["G"], self.dataset)
 
     @functools.cached_property
     def quadrants(self) -> xr.Dataset:
         """The quadrant statistics at the chosen step: rows and figures have the same."""
-        return gram_quadrants(self.responses)
+        return self.each(lambda models: gram_quadrants(self.responses_of(models)))
 
     @functools.cached_property
     def null(self) -> xr.Dataset:
         """The null of the quadrant statistics at the chosen step, pooled over seeds."""
-        return pooled_quadrant_null(self.at_step, self.responses)
+        return pooled_quadrant_null(self.at_step, self.responses_of)
 
     @functools.cached_property
     def loss_parts(self) -> xr.DataArray:
-        """The parts of the loss under its own regime at the chosen step, by batch of samples."""
-        return loss_decomposition(self.at_step, by_batch=True)
+        """The parts of the loss under its own regime at the chosen step, by batch of samples: (..., batch, part)."""
+        return self.each_loss(lambda models: summed(loss_decomposition(models, by_batch=True)))
 
     @functools.cached_property
     def loss_by_active(self) -> xr.Dataset:
-        """The loss under its own regime at the chosen step by the number of active features, by batch of samples."""
-        return loss_by_active(self.at_step, by_batch=True)
+        """The loss under its own regime at the chosen step by the number of active features, by batch of samples.
+
+        `loss` (..., batch, active) and the `probability` of so many.
+        """
+
+        def totals(models: xr.Dataset) -> xr.Dataset:
+            found = loss_by_active(models, by_batch=True)
+            return found.assign(loss=summed(found["loss"]))
+
+        return self.each_loss(totals)
 
     @property
     def sweeps(self) -> list[str]:

@@ -121,8 +121,8 @@ def test_outputs_of_z_that_weigh_nothing_are_left_out(folders: dict[str, Path]) 
     assert {row["output"] for row in found} == {"1", "2", "7", "8"}
     assert len(found) == 2 * 4 * 4
     (item,) = select(toysup.open_runs(folders["models"] / "runs"), conditions=["z"])
-    quadrants = analysis.gram_quadrants(item.responses)
-    G = item.responses.sel(context="day").isel(seed=0)
+    quadrants = analysis.gram_quadrants(item.each(item.responses_of))
+    G = item.each(item.responses_of).sel(context="day").isel(seed=0)
     plain = G.where(G["output_feature"] != G["other_feature"]) ** 2
     np.testing.assert_allclose(quadrants["energy"].sel(context="day").isel(seed=0).sum(), plain.sum(), rtol=1e-5)
 
@@ -135,7 +135,12 @@ def test_comparable_conditions_only_are_evaluated_on_one_another(folders: dict[s
 def test_mean_selectivity_is_over_represented_features(folders: dict[str, Path]) -> None:
     (item,) = select(toysup.open_runs(folders["models"] / "runs"), conditions=["seeing"])
     selectivity = analysis.context_selectivity(item.at_step).values
-    shown = ((item.directions**2).sum("hidden") >= 0.5).any("context").transpose("seed", "feature").values
+    shown = (
+        ((analysis.response(item.at_step)["H"] ** 2).sum("hidden") >= 0.5)
+        .any("context")
+        .transpose("seed", "feature")
+        .values
+    )
     expected = [own[seen].mean() if seen.any() else np.nan for own, seen in zip(selectivity, shown, strict=True)]
     np.testing.assert_allclose(mean_selectivity(item), expected, rtol=1e-5)
 

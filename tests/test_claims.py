@@ -154,7 +154,7 @@ def test_concordance_counts_pairs_of_a_represented_and_an_unrepresented_feature(
     importance = np.array([4.0, 3.0, 2.0, 2.0])
     # Represented: 1 and 3, against 2 and 4. 1 wins both; 3 loses to 2, and ties with 4, which does not count.
     W = np.array([[[1.0, 0, 1, 0]], [[1, 1, 1, 1]], [[0, 0, 0, 1]], [[np.nan, 0, 1, 0]]])
-    found = evidence.importance_concordance(tied(W, importance))
+    found = evidence.importance_concordance(tied(W, importance).last)
     np.testing.assert_allclose(found, [2 / 3, np.nan, 0.0, np.nan])
 
 
@@ -162,7 +162,7 @@ def test_features_share_a_direction_across_subsets_in_either_sense() -> None:
     across = [[1.0, 0, -0.5, 0.1], [0, 1, 0.01, 2]]
     within = [[1.0, -1, 0, 0], [0, 0, 1, 1]]
     zero = np.zeros((2, 4))
-    found = evidence.shared_across(tied(np.array([across, within, zero]), np.ones(4)))
+    found = evidence.shared_across(tied(np.array([across, within, zero]), np.ones(4)).last)
     np.testing.assert_allclose(found, [1, 0, 0])
 
 

@@ -259,7 +259,7 @@ def rows(result: Result) -> list[dict[str, str]]:
 def table_of(tree: xr.DataTree, by: str) -> list[dict[str, str]]:
     """The rows that the command prints, without its figures."""
     frame = topic.rows(topic.courses(select(tree)), by=by)
-    return list(csv.DictReader(io.StringIO(rendered(frame, "csv"))))
+    return list(csv.DictReader(io.StringIO("".join(rendered(frame, "csv")))))
 
 
 def test_rows_by_step(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:

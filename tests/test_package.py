@@ -19,10 +19,11 @@ LAYERS = [
         "trajectories storage store mosaic checkpoints runs modules training work cluster progress_bar",
         "command_errors train_command",
         (
-            "analysis.labels analysis.blocks analysis.gram analysis.dimensionality analysis.interference "
-            "analysis.dynamics analysis.forward analysis.responses analysis.evaluation analysis.losses "
-            "analysis.decomposition analysis.linear analysis.references analysis.seeds analysis.permutations "
-            "analysis.comparisons analysis.claims analysis.evidence analysis.twins analysis.relabelled analysis.nulls"
+            "analysis.labels analysis.pieces analysis.blocks analysis.gram analysis.dimensionality "
+            "analysis.interference analysis.dynamics analysis.forward analysis.responses analysis.evaluation "
+            "analysis.losses analysis.decomposition analysis.linear analysis.references analysis.seeds "
+            "analysis.permutations analysis.comparisons analysis.claims analysis.evidence analysis.twins "
+            "analysis.relabelled analysis.nulls"
         ),
         "analysis.figures",
         "analysis.selection analysis.rows analysis.series analysis.topics",

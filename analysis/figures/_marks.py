@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from .style import INK, Look
 
 _GREY = "#555555"
+# The most seeds whose dots are shapes in a vector format.
+_SHAPES = 1000
 # Name, marker, size, and whether it is filled: those that often coincide still show inside one another.
 _REFERENCES = {
     "zero": ("zero", "o", 22.0, False),
@@ -38,7 +40,9 @@ def seed_dots(
     across = np.asarray(position, dtype=float) + spread.reshape(-1, *[1] * (data.ndim - 1))
     x, y = (data, across) if along == "x" else (across, data)
     size, alpha = (7.0, 0.55) if count <= 30 else (4.0, 0.4)
-    ax.scatter(x, y, s=size, color=look.colour, alpha=alpha, linewidths=0, zorder=2, gid="seeds")
+    # As shapes of their own so many dots would make a file that no viewer opens; all are in the picture nevertheless.
+    drawn: dict[str, Any] = {"rasterized": True} if count > _SHAPES else {}
+    ax.scatter(x, y, s=size, color=look.colour, alpha=alpha, linewidths=0, zorder=2, gid="seeds", **drawn)
 
 
 def means(

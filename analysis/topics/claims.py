@@ -202,7 +202,7 @@ def _has_learned(name: str, run: Trajectory) -> str:
 
     Weights as they are drawn already beat constant outputs, so the reference is the best m features kept exactly.
     """
-    m = run.W.sizes["hidden"]
+    m = run.last.sizes["hidden"]
     without = np.sort(dropping_cost(regime_of(run.last)))[:-m].sum()
     beaten = float(run.loss().mean()) < without
     return "" if beaten else f"{name} has not learned: its best {m} features alone have less loss"

@@ -18,11 +18,12 @@ from toysup.analysis.dimensionality import (
     total_dimensionality,
 )
 from toysup.analysis.gram import feature_norms
+from toysup.analysis.pieces import by_cells, loaded_if_small, piecewise
 from toysup.analysis.responses import response
-from toysup.analysis.rows import about_contexts, joined, rows_of
+from toysup.analysis.rows import NUMBERS, Rows, about_contexts, joined, rows_of
 from toysup.analysis.seeds import over_seeds, share_of_seeds
 from toysup.analysis.selection import Selected
-from toysup.analysis.series import Figures, series, summaries_of
+from toysup.analysis.series import Figures, series
 from toysup.errors import UsageError
 
 MEANING = (
@@ -36,19 +37,10 @@ DRAWN = ("train_loss", "represented", "total_dimensionality", "sharing_pairs", "
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
-    """The training of one condition up to the chosen step, in all cells of its sweep."""
+class _Piece:
+    """The training of some models of a condition, in memory."""
 
-    item: Selected
-
-    @functools.cached_property
-    def dataset(self) -> xr.Dataset:
-        steps = self.item.index + 1
-        if steps < 2:
-            raise UsageError(
-                f"{self.item.condition} has one recorded step up to the chosen one: there is no training to look at"
-            )
-        return self.item.dataset.isel(step=slice(steps)).load()
+    dataset: xr.Dataset
 
     @functools.cached_property
     def H(self) -> xr.DataArray:
@@ -89,18 +81,102 @@ class Course:
 
     @functools.cached_property
     def finite(self) -> xr.DataArray:
-        """Whether each training is finite throughout: (sweep axes..., seed)."""
-        entries = self.features["entries"]
-        return entries.notnull().all(["feature", *about_contexts(self.features)])
+        return _finite(self.features)
 
-    def at(self, item: Selected) -> tuple[xr.Dataset, xr.Dataset]:
-        """`along` and `features` of one cell of the sweep, the features by importance, without those that have none."""
+
+@dataclass(frozen=True, eq=False)
+class Course:
+    """The training of one condition up to the chosen step, in all cells of its sweep: what is kept of its models."""
+
+    item: Selected
+
+    @functools.cached_property
+    def dataset(self) -> xr.Dataset:
+        """Up to the chosen step, lazily."""
+        steps = self.item.index + 1
+        if steps < 2:
+            raise UsageError(
+                f"{self.item.condition} has one recorded step up to the chosen one: there is no training to look at"
+            )
+        return self.item.dataset.isel(step=slice(steps))
+
+    def pieces(self) -> Iterator[_Piece]:
+        """All models, some at a time; the same one again where it is of all."""
+        if self._whole is not None:
+            yield self._whole
+        else:
+            yield from map(_Piece, by_cells(self.dataset, values=self.item.entries))
+
+    @functools.cached_property
+    def _whole(self) -> _Piece | None:
+        small = loaded_if_small(self.dataset, values=self.item.entries)
+        return None if small is self.dataset else _Piece(small)
+
+    @functools.cached_property
+    def _found(self) -> tuple[dict[str, xr.Dataset], xr.Dataset, xr.Dataset]:
+        """Summaries over seeds of `along`, the first seeds of it, and `features`."""
+
+        def both(piece: _Piece) -> xr.Dataset:
+            return piece.along.merge(piece.features.rename({name: f"feature {name}" for name in piece.features}))
+
+        found = (
+            both(self._whole)
+            if self._whole is not None
+            else piecewise(self.dataset, lambda models: both(_Piece(models)), values=self.item.entries)
+        )
+        along = found[[name for name, values in found.items() if "step" in values.dims]]
+        features = found.drop_vars([*along.data_vars, "step"])
+        summaries = {str(name): over_seeds(values) for name, values in along.items()}
+        summaries["share on plateau"] = share_of_seeds(along["plateau"])
+        names = {name: str(name).removeprefix("feature ") for name in features}
+        return summaries, along.isel(seed=slice(SEEDS_DRAWN)).copy(deep=True), features.rename(names)
+
+    @property
+    def summaries(self) -> dict[str, xr.Dataset]:
+        """Over seeds, of each statistic of `along`; and of "share on plateau" as a share."""
+        return self._found[0]
+
+    @property
+    def first_seeds(self) -> xr.Dataset:
+        """`along` of the seeds that are drawn one by one."""
+        return self._found[1]
+
+    @property
+    def features(self) -> xr.Dataset:
+        """Statistics of each seed's features."""
+        return self._found[2]
+
+    @functools.cached_property
+    def finite(self) -> xr.DataArray:
+        """Whether each training is finite throughout: (sweep axes..., seed)."""
+        return _finite(self.features)
+
+    def at(self, item: Selected) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
+        """The first seeds, the summaries and `features` of one cell of the sweep.
+
+        Features are in the order of importance, without those that have none.
+        """
         cell = {axis: value for axis, value in item.cell.items() if axis in self.item.sweeps}
         features = self.features.assign_coords(step=self.dataset["step"]).sel(cell)
         importance = (self.dataset["importance"] * self.dataset["context_probability"]).sum("context")
         weights = importance.sel({axis: value for axis, value in cell.items() if axis in importance.dims}).values
         order = np.argsort(-weights, kind="stable")
-        return self.along.sel(cell), features.isel(feature=order[weights[order] > 0])
+        shown = features.isel(feature=order[weights[order] > 0])
+        return self.first_seeds.sel(cell), _stacked({name: self.summaries[name] for name in DRAWN}).sel(cell), shown
+
+
+def _stacked(summaries: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Summaries of several statistics as one, along `statistic`."""
+    first = next(iter(summaries.values()))
+    each = {
+        number: xr.Dataset({name: summary[number] for name, summary in summaries.items()}).to_dataarray("statistic")
+        for number in NUMBERS
+    }
+    return xr.Dataset(each, attrs=first.attrs)
+
+
+def _finite(features: xr.Dataset) -> xr.DataArray:
+    return features["entries"].notnull().all(["feature", *about_contexts(features)])
 
 
 Courses = Mapping[tuple[str, str], Course]
@@ -114,10 +190,11 @@ def courses(selected: Sequence[Selected]) -> Courses:
     return found
 
 
-def rows(followed: Courses, *, by: str) -> pd.DataFrame:
+def rows(followed: Courses, *, by: str) -> Rows:
     """By step: statistics of the models. By feature: when it enters and merges. By event: each one of each seed."""
     if by == "event":
-        return joined([_events(course) for course in followed.values()])
+        none = joined([next(_events(Course(course.item.of_one_seed()))).head(0) for course in followed.values()])
+        return (joined([none, found]) for course in followed.values() for found in _events(course))
     if by == "feature":
         return joined([frame for course in followed.values() for frame in _feature_rows(course)])
     return joined([frame for course in followed.values() for frame in _step_rows(course)])
@@ -125,8 +202,8 @@ def rows(followed: Courses, *, by: str) -> pd.DataFrame:
 
 def _step_rows(course: Course) -> Iterator[pd.DataFrame]:
     epochs = course.dataset["epoch"].values
-    for name, values in course.along.items():
-        summary = (share_of_seeds if name == "plateau" else over_seeds)(values)
+    for name in course.first_seeds:
+        summary = course.summaries["share on plateau" if name == "plateau" else str(name)]
         summary = summary.drop_vars("epoch", errors="ignore").assign(epoch=xr.zeros_like(summary["mean"]))
         summary["epoch"] += xr.DataArray(epochs, dims="step")
         yield rows_of(course.item, str(name), summary, ["step", *about_contexts(summary)])
@@ -140,24 +217,26 @@ def _feature_rows(course: Course) -> Iterator[pd.DataFrame]:
         yield rows_of(course.item, str(name), summary, [*about_contexts(summary), "feature"])
 
 
-def _events(course: Course) -> pd.DataFrame:
+def _events(course: Course) -> Iterator[pd.DataFrame]:
     """A row for each event of each seed whose training is finite, in the order of training."""
-    finite = course.finite
-    shown, square = represented(course.H), feature_norms(course.H) ** 2
-    pairs = course.sharing.where(np.triu(np.ones(course.sharing.shape[-2:], dtype=bool), 1), 0)
-    plateau = (course.along["plateau"] == 1) & finite
-    before = pairs.shift(step=1)
-    frames = [
-        _listed(course, "enter", "squared_norm", square.where(_starts(shown) & finite)),
-        _listed(course, "leave", "squared_norm", square.where(_starts(~shown) & finite)),
-        _listed(course, "merge", "sharing", pairs.where((pairs != before) & (pairs != 0) & before.notnull() & finite)),
-        _listed(course, "part", "sharing", before.where((pairs != before) & (before != 0) & finite)),
-        _listed(course, "jump", "feature_dimensionality", course.jumps.where((course.jumps != 0) & finite)),
-        _listed(course, "plateau", "steps", _lengths(plateau, course.dataset["step"])),
-    ]
-    whole = joined(frames)
     columns = [*course.item.sweeps, "seed", "step"]
-    return whole.sort_values(columns, kind="stable", ignore_index=True) if len(whole) else whole
+    for piece in course.pieces():
+        found = joined(list(_events_of(course.item, piece)))
+        yield found.sort_values(columns, kind="stable", ignore_index=True) if len(found) else found
+
+
+def _events_of(item: Selected, piece: _Piece) -> Iterator[pd.DataFrame]:
+    finite, listed = piece.finite, functools.partial(_listed, item, piece)
+    shown, square = represented(piece.H), feature_norms(piece.H) ** 2
+    pairs = piece.sharing.where(np.triu(np.ones(piece.sharing.shape[-2:], dtype=bool), 1), 0)
+    plateau = (piece.along["plateau"] == 1) & finite
+    before = pairs.shift(step=1)
+    yield listed("enter", "squared_norm", square.where(_starts(shown) & finite))
+    yield listed("leave", "squared_norm", square.where(_starts(~shown) & finite))
+    yield listed("merge", "sharing", pairs.where((pairs != before) & (pairs != 0) & before.notnull() & finite))
+    yield listed("part", "sharing", before.where((pairs != before) & (before != 0) & finite))
+    yield listed("jump", "feature_dimensionality", piece.jumps.where((piece.jumps != 0) & finite))
+    yield listed("plateau", "steps", _lengths(plateau, piece.dataset["step"]))
 
 
 def _starts(holds: xr.DataArray) -> xr.DataArray:
@@ -176,20 +255,20 @@ def _lengths(holds: xr.DataArray, step: xr.DataArray) -> xr.DataArray:
     return (to_come.copy(data=next_end) - step).where(starts)
 
 
-def _listed(course: Course, event: str, statistic: str, sizes: xr.DataArray) -> pd.DataFrame:
+def _listed(item: Selected, piece: _Piece, event: str, statistic: str, sizes: xr.DataArray) -> pd.DataFrame:
     """The entries of `sizes` that are not NaN, one row each."""
     about = [dim for dim in ("context", "feature", "other_feature") if dim in sizes.dims]
-    dims = [*course.item.sweeps, "seed", "step", *about]
+    dims = [*item.sweeps, "seed", "step", *about]
     ordered = sizes.transpose(*dims)
     where = np.nonzero(ordered.notnull().values)
     columns = {dim: ordered[dim].values[at] for dim, at in zip(dims, where, strict=True)}
     found = pd.DataFrame(columns).assign(event=event, statistic=statistic, mean=ordered.values[where].astype(float))
-    named = {"experiment": course.item.experiment, "condition": course.item.condition}
+    named = {"experiment": item.experiment, "condition": item.condition}
     numbers = {"ci_low": np.nan, "ci_high": np.nan, "n_seeds": 1, "n_excluded": 0}
     found = found.assign(**named, **numbers, **{dim: None for dim in ("feature", "other_feature") if dim not in about})
-    contexts = ["context"] if "context" in course.H.dims else []
+    contexts = ["context"] if "context" in piece.H.dims else []
     found = found.assign(context=None) if contexts and "context" not in about else found
-    order = ["experiment", "condition", *course.item.sweeps, "step", "seed", "event", *contexts]
+    order = ["experiment", "condition", *item.sweeps, "step", "seed", "event", *contexts]
     return found[[*order, "feature", "other_feature", "statistic", "mean", *numbers]]
 
 
@@ -197,22 +276,24 @@ def drawn(group: Sequence[Selected], followed: Courses) -> Figures:
     """Losses and counts along training, and the steps at which features enter and merge."""
     for suffix, items in series(group):
         courses = {label: followed[item.experiment, item.condition].at(item) for label, item in items.items()}
-        along = _by_context({label: course for label, (course, _) in courses.items()})
-        features = _by_context({label: course for label, (_, course) in courses.items()})
-        columns = list(along)
+        seeds, summaries, features = (
+            _by_context({label: parts[number] for label, parts in courses.items()}) for number in range(3)
+        )
+        columns = list(features)
         count = -(-len(columns) // COLUMNS)
         ends = [number * len(columns) // count for number in range(count + 1)]
         for number, (start, stop) in enumerate(pairwise(ends), start=1):
             end = f"{suffix}-{number}" if count > 1 else suffix
             shown = columns[start:stop]
-            yield f"dynamics-over-training{end}", _over_training({label: along[label] for label in shown}, start)
+            yield f"dynamics-over-training{end}", _over_training(seeds, summaries, shown, start)
             yield f"dynamics-features{end}", _features({label: features[label] for label in shown}, start)
 
 
-def _over_training(along: Mapping[str, xr.Dataset], first: int) -> Figure:
-    values = {label: data[list(DRAWN)].to_dataarray("statistic") for label, data in along.items()}
-    seeds = {label: array.isel(seed=slice(SEEDS_DRAWN)) for label, array in values.items()}
-    return figures.course_of_training(seeds, summaries_of(values), first=first)
+def _over_training(
+    seeds: Mapping[str, xr.Dataset], summaries: Mapping[str, xr.Dataset], shown: Sequence[str], first: int
+) -> Figure:
+    values = {label: seeds[label][list(DRAWN)].to_dataarray("statistic") for label in shown}
+    return figures.course_of_training(values, {label: summaries[label] for label in shown}, first=first)
 
 
 def _features(features: Mapping[str, xr.Dataset], first: int) -> Figure:

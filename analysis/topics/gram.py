@@ -1,6 +1,8 @@
 """Gram matrices, entry by entry and as pictures through training."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import prod
 
 import numpy as np
 import pandas as pd
@@ -14,15 +16,27 @@ from toysup.analysis.series import MAX_SERIES, Figures, by_context, in_a_name, l
 
 MEANING = "WᵀW, or the response that stands for it: rows are outputs, columns the features that are active."
 GRAM_SEEDS = 3
+# Entries of Gram matrices that are summarised at once: 128 MiB of float32.
+_ENTRIES = 2**25
 
 
 def rows(selected: Sequence[Selected]) -> pd.DataFrame:
     """Every entry of the Gram matrix, or of the response that stands for it."""
-    return joined([summarised(item, {"gram": item.responses}, _rows_and_columns(item.responses)) for item in selected])
+    return joined([frame for item in selected for frame in _of_condition(item)])
 
 
-def _rows_and_columns(G: xr.DataArray) -> list[str]:
-    return ["output" if "output" in G.dims else "feature", "other_feature"]
+def _of_condition(item: Selected) -> Iterator[pd.DataFrame]:
+    """The rows of so many rows of G at a time, of all models: their number times that of features can be large."""
+    row = "output" if "output" in item.responses_of(item.at_step.isel(seed=slice(1))).dims else "feature"
+    models = prod(item.at_step["train_loss"].sizes.values())
+    size = max(1, _ENTRIES // (models * item.entries // item.dataset.sizes[row]))
+    for start in range(0, item.dataset.sizes[row], size):
+        G = item.each(partial(_rows_of, item, here={row: slice(start, start + size)}))
+        yield summarised(item, {"gram": G}, [row, "other_feature"])
+
+
+def _rows_of(item: Selected, models: xr.Dataset, *, here: dict[str, slice]) -> xr.DataArray:
+    return item.responses_of(models).isel(here)
 
 
 def drawn(group: Sequence[Selected]) -> Figures:

@@ -15,6 +15,7 @@ from toysup.analysis.interference import (
     probability_weighted_interference,
 )
 from toysup.analysis.nulls import quadrant_null
+from toysup.analysis.responses import response
 from toysup.analysis.rows import about_contexts, joined, rows_of, summarised
 from toysup.analysis.seeds import over_seeds
 from toysup.analysis.selection import Selected
@@ -25,25 +26,38 @@ MEANING = (
     "z and p say how far the mean lies from that of models in which twins, features with equal tables up to the "
     "context, swap their subsets at random."
 )
+# Rows about seeds that are put together at once.
+_ROWS = 2**15
 NULL = ["null_mean", "null_sd", "z", "p_value"]
 
 
 def rows(selected: Sequence[Selected], *, by: str) -> pd.DataFrame:
-    """By quadrant: its statistics, and their null. By seed: each seed's. By feature: what the others do to it."""
+    """By quadrant: its statistics, and their null. By feature: what the others do to it."""
     if by == "feature":
         return joined([_by_feature(item) for item in selected])
-    frame = joined([(_by_seed if by == "seed" else _by_quadrant)(item) for item in selected])
-    return frame if by == "seed" else _adjusted(frame)
+    return _adjusted(joined([_by_quadrant(item) for item in selected]))
+
+
+def seed_rows(selected: Sequence[Selected]) -> Iterator[pd.DataFrame]:
+    """The statistics of each seed's quadrants, and their null; some rows at a time."""
+    none = joined([next(_by_seed(item.of_one_seed())).head(0) for item in selected])
+    return (joined([none, found]) for item in selected for found in _by_seed(item))
 
 
 def _by_feature(item: Selected) -> pd.DataFrame:
     """What the others do to a feature, also weighted with their probability."""
-    H = item.directions
-    each = {
-        "feature_interference": feature_interference(H),
-        "probability_weighted_interference": probability_weighted_interference(item.at_step, H),
-    }
-    return summarised(item, each, ["feature"])
+    found = item.each(_of_features)
+    return summarised(item, {str(name): found[name] for name in found}, ["feature"])
+
+
+def _of_features(models: xr.Dataset) -> xr.Dataset:
+    H = response(models)["H"]
+    return xr.Dataset(
+        {
+            "feature_interference": feature_interference(H),
+            "probability_weighted_interference": probability_weighted_interference(models, H),
+        }
+    )
 
 
 def _by_quadrant(item: Selected) -> pd.DataFrame:
@@ -52,14 +66,19 @@ def _by_quadrant(item: Selected) -> pd.DataFrame:
     return rows_of(item, None, summary, [*about_contexts(summary), "subset", "other_subset"])
 
 
-def _by_seed(item: Selected) -> pd.DataFrame:
+def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
     values = item.quadrants.to_dataarray("statistic").astype(np.float64)
     finite = np.isfinite(values)
     nothing = xr.full_like(values, np.nan)
     each = xr.Dataset({"mean": values, "ci_low": nothing, "ci_high": nothing})
     each = each.assign(n_seeds=finite.astype(int), n_excluded=(~finite).astype(int))
-    each = each.assign({name: quadrant_null(item.at_step, item.responses)[name] for name in NULL})
-    return rows_of(item, None, each, ["seed", *about_contexts(each), "subset", "other_subset"])
+    null = item.each(lambda models: quadrant_null(models, item.responses_of(models)))
+    each = each.assign({name: null[name] for name in NULL})
+    about = ["seed", *about_contexts(each), "subset", "other_subset"]
+    first = [*item.sweeps, "seed"][0]
+    size = max(1, _ROWS * each.sizes[first] // each["z"].size)
+    for start in range(0, each.sizes[first], size):
+        yield rows_of(item, None, each.isel({first: slice(start, start + size)}), about)
 
 
 def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """The loss of each condition's models under every condition with the same inputs, and where their own comes from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -9,13 +10,14 @@ import xarray as xr
 
 from toysup.analysis import figures
 from toysup.analysis.decomposition import no_parts
-from toysup.analysis.losses import losses, sampling_error
+from toysup.analysis.losses import losses, sampling_error, summed
 from toysup.analysis.references import loss_references
 from toysup.analysis.rows import joined, rows_of
 from toysup.analysis.seeds import over_seeds
 from toysup.analysis.selection import Selected, by_cell, by_experiment, same_inputs
 from toysup.analysis.series import MAX_SERIES, Figures, in_a_name, over_sweep, series, summaries_of
 from toysup.errors import UsageError
+from toysup.trajectories import regime_axes
 
 SPLITS = ("feature", "context", "part", "active", "reference")
 MEANING = (
@@ -23,19 +25,42 @@ MEANING = (
     "standard error that the samples leave."
 )
 
-# (experiment, trained on, evaluated on) → the parts of the loss by batch of samples, as `losses` gives them.
-Losses = dict[tuple[str, str, str], xr.DataArray]
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of the models of one condition under one condition.
+
+    `total` has each model's, by batch of samples; `parts` summaries over seeds by feature and by context.
+    """
+
+    total: xr.DataArray
+    parts: Mapping[str, xr.Dataset]
+
+
+# By (experiment, trained on, evaluated on).
+Losses = dict[tuple[str, str, str], Loss]
+_PARTS = ("feature", "context")
 
 
 def cross_losses(selected: Sequence[Selected]) -> Losses:
     """The losses, in their parts, of the models of each condition under every condition that has the same inputs."""
     return {
-        (experiment, item.condition, other.condition): losses(item.at_step, other.at_step, by_batch=True)
+        (experiment, item.condition, other.condition): _loss(item, other)
         for experiment, group in by_experiment(selected).items()
         for item in group
         for other in group
         if same_inputs(item.dataset, other.dataset)
     }
+
+
+def _loss(item: Selected, other: Selected) -> Loss:
+    def of(models: xr.Dataset) -> xr.Dataset:
+        under = other.at_step.sel({axis: models[axis] for axis in regime_axes(other.dataset) if axis in models.dims})
+        found = losses(models, under, by_batch=True)
+        return xr.Dataset({"total": summed(found)} | {f"by {by}": summed(found, keep=[by]) for by in _PARTS})
+
+    found = item.each_loss(of)
+    return Loss(found["total"], {by: _summary(found[f"by {by}"]) for by in _PARTS})
 
 
 def rows(selected: Sequence[Selected], parts: Losses, *, by: str | None = None) -> pd.DataFrame:
@@ -48,9 +73,9 @@ def rows(selected: Sequence[Selected], parts: Losses, *, by: str | None = None) 
     about = [by] if by else []
     items = {(item.experiment, item.condition): item for item in selected}
     frames = []
-    for (experiment, trained, evaluated), part in parts.items():
+    for (experiment, trained, evaluated), loss in parts.items():
         labels = {"trained_on": trained, "evaluated_on": evaluated}
-        summary = _summary(_summed(part, keep=about))
+        summary = loss.parts[by] if by else _summary(loss.total)
         frames.append(rows_of(items[experiment, trained], "loss", summary, about, **labels))
     return joined(frames)
 
@@ -62,9 +87,9 @@ def own_loss(item: Selected, parts: Losses) -> dict[str, xr.DataArray]:
 
 def _own_rows(item: Selected, by: str) -> pd.DataFrame:
     if by == "part":
-        summary = _summary(_summed(item.loss_parts, keep=[by]))
+        summary = _summary(item.loss_parts)
     elif by == "active":
-        summary = _summary(_summed(item.loss_by_active["loss"], keep=[by]))
+        summary = _summary(item.loss_by_active["loss"])
         summary = summary.assign(probability=item.loss_by_active["probability"].sum("context"))
     else:
         summary = _of_no_seeds(loss_references(item.at_step))
@@ -86,25 +111,18 @@ def _with(selected: Sequence[Selected], by: str) -> list[Selected]:
     return [item for item, reason in zip(selected, reasons, strict=True) if reason is None]
 
 
-def _summed(parts: xr.DataArray, *, keep: Sequence[str] = ()) -> xr.DataArray:
-    """The parts of a loss summed over context and feature, but what is to be kept."""
-    total = parts.sum([dim for dim in ("context", "feature") if dim not in keep], skipna=False)
-    total.attrs = {key: parts.attrs[key] for key in ("long_name", "units")}
-    return total
-
-
 def _over_batches(values: xr.DataArray) -> xr.DataArray:
     return values.mean("batch", skipna=False, keep_attrs=True)
 
 
-def total_loss(parts: xr.DataArray) -> xr.DataArray:
-    """The loss of each model, from its parts by batch, context and feature."""
-    return _over_batches(_summed(parts))
+def total_loss(loss: Loss) -> xr.DataArray:
+    """The loss of each model."""
+    return _over_batches(loss.total)
 
 
 def totals(parts: Losses) -> dict[tuple[str, str, str], xr.DataArray]:
     """The loss of each model of each pair of conditions."""
-    return {pair: total_loss(part) for pair, part in parts.items()}
+    return {pair: total_loss(loss) for pair, loss in parts.items()}
 
 
 def _summary(values: xr.DataArray) -> xr.Dataset:
@@ -131,14 +149,14 @@ def drawn(group: Sequence[Selected], parts: Losses) -> Figures:
         references = {label: loss_references(item.at_step) for label, item in items.items()}
         yield f"loss-comparison{suffix}", figures.loss_comparison(own, summaries_of(own), references)
         split = {
-            label: _at(_over_batches(_summed(whole[item.condition].loss_parts)), item)
+            label: _at(_over_batches(whole[item.condition].loss_parts), item)
             for label, item in items.items()
             if no_parts(item.dataset) is None
         }
         if split:
             yield f"loss-parts{suffix}", figures.loss_parts(split, summaries_of(split))
         active = {label: whole[item.condition].loss_by_active for label, item in items.items()}
-        losses_of = {label: _at(_over_batches(_summed(active[label]["loss"])), item) for label, item in items.items()}
+        losses_of = {label: _at(_over_batches(active[label]["loss"]), item) for label, item in items.items()}
         often = {label: _at(active[label]["probability"].sum("context"), item) for label, item in items.items()}
         yield f"loss-by-active{suffix}", figures.loss_by_active(summaries_of(losses_of), often)
     yield from over_sweep(group, "loss", partial(own_loss, parts=parts))
