@@ -13,7 +13,7 @@ from toysup import analysis
 from toysup.analysis.command import main as analyze
 from toysup.analysis.selection import select
 from toysup.analysis.series import series
-from toysup.analysis.topics.dimensionality import mean_selectivity
+from toysup.analysis.topics.dimensionality import _of_features, mean_selectivity
 from toysup.analysis.topics.interference import within_and_across
 
 REGIME = """
@@ -135,14 +135,10 @@ def test_comparable_conditions_only_are_evaluated_on_one_another(folders: dict[s
 def test_mean_selectivity_is_over_represented_features(folders: dict[str, Path]) -> None:
     (item,) = select(toysup.open_runs(folders["models"] / "runs"), conditions=["seeing"])
     selectivity = analysis.context_selectivity(item.at_step).values
-    shown = (
-        ((analysis.response(item.at_step)["H"] ** 2).sum("hidden") >= 0.5)
-        .any("context")
-        .transpose("seed", "feature")
-        .values
-    )
+    H = analysis.response(item.at_step)["H"]
+    shown = ((H**2).sum("hidden") >= 0.5).any("context").transpose("seed", "feature").values
     expected = [own[seen].mean() if seen.any() else np.nan for own, seen in zip(selectivity, shown, strict=True)]
-    np.testing.assert_allclose(mean_selectivity(item), expected, rtol=1e-5)
+    np.testing.assert_allclose(mean_selectivity(item.each(_of_features)), expected, rtol=1e-5)
 
 
 def test_a_large_sweep_is_drawn_over_its_axes(folders: dict[str, Path]) -> None:

@@ -99,7 +99,7 @@ def pretend_cuda(monkeypatch: pytest.MonkeyPatch, graph: type[Recording] = Recor
     monkeypatch.setattr(torch.cuda, "current_stream", stream)
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream, capture_error_mode: graph)
 
 
 @every_case

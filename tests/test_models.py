@@ -15,11 +15,11 @@ import toysup
 from toysup import models, torch_engine
 from toysup.activations import activation
 from toysup.analysis.forward import Models
+from toysup.checks import check
 from toysup.instances import instances_of
 from toysup.models import ModelSpec, Parameter, bias, initial_parameters, parameters_of, weights
 from toysup.sampling import context_inputs
 from toysup.torch_engine import loss_and_gradients
-from toysup.trajectories import check
 
 Small = Callable[..., toysup.Experiment]
 

@@ -16,7 +16,7 @@ LAYERS = [
         "errors spec activations draws ranges groups rules regimes models recipes experiments blocks sampling",
         "theory",
         "instances captured torch_sampling optimizers torch_engine fused",
-        "trajectories storage store mosaic checkpoints runs modules training work cluster progress_bar",
+        "trajectories checks storage store mosaic checkpoints runs modules training work cluster progress_bar",
         "command_errors train_command",
         (
             "analysis.labels analysis.pieces analysis.blocks analysis.gram analysis.dimensionality "

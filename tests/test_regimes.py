@@ -264,7 +264,7 @@ def test_labels_of_a_regime_are_coordinates(small: Small) -> None:
 
 @pytest.mark.parametrize(("changes", "name"), [(LAWS["together"], "group"), (SHOWN["z"], "output_context")])
 def test_a_file_without_a_label_of_its_regime_is_damaged(small: Small, changes: dict[str, object], name: str) -> None:
-    from toysup.trajectories import check
+    from toysup.checks import check
 
     dataset = toysup.train(small(**changes), seeds=1)["small/small"].to_dataset()
     check(dataset, where="here")

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import toysup
-from toysup import trajectories
+from toysup import checks, trajectories
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
@@ -33,7 +33,7 @@ def test_every_schema_has_files() -> None:
     assert sorted(folder.name for folder in SCHEMAS.iterdir()) == [
         str(version) for version in range(trajectories.FIRST_SCHEMA, trajectories.SCHEMA_VERSION + 1)
     ]
-    assert set(trajectories.MIGRATIONS) == set(range(trajectories.FIRST_SCHEMA, trajectories.SCHEMA_VERSION))
+    assert set(checks.MIGRATIONS) == set(range(trajectories.FIRST_SCHEMA, trajectories.SCHEMA_VERSION))
 
 
 def test_older_schemas_are_brought_up_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,8 +45,8 @@ def test_older_schemas_are_brought_up_step_by_step(monkeypatch: pytest.MonkeyPat
     def noted(dataset: xr.Dataset) -> xr.Dataset:
         return dataset.assign(b=dataset["bias"].assign_attrs(note="of schema 3")).drop_vars("bias")
 
-    monkeypatch.setattr(trajectories, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr(trajectories, "MIGRATIONS", {1: renamed, 2: noted})
+    monkeypatch.setattr(checks, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr(checks, "MIGRATIONS", {1: renamed, 2: noted})
     dataset = toysup.open_runs(SCHEMAS / "1" / "old" / "plain.nc").leaves[0].to_dataset()
     assert dataset["b"].attrs["note"] == "of schema 3"
     assert dataset.attrs["toysup_schema"] == 3
@@ -56,4 +56,4 @@ def test_older_schemas_are_brought_up_step_by_step(monkeypatch: pytest.MonkeyPat
 def test_a_schema_of_the_future_is_refused(schema: object) -> None:
     dataset = toysup.open_runs(SCHEMAS / "1" / "old" / "plain.nc").leaves[0].to_dataset()
     with pytest.raises(toysup.ToysupError, match=r"schema version .*, but this toysup reads version 1"):
-        trajectories.check(dataset.assign_attrs(toysup_schema=schema), where="x.nc")
+        checks.check(dataset.assign_attrs(toysup_schema=schema), where="x.nc")

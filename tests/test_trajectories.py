@@ -14,7 +14,8 @@ import torch
 import xarray as xr
 
 import toysup
-from toysup.trajectories import check, first_difference
+from toysup.checks import check
+from toysup.trajectories import first_difference
 
 
 def test_schema(trained: xr.DataTree) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ class Checkpoint:
         digest, archive = content[:_DIGEST], content[_DIGEST:]
         if hashlib.sha256(archive).digest() != digest:
             return None
-        with np.load(io.BytesIO(archive), allow_pickle=False) as file:
+        with np.load(io.BytesIO(archive)) as file:
             found = dict(file)
         if str(found["key"]) != self.key:
             return None
@@ -65,10 +66,10 @@ class Checkpoint:
         """Write the state and what is filled, if the last time is long enough ago."""
         if time.monotonic() - self.written < self.every:
             return
-        content = {_STATE + name: value for name, value in state().items()}
+        content: dict[str, Any] = {_STATE + name: value for name, value in state().items()}
         content |= {_ARRAY + name: value for name, value in self.arrays.items()}
         archive = io.BytesIO()
-        np.savez(archive, key=np.array(self.key), filled=np.array(self.filled), allow_pickle=False, **content)
+        np.savez(archive, key=np.array(self.key), filled=np.array(self.filled), **content)
         # Training can go on without one; if the disk stays full, the block says so in the end.
         with suppress(ToysupError), replacing(self.path) as temporary:
             temporary.write_bytes(hashlib.sha256(archive.getbuffer()).digest() + archive.getbuffer())

@@ -15,7 +15,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, wait
 
 from toysup.errors import ToysupError
 from toysup.experiments import Experiment
-from toysup.storage import open_trajectory
+from toysup.storage import BY_TURNS, open_trajectory
 from toysup.store import Job
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _keep(job: Job, content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / job.path.name
         path.write_bytes(content)
-        with open_trajectory(path) as trained:
+        with BY_TURNS, open_trajectory(path) as trained:
             job.keep(trained.load())
 
 

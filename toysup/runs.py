@@ -9,12 +9,13 @@ import numpy as np
 import xarray as xr
 
 from toysup.blocks import is_block_name
+from toysup.checks import check
 from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import FIGURES_FOLDER
 from toysup.mosaic import open_blocks
 from toysup.storage import open_trajectory
 from toysup.store import Held, Store, blocks_folder
-from toysup.trajectories import check, condition_of
+from toysup.trajectories import condition_of
 
 
 def open_runs(path: str | Path) -> xr.DataTree:

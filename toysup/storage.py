@@ -4,6 +4,7 @@ import math
 import os
 import stat
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,10 +18,12 @@ import xarray as xr
 from xarray.backends import BackendArray, NetCDF4DataStore
 from xarray.core import indexing
 
+from toysup.checks import check
 from toysup.errors import ToysupError
-from toysup.trajectories import check
 
 _CHUNK_VALUES = 2**18
+# netCDF is not made for threads, and those of one worker keep their blocks at the same time.
+BY_TURNS = threading.RLock()
 # A file may declare so many bytes of values, and so many more for each byte that it has: trained weights hardly
 # compress, and what was never written takes no room at all.
 _ANY_BYTES, _BYTES_PER_BYTE = 2**26, 100
@@ -115,7 +118,7 @@ class _Guarded(BackendArray):
 
 def write(dataset: xr.Dataset, path: Path) -> None:
     """Write a dataset to `path` as netCDF-4, whole or not at all."""
-    with replacing(path) as temporary:
+    with BY_TURNS, replacing(path) as temporary:
         dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(dataset))
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 from toysup.blocks import BLOCK, BLOCK_OF, Block, Plan, is_block_name
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments import Condition
-from toysup.storage import extended, open_trajectory, write
+from toysup.storage import BY_TURNS, extended, open_trajectory, write
 from toysup.trajectories import condition_of, first_difference
 
 Seeds = npt.NDArray[np.int64]
@@ -132,7 +132,7 @@ class Job:
         if self.stamp is not None:
             dataset = dataset.assign_attrs({BLOCK_OF: self.stamp, BLOCK: self.path.name})
         elif self.path.exists() and not self.replaces:
-            with open_trajectory(self.path) as there:
+            with BY_TURNS, open_trajectory(self.path) as there:
                 dataset = extended(there.load(), dataset)
         write(dataset, self.path)
 

@@ -1,9 +1,8 @@
-"""The dataset of one condition: its schema, built from snapshots and checked on what is opened."""
+"""The dataset of one condition: its schema, built from snapshots and read back."""
 
 import json
 import platform
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from toysup.blocks import BLOCK_OF, Plan
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments import Condition, Experiment
 from toysup.instances import Snapshot
@@ -19,11 +17,9 @@ from toysup.models import parameters_of
 from toysup.regimes import Regime
 from toysup.rules import Rule
 from toysup.rules import parse as parse_rule
-from toysup.spec import NAME_PATTERN, shown
+from toysup.spec import shown
 
 FIRST_SCHEMA = SCHEMA_VERSION = 1
-# What makes a dataset of a schema one of the next: a change of the schema adds an entry, and tests/schemas a file.
-MIGRATIONS: dict[int, Callable[[xr.Dataset], xr.Dataset]] = {}
 TABLES = ("context_probability", "activation_probability", "importance")
 TABLE_DIMS = {
     "context_probability": ("context",),
@@ -118,7 +114,7 @@ def assembled(
     tables = {
         name: _table(condition, TABLE_DIMS.get(name, ()), rows)
         for name in (*TABLES, *ADDED_NUMBERS)
-        if (rows := [value for regime in regimes if (value := _number(regime, name)) is not None])
+        if (rows := [value for regime in regimes if (value := number_of(regime, name)) is not None])
     }
     dataset = xr.Dataset(
         {**tables, **filled}, _coords(condition, seeds, regimes[0]), {**attrs, **_additions(regimes[0])}
@@ -161,7 +157,7 @@ def attrs_of(name: str) -> dict[str, str]:
     return {"long_name": LONG_NAMES.get(name, name.replace("_", " ")), "units": "1"}
 
 
-def _number(regime: Regime, name: str) -> np.ndarray | float | None:
+def number_of(regime: Regime, name: str) -> np.ndarray | float | None:
     """A table of the regime, or one of the numbers that only some regimes have."""
     if name == "group_correlation":
         return regime.group_correlation if regime.group else None
@@ -203,11 +199,11 @@ def _coords(condition: Condition, seeds: Sequence[int], regime: Regime) -> dict[
         "hidden": ("hidden", np.arange(1, condition.model.n_hidden + 1)),
         "feature": ("feature", np.arange(1, condition.model.n_features + 1)),
         "subset": ("feature", np.array(regime.subset)),
-        **_added_coords(regime),
+        **added_coords(regime),
     }
 
 
-def _added_coords(regime: Regime) -> dict[str, Any]:
+def added_coords(regime: Regime) -> dict[str, Any]:
     """Coords that only some regimes have."""
     coords: dict[str, Any] = {}
     if regime.group:
@@ -241,123 +237,8 @@ def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[st
     }
 
 
-def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
-    """`dataset`, if it follows the schema and is what its specification says; else ToysupError with what is wrong.
-
-    The order of dims is free, and a dataset without `diverged_at` is given one that says that nothing diverged.
-    """
-    dataset = _migrated(dataset, where)
-    try:
-        condition = _specification(dataset)
-        _check_plan(dataset)
-        dims = (*condition.sweeps, "seed")
-        if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
-            shape = tuple(dataset.sizes[dim] for dim in dims)
-            dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
-        _check_variables(dataset, condition)
-        _check_coords(dataset, condition)
-    except DamagedError as error:
-        raise ToysupError(f"{where}: damaged: {error}") from None
-    except UsageError as error:
-        # An architecture that this process does not know.
-        raise UsageError(f"{where}: {error}") from None
-    return dataset
-
-
-def _migrated(dataset: xr.Dataset, where: str) -> xr.Dataset:
-    """`dataset` as the present schema has it; ToysupError where it follows none that this toysup knows."""
-    schema = dataset.attrs.get("toysup_schema")
-    if schema is None:
-        raise ToysupError(f"{where}: not a toysup trajectory (it has no attribute toysup_schema)")
-    if not isinstance(schema, int | np.integer) or not FIRST_SCHEMA <= schema <= SCHEMA_VERSION:
-        known = f"version {SCHEMA_VERSION}" if SCHEMA_VERSION == FIRST_SCHEMA else f"versions up to {SCHEMA_VERSION}"
-        raise ToysupError(f"{where}: schema version {shown(schema)}, but this toysup reads {known}")
-    for old in range(int(schema), SCHEMA_VERSION):
-        dataset = MIGRATIONS[old](dataset).assign_attrs(toysup_schema=old + 1)
-    return dataset
-
-
 class DamagedError(ToysupError):
     """A dataset says that it is a trajectory, but is not one."""
-
-
-def _specification(dataset: xr.Dataset) -> Condition:
-    for name in ("experiment", "condition_name"):
-        value = dataset.attrs.get(name)
-        if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
-            raise DamagedError(f"the attribute {name} is {value!r}, which is no name")
-    for name in ("engine", "source", "history"):
-        if not isinstance(dataset.attrs.get(name), str):
-            raise DamagedError(f"the attribute {name} is missing")
-    if not isinstance(dataset.attrs.get("condition_position", 0), int | np.integer):
-        raise DamagedError("the attribute condition_position is not a whole number")
-    return condition_of(dataset)
-
-
-def _check_plan(dataset: xr.Dataset) -> None:
-    try:
-        if BLOCK_OF in dataset.attrs:
-            Plan.stamped(dataset.attrs[BLOCK_OF])
-    except ValueError:
-        raise DamagedError(f"the attribute {BLOCK_OF} is not the JSON of a plan") from None
-
-
-def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
-    sweeps = set(condition.sweeps)
-    for name, layout in layouts_of(condition, dataset.sizes.get("seed", 0)).items():
-        _check_variable(dataset, name, required=set(layout.dims), allowed=set(layout.dims))
-        for dim, size in zip(layout.dims, layout.shape, strict=True):
-            if dataset.sizes[dim] != size or size == 0:
-                raise DamagedError(f"{dim} has {dataset.sizes[dim]} entries, not those of its specification ({size})")
-    present = [name for name in ADDED_NUMBERS if _number(condition.first_regime, name) is not None]
-    for name in (*TABLES, *present):
-        dims = set(TABLE_DIMS.get(name, ()))
-        _check_variable(dataset, name, required=dims, allowed=dims | sweeps)
-        values = dataset[name]
-        if name not in ("importance", "rule_threshold") and not ((values >= 0) & (values <= 1 + 1e-9)).all():
-            raise DamagedError(f"{name} has entries that are not probabilities")
-    importance = dataset["importance"].values
-    if not (np.isfinite(importance) & (importance >= 0)).all():
-        raise DamagedError("importance has entries that are not numbers of 0 or more")
-    if not (abs(dataset["context_probability"].sum("context") - 1) < 1e-6).all():
-        raise DamagedError("context_probability has entries that do not sum to 1")
-
-
-def _check_variable(dataset: xr.Dataset, name: str, *, required: set[str], allowed: set[str]) -> None:
-    if name not in dataset:
-        raise DamagedError(f"the variable {name} is missing")
-    dims = set(map(str, dataset[name].dims))
-    if not required <= dims <= allowed:
-        raise DamagedError(f"{name} has the dims {', '.join(sorted(dims))}, not {', '.join(sorted(required))}")
-    kind = "i" if name == "diverged_at" else "f"
-    if dataset[name].dtype.kind != kind:
-        raise DamagedError(f"{name} holds {dataset[name].dtype}, not {'integers' if kind == 'i' else 'floats'}")
-
-
-def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
-    own = {"epoch": ("step", "f"), "subset": ("feature", "OSU"), "context": ("context", "OSU"), "seed": ("seed", "i")}
-    plain = {name: (name, "if") for name in ("step", "feature", "hidden", *condition.sweeps)}
-    regime = condition.first_regime
-    numbered = {dim: (dim, np.arange(1, dataset.sizes.get(dim, 0) + 1)) for dim in ("feature", "hidden")}
-    numbered |= {axis: (axis, np.array(values)) for axis, values in condition.sweeps.items()}
-    labels = {"context": ("context", regime.contexts), "subset": ("feature", regime.subset)} | _added_coords(regime)
-    labels |= numbered
-    added = {name: (dim, "ifOSU") for name, (dim, _) in labels.items()}
-    for name, (dim, kinds) in {**plain, **own, **added}.items():
-        if name not in dataset.coords or dataset[name].dims != (dim,) or dataset[name].dtype.kind not in kinds:
-            raise DamagedError(f"the coordinate {name} is missing or is not one along {dim}")
-    for name, (_, values) in labels.items():
-        if dataset[name].values.tolist() != list(values):
-            raise DamagedError(f"the coordinate {name} is not that of its specification")
-    for name, usual in DEFAULT_ADDITIONS.items():
-        found = dataset.attrs.get(name, usual)
-        if not isinstance(found, str | float | None) or found != getattr(regime, name):
-            raise DamagedError(f"the attribute {name} is {shown(found)}, not that of its specification")
-    seeds = dataset["seed"].values
-    if seeds.min() < 0 or len(np.unique(seeds)) != len(seeds):
-        raise DamagedError("its seeds are not different whole numbers of 0 or more")
-    if dataset["step"].values.tolist() != list(condition.recorded_steps):
-        raise DamagedError("its steps are not those that its specification records")
 
 
 def condition_of(dataset: xr.Dataset) -> Condition:

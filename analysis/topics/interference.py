@@ -76,9 +76,11 @@ def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
     each = each.assign({name: null[name] for name in NULL})
     about = ["seed", *about_contexts(each), "subset", "other_subset"]
     first = [*item.sweeps, "seed"][0]
-    size = max(1, _ROWS * each.sizes[first] // each["z"].size)
-    for start in range(0, each.sizes[first], size):
-        yield rows_of(item, None, each.isel({first: slice(start, start + size)}), about)
+    size = max(1, _ROWS * each.sizes[first] // each["z"].isel(statistic=0).size)
+    for name in QUADRANT_STATISTICS:
+        for start in range(0, each.sizes[first], size):
+            here = slice(start, start + size)
+            yield rows_of(item, name, each.sel(statistic=name).isel({first: here}), about)
 
 
 def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
