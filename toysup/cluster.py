@@ -183,10 +183,10 @@ class _Pool:
 
 def _train_there(errand: Errand, job: Job) -> bytes | None:
     """On a worker: train a block, and write it if its folder is the trainer's; else return it."""
-    from toysup.work import Unwatched, train_and_keep
+    from toysup.work import Watch, train_and_keep
 
     def train(own: Job) -> None:
-        train_and_keep(errand.experiment, own, device=errand.device, watch=Unwatched(), threads=errand.threads)
+        train_and_keep(errand.experiment, own, device=errand.device, watch=Watch(), threads=errand.threads)
 
     if _token_in(job.lock) == errand.token:
         train(job)

@@ -7,10 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from toysup.store import Job
-from toysup.work import Task
+from toysup.work import Task, Watch
 
 
-class ProgressBar:
+class ProgressBar(Watch):
     """A bar over the steps of all models, with the loss of the block at hand, and what was lost on the way."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:

@@ -111,12 +111,12 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Client | Non
 
 
 def _carry_out(order: Order, tasks: list[Task], client: Client | None, workers: int | None, quiet: bool) -> None:
-    from toysup.work import Unwatched, carry_out
+    from toysup.work import Watch, carry_out
 
     # Workers on this machine share its cores; of another's workers each thread takes a block.
     threads = max(1, (os.cpu_count() or 1) // workers) if workers else 1
     if quiet:
-        carry_out(order, tasks, Unwatched(), client, threads=threads)
+        carry_out(order, tasks, Watch(), client, threads=threads)
         return
     from toysup.progress_bar import ProgressBar
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import xarray as xr
 from filelock import FileLock, Timeout
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """A condition, where its runs go, and the blocks that are missing there."""
+    """Where the runs of a condition go, and the blocks that are missing there."""
 
-    condition: Condition
     store: Store
     blocks: Sequence[Block]
 
@@ -36,8 +35,8 @@ class Task:
         return len({seed for block in self.blocks for seed in block.seeds})
 
 
-class Watch(Protocol):
-    """Who is told how the work goes."""
+class Watch:
+    """Who is told how the work goes; this one does not care."""
 
     def step(self, job: Job, step: int, loss: float) -> None:
         """A block that is trained here has come to this step."""
@@ -47,14 +46,6 @@ class Watch(Protocol):
 
     def lost(self, workers: int, blocks: int) -> None:
         """So many workers were lost, and so many of their blocks are trained anew."""
-
-
-class Unwatched:
-    """Tells nobody."""
-
-    def step(self, job: Job, step: int, loss: float) -> None: ...
-    def finished(self, job: Job) -> None: ...
-    def lost(self, workers: int, blocks: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -94,7 +85,7 @@ class Order:
         for condition in self.conditions:
             engine = self.engines[condition.name]
             store = Store(self.folder, self.experiment.name, condition, engine, overwrite=self.overwrite)
-            tasks.append(Task(condition, store, store.missing(self.seeds)))
+            tasks.append(Task(store, store.missing(self.seeds)))
         for task in tasks:
             if task.blocks:
                 refuse_unwritable(task.store.file.parent)
@@ -134,7 +125,7 @@ def train_runs(
         overwrite=overwrite,
     )
     with alone_at(order) as tasks:
-        carry_out(order, tasks, watch or Unwatched(), client, threads=threads)
+        carry_out(order, tasks, watch or Watch(), client, threads=threads)
     return open_runs(order.folder / loaded.name)
 
 
