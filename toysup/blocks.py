@@ -25,7 +25,8 @@ from toysup.models import parameters_of
 _BLOCK_BYTES = 2**26
 # Multiply-adds of a block: some five minutes of one core, which is what a dead worker loses at most.
 _BLOCK_WORK = 1e12
-# What drawing and judging a value costs, in multiply-adds.
+# What drawing and judging a value costs, in multiply-adds. Not the engine's number, which may be tuned: where blocks
+# begin is part of what is on disk.
 _WORK_PER_VALUE = 40
 _FLOAT_BYTES = 4
 # The attributes by which a file says what it is a block of, and which.

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,23 @@ Progress = Callable[[int, float], None]
 EngineState = Mapping[str, npt.NDArray[np.generic]]
 # Called wherever training could be gone on with later; what it is given makes the state, if that is wanted.
 OfferState = Callable[[Callable[[], EngineState]], None]
+
+
+class Course(NamedTuple):
+    """How a training goes, beside what is trained: none of it changes a trajectory.
+
+    Who is told of its `progress`; the state to `resume` from, whose snapshot is not given again; to whom states are on
+    `offer`; and how many `threads` of the CPU it takes (all cores, if not given).
+    """
+
+    progress: Progress | None = None
+    resume: EngineState | None = None
+    offer: OfferState | None = None
+    threads: int | None = None
+
+
+# As fast as it can, and nobody is told.
+USUAL = Course()
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import index
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,10 +11,10 @@ from toysup.checkpoints import Checkpoint
 from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import Condition, Experiment, load_experiment
 from toysup.fused import why_not
-from toysup.instances import Progress, Snapshot, instances_of
+from toysup.instances import USUAL, Course, Progress, Snapshot, instances_of
 from toysup.models import require_known
 from toysup.store import Job
-from toysup.trajectories import build, place, room_for, trajectory_of
+from toysup.trajectories import build, filled, place, room_for, trajectory_of
 
 DEFAULT_SEEDS = 20
 MAX_SEED = 2**62
@@ -46,7 +45,7 @@ def train(
     return xr.DataTree.from_dict(
         {
             f"/{experiment.name}/{condition.name}": build(
-                experiment, condition, wanted, snapshots_of(condition, wanted, own, device), engine=own
+                experiment, condition, wanted, snapshots_of(condition, wanted, own, device=device), engine=own
             )
             for condition, own in chosen
         }
@@ -64,8 +63,8 @@ def train_job(
     """Train a block of one of the experiment's conditions, from its checkpoint where there is one."""
     arrays = room_for(job.condition, len(job.seeds))
     checkpoint = Checkpoint(job, arrays)
-    course: dict[str, Any] = {"resume": checkpoint.load(), "offer": checkpoint.offer, "threads": threads}
-    snapshots = snapshots_of(job.condition, job.seeds, job.engine, device, progress, **course)
+    course = Course(progress, resume=checkpoint.load(), offer=checkpoint.offer, threads=threads)
+    snapshots = snapshots_of(job.condition, job.seeds, job.engine, course, device=device)
     for number, snapshot in enumerate(snapshots, start=checkpoint.filled):
         place(job.condition, arrays, number, snapshot)
         checkpoint.filled = number + 1
@@ -74,10 +73,7 @@ def train_job(
 
 def trained_arrays(condition: Condition, seeds: Sequence[int], engine: str) -> dict[str, np.ndarray]:
     """What a run of `condition` fills, trained anew."""
-    arrays = room_for(condition, len(seeds))
-    for number, snapshot in enumerate(snapshots_of(condition, seeds, engine)):
-        place(condition, arrays, number, snapshot)
-    return arrays
+    return filled(condition, len(seeds), snapshots_of(condition, seeds, engine))
 
 
 def whole_numbers(seeds: int | Sequence[int]) -> list[int]:
@@ -92,18 +88,15 @@ def snapshots_of(
     condition: Condition,
     seeds: Sequence[int],
     engine: str,
+    course: Course = USUAL,
+    *,
     device: str = "cpu",
-    progress: Progress | None = None,
-    **course: Any,
 ) -> Iterator[Snapshot]:
-    """Train the instances of `condition` for `seeds`, and give their snapshots as they come.
-
-    `course` is what engines take beside: a state to `resume` from, whom to `offer` states to, how many `threads`.
-    """
+    """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
     if not seeds or min(seeds) < 0 or max(seeds) >= MAX_SEED or len(set(seeds)) != len(seeds):
         raise UsageError("seeds must be different whole numbers of 0 or more, at least one")
     try:
-        yield from _train_function(engine)(instances_of(condition, seeds), device=device, progress=progress, **course)
+        yield from _train_function(engine)(instances_of(condition, seeds), course, device=device)
     except RuntimeError as error:
         # torch says so when memory runs out.
         raise ToysupError(f"training {condition.name} failed: {str(error).splitlines()[0]}") from None

@@ -67,10 +67,15 @@ def build(
     experiment: Experiment, condition: Condition, seeds: Sequence[int], snapshots: Iterable[Snapshot], *, engine: str
 ) -> xr.Dataset:
     """The dataset of `condition` (schema version 1), in memory, from an engine's snapshots of the seeds."""
-    arrays = room_for(condition, len(seeds))
+    return trajectory_of(experiment, condition, seeds, filled(condition, len(seeds), snapshots), engine=engine)
+
+
+def filled(condition: Condition, n_seeds: int, snapshots: Iterable[Snapshot]) -> dict[str, np.ndarray]:
+    """What a run of `condition` fills, from its snapshots."""
+    arrays = room_for(condition, n_seeds)
     for number, snapshot in enumerate(snapshots):
         place(condition, arrays, number, snapshot)
-    return trajectory_of(experiment, condition, seeds, arrays, engine=engine)
+    return arrays
 
 
 def room_for(condition: Condition, n_seeds: int) -> dict[str, np.ndarray]:
@@ -102,23 +107,21 @@ def trajectory_of(
 ) -> xr.Dataset:
     """The dataset of `condition` (schema version 1) from what a run has filled."""
     layouts = layouts_of(condition, len(seeds))
-    filled = {name: (layout.dims, arrays[name]) for name, layout in layouts.items()}
-    return assembled(condition, seeds, filled, _attrs(experiment, condition, engine))
+    run = {name: (layout.dims, arrays[name]) for name, layout in layouts.items()}
+    return assembled(condition, seeds, run, _attrs(experiment, condition, engine))
 
 
 def assembled(
-    condition: Condition, seeds: Sequence[int], filled: Mapping[str, Any], attrs: Mapping[str, Any]
+    condition: Condition, seeds: Sequence[int], run: Mapping[str, Any], attrs: Mapping[str, Any]
 ) -> xr.Dataset:
-    """The dataset of `condition`: what a run `filled`, with the coords and tables that its specification gives."""
+    """The dataset of `condition`: what a `run` has filled, with the coords and tables that its specification gives."""
     regimes = condition.regimes()
     tables = {
         name: _table(condition, TABLE_DIMS.get(name, ()), rows)
         for name in (*TABLES, *ADDED_NUMBERS)
         if (rows := [value for regime in regimes if (value := number_of(regime, name)) is not None])
     }
-    dataset = xr.Dataset(
-        {**tables, **filled}, _coords(condition, seeds, regimes[0]), {**attrs, **_additions(regimes[0])}
-    )
+    dataset = xr.Dataset({**tables, **run}, _coords(condition, seeds, regimes[0]), {**attrs, **_additions(regimes[0])})
     layouts = layouts_of(condition, len(seeds))
     for variable in map(str, dataset.variables):
         dataset[variable].attrs.update(layouts[variable].attrs if variable in layouts else attrs_of(variable))

@@ -1,23 +1,25 @@
 """The fused engine behind the interface that all engines have."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from toysup.fused.arguments import Array, Kept, State, Tables, drawn, new_state, room_for, tables_of
 from toysup.fused.kernel import advance
 from toysup.fused.update import OPTIMIZERS, Optimizer
-from toysup.instances import EngineState, Instances, OfferState, Progress, Snapshot
+from toysup.instances import USUAL, Course, EngineState, Instances, Snapshot
+from toysup.regimes import FloatArray
 
+IntArray = npt.NDArray[np.int64]
 Arguments = TypeVar("Arguments", State, Tables, Optimizer, Kept)
 
 # Multiply-adds and their like in one call of the kernel, about a second's: between two calls progress is told and an
 # interrupt is heard.
 _WORK_PER_CALL = 6e10
-# What drawing and judging a value costs, in multiply-adds.
+# What drawing and judging a value costs, in multiply-adds. Blocks are planned with a number of their own.
 _WORK_PER_VALUE = 40
 # A call shuffles the epoch's order of each instance anew, so it takes so many steps at least.
 _STEPS_PER_ORDER = 500
@@ -26,68 +28,92 @@ _KEPT_BYTES = 2**26
 
 
 def train(
-    instances: Instances,
-    *,
-    device: str = "cpu",
-    progress: Progress | None = None,
-    resume: EngineState | None = None,
-    offer: OfferState | None = None,
-    threads: int | None = None,
-    dtype: type[np.floating] = np.float32,
+    instances: Instances, course: Course = USUAL, *, device: str = "cpu", dtype: type[np.floating] = np.float32
 ) -> Iterator[Snapshot]:
-    """Train `instances` and yield their snapshots, the initial state first, or those after the state to `resume` from.
+    """Train `instances` and yield their snapshots, the initial state first, or those after what `course` resumes.
 
     Each instance is trained by one thread, so a trajectory is the same to the bit in any company and on any number of
-    `threads` (all cores, if not given), and so is one that is resumed from a state that was on `offer`. `dtype` is
-    that of the parameters.
+    threads, and so is one that is resumed from a state that was on offer. `dtype` is that of the parameters.
     """
-    state = new_state(instances.parameters["W"].astype(dtype), instances.parameters["b"].astype(dtype))
-    tables, optimizer = tables_of(instances, dtype), optimizer_of(instances)
-    training, recorded, groups = instances.training, set(instances.recorded_steps), _groups(instances)
-    batches = drawn(training.batch_size, training.dataset_size or 0, dtype)
-    diverged, found = np.full(len(instances), -1), np.full(len(instances), -1)
-    total, start, count = np.zeros(len(instances)), 0, 0
-    if resume is None:
-        yield _snapshot(0, state.W, state.b, total * np.nan, diverged)
+    run, recorded = _Run(instances, course, dtype), set(instances.recorded_steps)
+    if course.resume is None:
+        yield run.snapshot(run.state.W, run.state.b)
     else:
-        state = State(*(resume[name].copy() for name in State._fields))
-        total, diverged = resume["total"].astype(np.float64), resume["diverged"].astype(np.int64)
-        start, count = int(resume["step"]), int(resume["count"])
+        run.restore(course.resume)
     for leg in _legs(instances):
-        if leg[-1] <= start:
+        if leg[-1] <= run.step:
             continue
-        if offer is not None and start:
-            offer(partial(_state, state, start, total, count, diverged))
-        kept = room_for(state, leg)
-        for group in groups:
+        if course.offer is not None and run.step:
+            course.offer(run.resumable)
+        kept, found = run.advanced(leg)
+        for k, stop in enumerate(leg):
+            run.count(stop, kept.loss[:, k], found)
+            if stop in recorded:
+                yield run.snapshot(kept.W[:, k], kept.b[:, k])
+
+
+class _Run:
+    """Where the instances are: their state after `step` steps, and the loss of the samples since the last snapshot."""
+
+    def __init__(self, instances: Instances, course: Course, dtype: type[np.floating]) -> None:
+        self.instances, self.training, self.course = instances, instances.training, course
+        self.state = new_state(instances.parameters["W"].astype(dtype), instances.parameters["b"].astype(dtype))
+        self.tables, self.optimizer = tables_of(instances, dtype), optimizer_of(instances)
+        self.batches = drawn(self.training.batch_size, self.training.dataset_size or 0, dtype)
+        self.total, self.diverged = np.zeros(len(instances)), np.full(len(instances), -1)
+        self.step = self.seen = 0
+
+    def advanced(self, leg: Sequence[int]) -> tuple[Kept, IntArray]:
+        """Bring the state to the end of the leg: what was kept on the way, and the step that diverged first, or −1."""
+        kept, found = room_for(self.state, leg), np.full(len(self.instances), -1)
+        for group in _groups(self.instances):
             _, found[group] = advance(
-                _part(state, group),
-                _part(tables, group),
-                _part(optimizer, group),
-                batches,
-                start,
+                _part(self.state, group),
+                _part(self.tables, group),
+                _part(self.optimizer, group),
+                self.batches,
+                self.step,
                 leg[-1],
                 kept=_part(kept, group),
-                activation=instances.model.activation,
-                threads=threads,
+                activation=self.instances.model.activation,
+                threads=self.course.threads,
             )
-            if progress is not None and group.stop < len(instances):
-                progress(start + (leg[-1] - start) * group.stop // len(instances), _mean(total, diverged, count))
-        for k, stop in enumerate(leg):
-            total += kept.loss[:, k]
-            count += sum(training.rows(step) for step in range(start, stop))
-            start = stop
-            diverged = np.where((diverged < 0) & (found >= 0) & (found < stop), found + 1, diverged)
-            if progress is not None:
-                progress(stop, _mean(total, diverged, count))
-            if stop in recorded:
-                yield _snapshot(stop, kept.W[:, k], kept.b[:, k], total / count, diverged)
-                total[:], count = 0, 0
+            if group.stop < len(self.instances):
+                self._tell(self.step + (leg[-1] - self.step) * group.stop // len(self.instances))
+        return kept, found
 
+    def count(self, stop: int, loss: FloatArray, found: IntArray) -> None:
+        """Count what was lost up to the step `stop`, and who diverged before it."""
+        self.total += loss
+        self.seen += sum(self.training.rows(step) for step in range(self.step, stop))
+        self.step = stop
+        self.diverged = np.where((self.diverged < 0) & (found >= 0) & (found < stop), found + 1, self.diverged)
+        self._tell(stop)
 
-def _state(state: State, step: int, total: np.ndarray, count: int, diverged: np.ndarray) -> EngineState:
-    further = {"step": np.array(step), "count": np.array(count), "total": total, "diverged": diverged}
-    return {**state._asdict(), **further}
+    def snapshot(self, W: Array, b: Array) -> Snapshot:
+        """These parameters as a snapshot; the next one's training loss starts here."""
+        train_loss = self.total / self.seen if self.seen else self.total * np.nan
+        self.total[:], self.seen = 0, 0
+        parameters = {"W": W.astype(np.float32), "b": b.astype(np.float32)}
+        return Snapshot(self.step, parameters, train_loss, self.diverged.copy())
+
+    def resumable(self) -> EngineState:
+        """All that changes, so that `restore` brings it back."""
+        further = {"step": np.array(self.step), "seen": np.array(self.seen)}
+        return {**self.state._asdict(), **further, "total": self.total, "diverged": self.diverged}
+
+    def restore(self, state: EngineState) -> None:
+        self.state = State(*(state[name].copy() for name in State._fields))
+        self.total, self.diverged = state["total"].astype(np.float64), state["diverged"].astype(np.int64)
+        self.step, self.seen = int(state["step"]), int(state["seen"])
+
+    def _tell(self, step: int) -> None:
+        """The loss per sample of the instances that did not diverge; NaN before any is known."""
+        if self.course.progress is None:
+            return
+        finite = self.diverged < 0
+        known = self.seen and finite.any()
+        self.course.progress(step, float(np.mean(self.total[finite])) / self.seen if known else float("nan"))
 
 
 def prepare() -> None:
@@ -159,14 +185,3 @@ def _part(arguments: Arguments, group: slice) -> Arguments:
     own: dict[str, Any] = arguments._asdict()
     shared = ("kind", "factor", "epsilon", "steps")
     return type(arguments)(**{name: value if name in shared else value[group] for name, value in own.items()})
-
-
-def _mean(total: np.ndarray, diverged: np.ndarray, count: int) -> float:
-    """The loss per sample of the instances that did not diverge; NaN before any is known."""
-    finite = diverged < 0
-    return float(np.mean(total[finite])) / count if count and finite.any() else float("nan")
-
-
-def _snapshot(step: int, W: Array, b: Array, train_loss: np.ndarray, diverged: np.ndarray) -> Snapshot:
-    parameters = {"W": W.astype(np.float32), "b": b.astype(np.float32)}
-    return Snapshot(step=step, parameters=parameters, train_loss=train_loss.copy(), diverged_at=diverged.copy())
