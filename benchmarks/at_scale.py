@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
 from benchmarks.commands import run
 from benchmarks.measurements import Measurement, Setting
@@ -92,7 +93,7 @@ def _open_and_close(path: Path) -> None:
         leaf.to_dataset().close()
 
 
-def _untrained(experiment: Experiment, job: Job):  # type: ignore[no-untyped-def]
+def _untrained(experiment: Experiment, job: Job) -> xr.Dataset:
     arrays = room_for(job.condition, len(job.seeds))
     arrays["W"][:] = np.random.default_rng(0).normal(size=arrays["W"].shape)
     return trajectory_of(experiment, job.condition, job.seeds, arrays, engine=job.engine)

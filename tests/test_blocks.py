@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import toysup
-from toysup.blocks import Block, Plan, _cells_per_block
+from toysup.blocks import Block, Plan, _cells_per_block, in_order
 from toysup.store import Store
 
 Small = Callable[..., toysup.Experiment]
@@ -81,9 +81,17 @@ def test_blocks_hold_what_is_missing_and_nothing_else(
     for block in blocks:
         assert len({seed // seeds_per_block for seed in block.seeds}) == 1
         assert plan.block_named(plan.name(block)) == block
+        values = plan.cells(block.part or 0).values()
+        assert plan.n_instances(block) == math.prod(map(len, values)) * len(block.seeds)
     numbers = np.arange(math.prod(lengths)).reshape(lengths)
     cells = [cell for part in range(plan.n_parts) for cell in np.ravel(numbers[plan.box(part)]).tolist()]
     assert sorted(cells) == numbers.ravel().tolist()
+
+
+@given(st.lists(st.integers(0, 20)), st.integers(0, 9), st.integers(1, 4))
+def test_seeds_come_in_order_and_once(seeds: list[int], first: int, stride: int) -> None:
+    assert in_order(seeds).tolist() == sorted(set(seeds))
+    assert in_order(range(first, 20, stride)).tolist() == list(range(first, 20, stride))
 
 
 def test_equal_work_has_equal_names_and_different_work_has_not() -> None:

@@ -31,6 +31,7 @@ _WORK_PER_VALUE = 40
 _FLOAT_BYTES = 4
 # The attributes by which a file says what it is a block of, and which.
 BLOCK_OF, BLOCK = "block_of", "block"
+Seeds = npt.NDArray[np.int64]
 _NAME = re.compile(r"cells(?P<part>\d+)-seeds(?P<first>\d+)to(?P<last>\d+)-(?P<key>[0-9a-f]{20})\.nc")
 
 
@@ -95,6 +96,12 @@ class Plan:
     def n_parts(self) -> int:
         return math.prod(self.shape)
 
+    def n_instances(self, block: Block) -> int:
+        """The block's cells times its seeds."""
+        lengths = [len(values) for values in self.condition.sweeps.values()]
+        own = zip(lengths, self.box(block.part or 0), strict=True)
+        return math.prod(len(range(length)[cells]) for length, cells in own) * len(block.seeds)
+
     def box(self, part: int) -> tuple[slice, ...]:
         """Where the cells of the part lie along each sweep axis."""
         at = np.unravel_index(part, self.shape) if self.shape else ()
@@ -107,7 +114,7 @@ class Plan:
         boxes = zip(self.condition.sweeps.items(), self.box(part), strict=True)
         return {axis: values[own] for (axis, values), own in boxes}
 
-    def blocks(self, seeds: npt.NDArray[np.int64], missing: npt.NDArray[np.bool_]) -> Iterator[Block]:
+    def blocks(self, seeds: Seeds, missing: npt.NDArray[np.bool_]) -> Iterator[Block]:
         """The blocks that hold the missing ones among `seeds`, which ascend; `missing` is (part, seed).
 
         All cells come before the next seeds, so that what is finished is soon of use. A block's seeds lie together.
@@ -139,6 +146,13 @@ class Plan:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def in_order(seeds: Sequence[int] | Seeds) -> Seeds:
+    """The seeds from the smallest to the largest, each once: `np.unique`, which takes seconds for a million."""
+    known = np.arange(seeds.start, seeds.stop, seeds.step) if isinstance(seeds, range) else np.asarray(seeds, np.int64)
+    ordered: Seeds = np.sort(known)
+    return np.concatenate([ordered[:1], ordered[1:][np.diff(ordered) > 0]])
 
 
 def is_block_name(name: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from toysup.blocks import BLOCK_OF, Plan
+from toysup.blocks import BLOCK_OF, Plan, in_order
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments import Condition
 from toysup.spec import NAME_PATTERN, shown
@@ -138,7 +138,7 @@ def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
         if not isinstance(found, str | float | None) or found != getattr(regime, name):
             raise DamagedError(f"the attribute {name} is {shown(found)}, not that of its specification")
     seeds = dataset["seed"].values
-    if seeds.min() < 0 or len(np.unique(seeds)) != len(seeds):
+    if seeds.min() < 0 or len(in_order(seeds)) != len(seeds):
         raise DamagedError("its seeds are not different whole numbers of 0 or more")
     if dataset["step"].values.tolist() != list(condition.recorded_steps):
         raise DamagedError("its steps are not those that its specification records")

@@ -14,19 +14,22 @@ from xarray.backends import BackendArray
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from xarray.core import indexing
 
-from toysup.blocks import BLOCK, BLOCK_OF, Plan
+from toysup.blocks import BLOCK, BLOCK_OF, Plan, Seeds
 from toysup.errors import ToysupError
 from toysup.storage import open_trajectory
-from toysup.store import Held, Seeds, blocks_folder
+from toysup.store import Held, Owners, blocks_folder
 from toysup.trajectories import Layout, assembled, layouts_of
 
 
 def open_blocks(held: Held) -> xr.Dataset | None:
     """The trajectory of the seeds that there are of every cell, lazily; None where there are none yet."""
-    plan, seeds = held.plan, held.complete_seeds()
-    if plan is None or len(seeds) == 0:
+    plan = held.plan
+    if plan is None:
         return None
-    tiles = Tiles(held, plan, seeds, held.owners(plan, seeds))
+    seeds, owners = held.complete(plan)
+    if len(seeds) == 0:
+        return None
+    tiles = Tiles(held, plan, seeds, owners)
     lazy = {
         name: xr.Variable(
             layout.dims,
@@ -49,7 +52,7 @@ class Tiles:
     held: Held
     plan: Plan
     seeds: Seeds
-    owners: npt.NDArray[np.int32]
+    owners: Owners
 
     @property
     def chunks(self) -> tuple[int, ...]:

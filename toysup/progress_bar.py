@@ -25,8 +25,8 @@ class ProgressBar(Watch):
         # Without a terminal rich leaves an empty line for each bar.
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.count = sum(len(task.blocks) for task in tasks)
-        jobs = (task.store.job(block) for task in tasks for block in task.blocks)
-        self.task = self.bar.add_task("training", total=sum(map(_work, jobs)), blocks=f"0 of {self.count} blocks")
+        total = sum(task.n_steps for task in tasks)
+        self.task = self.bar.add_task("training", total=total, blocks=f"0 of {self.count} blocks")
         self.done = self.finished_blocks = self.workers = self.again = 0
 
     def __enter__(self) -> "ProgressBar":

@@ -14,7 +14,7 @@ from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import FIGURES_FOLDER
 from toysup.mosaic import open_blocks
 from toysup.storage import open_trajectory
-from toysup.store import Held, Store, blocks_folder
+from toysup.store import Held, Store, block_files, blocks_folder
 from toysup.trajectories import condition_of
 
 
@@ -117,7 +117,4 @@ def files_of(dataset: xr.Dataset) -> list[Path]:
     if not path.is_dir():
         return [path]
     beside = path.with_name(f"{path.name}.nc")
-    return [
-        *sorted(file for file in path.glob("*.nc") if is_block_name(file.name)),
-        *([beside] if beside.exists() else []),
-    ]
+    return [*block_files(path), *([beside] if beside.exists() else [])]

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from toysup.blocks import BLOCK, BLOCK_OF, Block, Plan, is_block_name
+from toysup.blocks import BLOCK, BLOCK_OF, Block, Plan, Seeds, in_order, is_block_name
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments import Condition
 from toysup.storage import BY_TURNS, extended, open_trajectory, write
 from toysup.trajectories import condition_of, first_difference
 
-Seeds = npt.NDArray[np.int64]
+Owners = npt.NDArray[np.int32]
 # Number of the file among what holds seeds; blocks are counted from 1.
 _FILE = 0
 # Seeds times parts of the sweep that one call may ask for.
@@ -33,6 +33,11 @@ def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
 
 def blocks_folder(file: Path) -> Path:
     return file.with_name(file.name.removesuffix(".nc"))
+
+
+def block_files(folder: Path) -> list[Path]:
+    """The blocks in a folder, by their names."""
+    return sorted(path for path in folder.glob("*.nc") if is_block_name(path.name))
 
 
 def lock_of(file: Path) -> Path:
@@ -73,7 +78,7 @@ class Held:
         """A file that says what condition all are of."""
         return self.path(_FILE if len(self.seeds) else 1)
 
-    def owners(self, plan: Plan, seeds: Seeds) -> npt.NDArray[np.int32]:
+    def owners(self, plan: Plan, seeds: Seeds) -> Owners:
         """(part, seed) the number of the file that has each of the `seeds`, which ascend; −1 where none has."""
         owners = np.full((plan.n_parts, len(seeds)), -1, np.int32)
         for number, block in enumerate(self.blocks, start=_FILE + 1):
@@ -81,15 +86,18 @@ class Held:
         owners[:, np.isin(seeds, self.seeds)] = _FILE
         return owners
 
-    def complete_seeds(self) -> Seeds:
-        """The seeds that there are of every cell, in order."""
-        known = np.unique(np.concatenate([self.seeds, *(np.asarray(block.seeds) for block in self.blocks)]))
-        return known if self.plan is None else known[(self.owners(self.plan, known) >= 0).all(axis=0)]
+    def complete(self, plan: Plan) -> tuple[Seeds, Owners]:
+        """The seeds that there are of every cell, in order, and the files that have them."""
+        runs = [np.arange(block.seeds[0], block.seeds[-1] + 1) for block in self.blocks]
+        known = in_order(np.concatenate([self.seeds, *runs]))
+        owners = self.owners(plan, known)
+        whole = (owners >= 0).all(axis=0)
+        return known[whole], owners[:, whole]
 
 
 def _blocks_in(folder: Path) -> tuple[Plan | None, tuple[Block, ...]]:
     """The blocks in a folder by their names alone; one file is opened, to know what they are blocks of."""
-    names = sorted(path.name for path in folder.glob("*.nc") if is_block_name(path.name))
+    names = [path.name for path in block_files(folder)]
     if not names:
         return None, ()
     with open_trajectory(folder / names[0]) as first:
@@ -167,7 +175,7 @@ class Store:
         """The blocks that hold what is missing of these seeds."""
         if len(seeds) * self.plan.n_parts > MAX_OWNED:
             raise UsageError(f"{self.where()}: {len(seeds)} seeds of {self.plan.n_parts} parts are too many at once")
-        wanted = np.unique(np.asarray(seeds, np.int64))
+        wanted = in_order(seeds)
         missing = self.held.owners(self.plan, wanted) < 0
         if self._is_one_file(wanted):
             own = wanted[missing[0]].tolist()
@@ -209,8 +217,8 @@ class Store:
                         path.unlink()
 
     def _is_one_file(self, seeds: Seeds) -> bool:
-        groups = np.unique(np.concatenate([self.held.seeds, seeds]) // self.plan.seeds_per_block)
-        return self.plan.n_parts == 1 and not self.held.blocks and len(groups) == 1
+        groups = np.concatenate([self.held.seeds, seeds]) // self.plan.seeds_per_block
+        return bool(self.plan.n_parts == 1 and not self.held.blocks and (groups == groups[:1]).all())
 
     def _resumes(self, plan: Plan) -> bool:
         """Whether an earlier call with `overwrite` was on the way to the same."""

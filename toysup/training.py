@@ -76,10 +76,12 @@ def trained_arrays(condition: Condition, seeds: Sequence[int], engine: str) -> d
     return filled(condition, len(seeds), snapshots_of(condition, seeds, engine))
 
 
-def whole_numbers(seeds: int | Sequence[int]) -> list[int]:
+def whole_numbers(seeds: int | Sequence[int]) -> Sequence[int]:
     """The seeds that a number of them, or a sequence, means."""
     try:
-        return [index(seed) for seed in (range(index(seeds)) if not isinstance(seeds, Iterable) else seeds)]
+        if isinstance(seeds, range):
+            return seeds
+        return [index(seed) for seed in seeds] if isinstance(seeds, Iterable) else range(index(seeds))
     except TypeError:
         raise UsageError(f"seeds is a number of seeds or a sequence of whole numbers, not {seeds!r}") from None
 

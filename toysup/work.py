@@ -34,6 +34,12 @@ class Task:
     def n_seeds(self) -> int:
         return len({seed for block in self.blocks for seed in block.seeds})
 
+    @property
+    def n_steps(self) -> int:
+        """Steps of all the models that are missing."""
+        models = sum(self.store.plan.n_instances(block) for block in self.blocks)
+        return models * self.store.condition.training.n_steps
+
 
 class Watch:
     """Who is told how the work goes; this one does not care."""
