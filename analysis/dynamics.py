@@ -1,14 +1,14 @@
 """Dynamics: from which step on features are represented or share directions, and plateaus and jumps on the way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.change_points import Series, pieces
 from toysup.analysis.dimensionality import REPRESENTED_THRESHOLD, represented
 from toysup.analysis.gram import feature_norms, gram
 from toysup.analysis.labels import named, require_dims
@@ -30,8 +30,7 @@ _LEAST_DECADES, _LEAST_DIMENSIONS = 0.005, 0.01
 # Losses below this share of the largest are rounding.
 _ROUNDING = 1e-12
 
-Series = npt.NDArray[np.float64]
-Kernel = Callable[[Series, float], Series]
+Kernel = Callable[[Series, Series], Series]
 
 
 def entries(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.Dataset:
@@ -148,8 +147,8 @@ def merge_step(sharing: xr.DataArray) -> xr.DataArray:
 def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.DataArray:
     """Where the training loss stands still.
 
-    log10 of the loss is cut into straight lines (`ruptures`: PELT, cost "linear", penalty 4 σ² ln n with σ from the
-    second differences, at least 0.005 decades). A plateau is a run of lines that each change by at most `fall` decades
+    log10 of the loss is cut into straight lines (least squares, with a penalty of 4 σ² ln n for each, σ from the second
+    differences, at least 0.005 decades). A plateau is a run of lines that each change by at most `fall` decades
     per tenth of the recorded training, and lasts a tenth of it and three snapshots. Recorded training is counted in
     snapshots: a tenth of the steps where they are evenly spaced, a tenth of log(step) where they are log-spaced.
 
@@ -170,7 +169,7 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     UsageError
         If there is no dim `step`.
 
-    Source: Killick et al. (2012), "Optimal detection of changepoints with a linear computational cost" (PELT).
+    Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval".
     """
     _with_steps(train_loss, (), what="train_loss")
     # There is no loss before the first step.
@@ -187,8 +186,8 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
 def jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
     """Where a series such as D_i changes suddenly from one level to another, and by how much.
 
-    The series is cut into constant pieces (`ruptures`: PELT in C, kernel "linear", penalty 4 σ² ln n with σ from the
-    first differences, at least 0.01). A jump lies between two successive pieces that last a tenth of the recorded
+    The series is cut into constant pieces (least squares, with a penalty of 4 σ² ln n for each, σ from the first
+    differences, at least 0.01). A jump lies between two successive pieces that last a tenth of the recorded
     training each, and three snapshots, and that are at most a fifth of it apart. Its size is the distance between the
     ends of the lines through the two pieces; it is at least `size`, and three times as steep as either line. So what
     grows or decays smoothly has no jump, nor has what changes before its first level has lasted.
@@ -211,7 +210,8 @@ def jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
     UsageError
         If there is no dim `step`.
 
-    Source: Elhage et al. (2022), "Toy Models of Superposition"; Killick et al. (2012) for PELT.
+    Source: Elhage et al. (2022), "Toy Models of Superposition"; Jackson et al. (2005), "An algorithm for
+    optimal partitioning of data on an interval".
     """
     _with_steps(values, (), what="values")
 
@@ -242,7 +242,7 @@ def _since(holds: xr.DataArray) -> xr.DataArray:
 
 
 def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: float) -> xr.DataArray:
-    """What `kernel` makes of each finite series and its penalty, (step,) → (step,); NaN for all others.
+    """What `kernel` makes of the finite series, (series, step) → (series, step), and their penalties; NaN for others.
 
     A penalty is 4 σ² ln n, with σ, no smaller than `least`, from the median size of the differences of that order, few
     of which are across change points.
@@ -271,8 +271,7 @@ def _each_series(series: Series, *, kernel: Kernel, order: int, least: float) ->
         # Differences of white noise have variances of 2 and 6 σ²; a median of |N(0, 1)| is 0.674.
         spread = np.median(np.abs(np.diff(table[finite], order, axis=1)), axis=1) / 0.674
         sigma = np.maximum(spread / {1: 2.0, 2: 6.0}[order] ** 0.5, least)
-        penalties = _PENALTY * np.log(n) * sigma**2
-        found[finite] = [kernel(*one) for one in zip(table[finite], penalties.tolist(), strict=True)]
+        found[finite] = kernel(table[finite], _PENALTY * np.log(n) * sigma**2)
     return found.reshape(series.shape)
 
 
@@ -297,16 +296,18 @@ class _Line(NamedTuple):
         return (self.last - self.first) / max(self.stop - self.start - 1, 1)
 
 
-def _on_plateau(logs: Series, penalty: float, *, fall: float) -> Series:
+def _on_plateau(logs: Series, penalties: Series, *, fall: float) -> Series:
     """1 for the snapshots of plateaus: runs of flat lines that last."""
-    import ruptures  # takes as long to import as xarray; who measures interference does not need it
+    n = logs.shape[1]
+    # About 50 places where a line may start bound the time of a long series.
+    stops = pieces(logs, penalties, lines=True, shortest=_FEWEST, stride=max(1, n // 50))
+    return np.array([_flat(_lines(*one), fall) for one in zip(logs, stops, strict=True)])
 
-    n = len(logs)
-    # Least squares in Python for each pair of places that a line may start and stop at: 50 places bound them.
-    method = ruptures.Pelt("linear", min_size=_FEWEST, jump=max(1, n // 50))
-    method.fit(np.column_stack([logs, np.arange(n), np.ones(n)]))
+
+def _flat(lines: Sequence[_Line], fall: float) -> Series:
+    n = lines[-1].stop
     flat = np.zeros(n, dtype=bool)
-    for line in _lines(logs, method.predict(pen=penalty)):
+    for line in lines:
         flat[line.start : line.stop] = abs(line.slope) * (n - 1) / 10 <= fall
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]])))
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
@@ -314,28 +315,31 @@ def _on_plateau(logs: Series, penalty: float, *, fall: float) -> Series:
     return flat.astype(np.float64)
 
 
-def _jumps(series: Series, penalty: float, *, size: float) -> Series:
+def _jumps(series: Series, penalties: Series, *, size: float) -> Series:
     """The sizes of the jumps where new levels start, 0 elsewhere."""
-    import ruptures  # as in _on_plateau
+    found = np.zeros_like(series)
+    far = np.flatnonzero(np.ptp(series, axis=1) >= size)
+    for at, stops in zip(far, pieces(series[far], penalties[far], lines=False), strict=True):
+        for place, change in _changes(_lines(series[at], stops), size):
+            found[at, place] = change
+    return found
 
-    n, found = len(series), np.zeros(len(series))
-    if np.ptp(series) < size:
-        return found
-    pieces = _lines(series, ruptures.KernelCPD("linear", min_size=1).fit(series).predict(pen=penalty))
-    levels = [line for line in pieces if line.stop - line.start >= _held(n)]
+
+def _changes(lines: Sequence[_Line], size: float) -> Iterator[tuple[int, float]]:
+    """Where a level starts after a jump, and its size."""
+    n = lines[-1].stop
+    levels = [line for line in lines if line.stop - line.start >= _held(n)]
     for before, after in pairwise(levels):
         change, apart = after.first - before.last, after.start - before.stop
         steepness = abs(change) / (apart + 1)
         steep = steepness >= _STEEPER * max(abs(before.slope), abs(after.slope))
         if abs(change) >= size and apart <= _SUDDEN * (n - 1) and steep:
-            found[after.start] = change
-    return found
+            yield after.start, change
 
 
-def _lines(series: Series, stops: list[int]) -> list[_Line]:
+def _lines(series: Series, stops: Sequence[int]) -> list[_Line]:
     """The lines through the pieces of a series that end at these places."""
-    ends = [int(stop) for stop in stops]
-    return [_Line.through(series, start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
+    return [_Line.through(series, start, stop) for start, stop in pairwise([0, *stops])]
 
 
 def _held(n: int) -> int:

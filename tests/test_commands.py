@@ -457,7 +457,7 @@ def test_the_middle_phase_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch, 
         ("from toysup.train_command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup.analysis.command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup import analysis; analysis.gram, analysis.losses, analysis.over_seeds", ["torch", "matplotlib"]),
-        ("from toysup.analysis.topics import dynamics, interference", ["torch", "ruptures"]),
+        ("from toysup.analysis.topics import dynamics, interference", ["torch"]),
     ],
 )
 def test_imports_are_lazy(code: str, forbidden: list[str]) -> None:
