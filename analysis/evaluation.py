@@ -1,6 +1,8 @@
 """Trained models on common samples: what is summed over them, by context and by batch of samples."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +29,7 @@ DEFAULT_SAMPLES = 2**14
 BATCHES = 16
 # Models are compared on a random stream of its own: no run may have this seed.
 EVALUATION_SEED = 2**62
-# Values of the largest layer of all models for a part of the samples: 1 MiB of float32.
+# Values of the largest layer of some models for some samples: 1 MiB of float32.
 _BLOCK_VALUES = 2**18
 
 
@@ -115,37 +117,54 @@ def _evenly_spread(n_samples: int, n_features: int) -> npt.NDArray[np.int64]:
 
 def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_samples: int) -> Array:
     """E[1{c} error] of each model, by batch: (model, batch, kind, context, output)."""
-    n_contexts = len(regime.contexts)
+    from toysup.torch_threads import one_thread_each
+
+    width = max(regime.n_outputs, len(regime.subset))
+    # So many samples at once that what a model's come to does not depend on its company.
+    samples = [
+        (b, c, part)
+        for b, c, x in _samples(regime, n_samples)
+        for part in _parts(x, max(1, _BLOCK_VALUES // width))
+    ]  # fmt: skip
+
+    def of(some: Models) -> Array:
+        found = np.zeros((len(some), BATCHES, n_kinds, len(regime.contexts), regime.n_outputs))
+        for b, c, x in samples:
+            found[:, b, :, c] += errors(some, x, c).numpy()
+        return found
+
+    rows = max((len(x) for _, _, x in samples), default=1)
+    parts = models.parts(max(1, _BLOCK_VALUES // (rows * width)))
+    with one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        # With fewer samples in the last batch, each batch still counts as much as it has samples.
+        found = np.concatenate(list(pool.map(of, parts))) * (BATCHES / n_samples)
+    if regime.rule is not None:
+        return found
+    return regime.context_probability[:, None] * found[:, :, :, _evaluated_as(regime)]
+
+
+def _samples(regime: Regime, n_samples: int) -> Iterator[tuple[int, int, Rows]]:
+    """The samples of each batch in each context in which models are evaluated."""
     batch = batch_of(n_samples)
-    found = np.zeros((len(models), BATCHES, n_kinds, n_contexts, regime.n_outputs))
-    # With fewer samples in the last batch, each batch still counts as much as it has samples.
-    share = BATCHES / n_samples
     if regime.rule is not None:
         x, context = common_samples(regime, n_samples)
-        for b, c in np.ndindex(BATCHES, n_contexts):
-            found[:, b, :, c] = share * _sum(models, x[(batch == b) & (context == c)], c, errors, found[:, b, :, c])
-        return found
-    probability = regime.activation_probability
-    for c in range(n_contexts):
-        same = next(k for k in range(c + 1) if (probability[k] == probability[c]).all())
-        if same < c and not regime.context_inputs and regime.target != "z":
-            found[:, :, :, c] = found[:, :, :, same]
-            continue
+        for b, c in np.ndindex(BATCHES, len(regime.contexts)):
+            yield b, c, x[(batch == b) & (context == c)]
+        return
+    for c in sorted(set(_evaluated_as(regime))):
         x, _ = common_samples(regime, n_samples, c)
-        for b in range(BATCHES):
-            found[:, b, :, c] = share * _sum(models, x[batch == b], c, errors, found[:, b, :, c])
-    return regime.context_probability[:, None] * found
+        yield from ((b, c, x[batch == b]) for b in range(BATCHES))
 
 
-def _sum(models: Models, x: Rows, context: int, errors: Errors, like: Array) -> Array:
-    total = np.zeros_like(like)
-    for part in _blocks(x, _BLOCK_VALUES // (len(models) * max(models.regime.n_outputs, x.shape[1]))):
-        total += errors(models, part, context).numpy()
-    return total
+def _evaluated_as(regime: Regime) -> list[int]:
+    """For each context the first one in which models have the same errors."""
+    probability, n_contexts = regime.activation_probability, len(regime.contexts)
+    if regime.context_inputs or regime.target == "z":
+        return list(range(n_contexts))
+    return [next(k for k in range(n_contexts) if (probability[k] == probability[c]).all()) for c in range(n_contexts)]
 
 
-def _blocks(x: Rows, rows: int) -> Iterator[Rows]:
-    rows = max(1, rows)
+def _parts(x: Rows, rows: int) -> Iterator[Rows]:
     for start in range(0, len(x), rows):
         yield x[start : start + rows]
 

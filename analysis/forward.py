@@ -1,6 +1,7 @@
 """The forward pass of trained models, in torch: the one place where statistics need more than weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,13 @@ class Models:
 
     def __len__(self) -> int:
         return len(next(iter(self.parameters.values())))
+
+    def parts(self, size: int) -> Iterator["Models"]:
+        """So many of the models at a time."""
+        for start in range(0, len(self), size):
+            some = copy(self)
+            some.parameters = {name: values[start : start + size] for name, values in self.parameters.items()}
+            yield some
 
     def states(self, x: Array, context: int | Array) -> tuple["Tensor", "Tensor"]:
         """Hidden state (model, row, hidden) and output before its activation (model, row, output).

@@ -118,6 +118,9 @@ def test_leading_dims_and_sweeps(swept: xr.DataTree) -> None:
     cell = dataset.sel(feature_probability=0.05)
     alone = analysis.losses(cell, n_samples=300)
     np.testing.assert_allclose(parts.sel(feature_probability=0.05), alone)
+    # To the bit, in the company of models that lie in other parts and on other threads.
+    many = dataset.isel(seed=[0] * 50).assign_coords(seed=range(50))
+    assert (analysis.losses(many).isel(seed=[0]) == analysis.losses(dataset.isel(seed=[0]))).all()
     turned = analysis.losses(dataset.transpose("step", "seed", ...), n_samples=300)
     np.testing.assert_allclose(turned.transpose(*parts.dims), parts, rtol=1e-5)
     # Models of one cell under the regime of another.

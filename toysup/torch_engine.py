@@ -8,7 +8,7 @@ where its operations are recorded and replayed; on a GPU it has not been run or 
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import partial
 from itertools import pairwise
 from threading import Event
@@ -25,6 +25,7 @@ from toysup.models import ModelSpec, architecture
 from toysup.optimizers import Optimizer
 from toysup.sampling import context_inputs, output_importance, targets
 from toysup.torch_sampling import Sampler
+from toysup.torch_threads import one_thread_each
 
 # Reading a loss waits for the device, so progress is told only now and then.
 STEPS_PER_REPORT = 50
@@ -83,7 +84,7 @@ def train(instances: Instances, course: Course = USUAL, *, device: str = "cpu") 
     with ThreadPoolExecutor(count) as pool:
         try:
             for pause in pauses:
-                with _one_thread_each(place):
+                with one_thread_each() if place.type == "cpu" else nullcontext():
                     list(pool.map(next, running))
                 if pause in recorded:
                     yield _joined([step.snapshot() for step in steps])
@@ -91,17 +92,6 @@ def train(instances: Instances, course: Course = USUAL, *, device: str = "cpu") 
                     course.offer(lambda: _joined_states([step.state() for step in steps]))
         finally:
             stopped.set()
-
-
-@contextmanager
-def _one_thread_each(place: torch.device) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if place.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Step:
