@@ -14,7 +14,7 @@ from toysup.analysis.gram import feature_norms
 from toysup.analysis.interference import quadrant_interference
 from toysup.analysis.labels import with_other_feature
 from toysup.analysis.losses import losses, summed, values_held
-from toysup.analysis.pieces import piecewise
+from toysup.analysis.pieces import loaded_if_small, piecewise
 from toysup.analysis.seeds import over_seeds, share_of_seeds
 
 
@@ -27,8 +27,8 @@ class Trajectory:
 
     @cached_property
     def last(self) -> xr.Dataset:
-        """The models that claims are about, lazily."""
-        return self.dataset.isel(step=-1)
+        """The models that claims are about: in memory, or lazily where they are many."""
+        return loaded_if_small(self.dataset.isel(step=-1), values=self.dataset.sizes["feature"] ** 2)
 
     def each(self, statistic: Callable[[xr.Dataset], xr.DataArray], *, values: int | None = None) -> xr.DataArray:
         """A statistic of each of these models, read and worked out piece by piece."""

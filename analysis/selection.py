@@ -14,7 +14,7 @@ from toysup.analysis.evaluation import comparable
 from toysup.analysis.interference import gram_quadrants
 from toysup.analysis.losses import summed, values_held
 from toysup.analysis.nulls import pooled_quadrant_null
-from toysup.analysis.pieces import piecewise
+from toysup.analysis.pieces import loaded_if_small, piecewise
 from toysup.analysis.responses import response
 from toysup.errors import UsageError, nearest
 from toysup.trajectories import regime_axes
@@ -34,8 +34,8 @@ class Selected:
 
     @functools.cached_property
     def at_step(self) -> xr.Dataset:
-        """The dataset at the chosen step, lazily: `each` reads it."""
-        return self.dataset.isel(step=self.index)
+        """The dataset at the chosen step: in memory, so that it is read once, or lazily where it is large."""
+        return loaded_if_small(self.dataset.isel(step=self.index), values=self.entries)
 
     def of_one_seed(self) -> "Selected":
         """The same with its first seed alone, which shows what the rows of all are about."""

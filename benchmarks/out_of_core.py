@@ -1,8 +1,9 @@
 """Peak memory and time of every `toysup-analyze` command on trajectories that are larger than memory may be.
 
 The trajectories are made up: a few models that were trained a few steps, again and again, each a little larger than
-the one before, in blocks as the training command writes them. `python -m benchmarks.out_of_core --seeds 60000` makes
-the 20 GiB of four conditions with 100 snapshots; give `--keep` to look at them again.
+the one before, in blocks as the training command writes them. `python -m benchmarks.out_of_core --seeds 50000` makes
+20 GiB of four conditions with 100 snapshots, and `--seeds 5000 --snapshots 1000` as much; give `--keep` to look at
+them again.
 """
 
 import argparse
@@ -36,7 +37,7 @@ COMMANDS = (
     "claims --no-fail",
     "report",
 )
-SNAPSHOTS, BLOCK = 100, 762
+SNAPSHOTS = 100
 _TRAINED = 4
 
 
@@ -55,7 +56,7 @@ def make(folder: Path, *, seeds: int, snapshots: int = SNAPSHOTS) -> int:
     for condition in experiment.conditions:
         few = toysup.train(experiment, conditions=[condition.name], seeds=_TRAINED)
         trained = few[f"{experiment.name}/{condition.name}"].to_dataset()
-        plan = Plan.cut(condition, trained.attrs["engine"], (), min(BLOCK, seeds))
+        plan = Plan.of(condition, trained.attrs["engine"])
         for first in range(0, seeds, plan.seeds_per_block):
             box = Box(0, range(first, min(first + plan.seeds_per_block, seeds)))
             own = _repeated(trained, box.seeds).assign_attrs({BLOCK_OF: plan.stamp, PLACE: plan.name(box)})
@@ -96,6 +97,7 @@ def _run(words: Sequence[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--snapshots", type=int, default=SNAPSHOTS)
     parser.add_argument("--folder", type=Path, help="where runs are made, or are kept already")
     parser.add_argument("--keep", action="store_true")
     parser.add_argument("--limit", type=float, default=3600, help="seconds that a command may take")
@@ -108,7 +110,10 @@ def main() -> None:
     folder = asked.folder or Path(tempfile.mkdtemp())
     try:
         if not folder.exists() or not any(folder.iterdir()):
-            print(json.dumps({"weights MiB": make(folder, seeds=asked.seeds) / MIB}), flush=True)
+            print(
+                json.dumps({"weights MiB": make(folder, seeds=asked.seeds, snapshots=asked.snapshots) / MIB}),
+                flush=True,
+            )
         for found in measure(folder, asked.command or COMMANDS, limit_s=asked.limit):
             print(json.dumps(found), flush=True)
     finally:

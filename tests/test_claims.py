@@ -142,6 +142,7 @@ def tied(W: np.ndarray, importance: np.ndarray) -> Trajectory:
     dataset = xr.Dataset(
         {
             "W": (("seed", "step", "hidden", "feature"), W[:, None]),
+            "train_loss": (("seed", "step"), np.zeros((len(W), 1))),
             "context_probability": ("context", [0.5, 0.5]),
             "importance": (("context", "feature"), np.broadcast_to(importance, (2, n))),
         },
