@@ -21,6 +21,7 @@ feature_probability = 0.1
 steps = 10
 batch_size = 8
 """
+HALVES = {"regime__contexts": ["a", "b"], "regime__subsets": {"a": "1-2", "b": "3-4"}}
 TWO = {"regime__contexts": ["a", "b"]}
 
 
@@ -173,6 +174,8 @@ def test_learning_rate_schedules(tmp_path: Path) -> None:
         ({"regime__importance": [[1, 2, 3, 4], [1]]}, ["importance does not fit"]),
         ({"regime__importance": [1, [2], 3, 4]}, ["regime.importance"]),
         ({"regime__importance_decay": 0.5, "regime__importance_start": -10000}, ["not finite"]),
+        # No importance outside times too much inside is neither.
+        ({**HALVES, "regime__importance_decay": 1e200, "regime__outside_importance": 0.0}, ["not finite"]),
         ({"regime__importance_start": 10**20}, ["importance_start", "less than or equal to 10000"]),
         ({"regime__context_probability": {"a": "0.5", "b": 0.5}}, ["regime.context_probability.a = '0.5'"]),
         ({"regime__context_probability.all.x": 1}, ["the path is too long"]),

@@ -283,7 +283,7 @@ class RegimeSpec(Spec):
         decay = 1.0 if self.importance_decay is None else single(self.importance_decay)
         counts = {label: itertools.count() for label in subset}
         rank = np.array([next(counts[label]) for label in subset])
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             importance = np.asarray(share * decay ** (self.importance_start + rank), dtype=np.float64)
         if not np.isfinite(importance).all():
             raise ValueError("importance_decay and importance_start give an importance that is not finite")
