@@ -46,7 +46,7 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
 
 
 def plan(lengths: tuple[int, int], seeds: int) -> dict[str, float]:
-    """Seconds and MiB, imports included, until all blocks of so many cells and seeds are known, with their names."""
+    """Seconds, and MiB with all imports, until all blocks of so many cells and seeds are known, with their names."""
     start = time.perf_counter()
     condition = _condition(*lengths)
     with tempfile.TemporaryDirectory() as folder:

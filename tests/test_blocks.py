@@ -81,8 +81,7 @@ def test_blocks_hold_what_is_missing_and_nothing_else(
     for block in blocks:
         assert len({seed // seeds_per_block for seed in block.seeds}) == 1
         assert plan.block_named(plan.name(block)) == block
-        values = plan.cells(block.part or 0).values()
-        assert plan.n_instances(block) == math.prod(map(len, values)) * len(block.seeds)
+        assert plan.n_cells(block.part or 0) == math.prod(map(len, plan.cells(block.part or 0).values()))
     numbers = np.arange(math.prod(lengths)).reshape(lengths)
     cells = [cell for part in range(plan.n_parts) for cell in np.ravel(numbers[plan.box(part)]).tolist()]
     assert sorted(cells) == numbers.ravel().tolist()

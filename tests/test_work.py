@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 import toysup
 from toysup import work
 from toysup.store import Job, lock_of, path_of
-from toysup.work import Order, alone_at, train_runs
+from toysup.work import Order, Watch, alone_at, train_runs
 
 Command = Callable[..., Result]
 Small = Callable[..., toysup.Experiment]
@@ -43,7 +43,7 @@ def client() -> Iterator[Client]:
 
 
 @dataclass
-class Notes:
+class Notes(Watch):
     """Writes down what a watch is told."""
 
     steps: list[tuple[str, int]] = field(default_factory=list)

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -96,11 +95,10 @@ class Plan:
     def n_parts(self) -> int:
         return math.prod(self.shape)
 
-    def n_instances(self, block: Block) -> int:
-        """The block's cells times its seeds."""
+    def n_cells(self, part: int) -> int:
+        """How many cells the part has."""
         lengths = [len(values) for values in self.condition.sweeps.values()]
-        own = zip(lengths, self.box(block.part or 0), strict=True)
-        return math.prod(len(range(length)[cells]) for length, cells in own) * len(block.seeds)
+        return math.prod(len(range(length)[own]) for length, own in zip(lengths, self.box(part), strict=True))
 
     def box(self, part: int) -> tuple[slice, ...]:
         """Where the cells of the part lie along each sweep axis."""
@@ -119,12 +117,19 @@ class Plan:
 
         All cells come before the next seeds, so that what is finished is soon of use. A block's seeds lie together.
         """
-        breaks = np.flatnonzero((np.diff(seeds) > 1) | (np.diff(seeds // self.seeds_per_block) > 0)) + 1
-        for (start, stop), part in product(pairwise([0, *breaks.tolist(), len(seeds)]), range(self.n_parts)):
-            gone = np.flatnonzero(missing[part, start:stop])
-            for run in np.split(gone, np.flatnonzero(np.diff(gone) > 1) + 1) if len(gone) else ():
-                first = int(seeds[start + run[0]])
-                yield Block(part, range(first, first + len(run)))
+        groups = seeds // self.seeds_per_block
+        # Where a run of seeds that may lie in one block begins, and the place after its end.
+        apart = np.concatenate([[True], (np.diff(seeds) > 1) | (np.diff(groups) > 0), [True]])[: len(seeds) + 1]
+        found = []
+        for part in range(self.n_parts):
+            gone = np.concatenate([[False], missing[part], [False]])
+            firsts = np.flatnonzero(gone[1:] & (apart | ~gone[:-1]))
+            stops = np.flatnonzero(gone[:-1] & (apart | ~gone[1:]))
+            found.append((np.full(len(firsts), part), seeds[firsts], stops - firsts))
+        parts, firsts, counts = (np.concatenate(own) for own in zip(*found, strict=True))
+        order = np.lexsort((firsts, parts, np.cumsum(apart)[np.searchsorted(seeds, firsts)]))
+        for part, first, count in zip(*(own[order].tolist() for own in (parts, firsts, counts)), strict=True):
+            yield Block(part, range(first, first + count))
 
     def name(self, block: Block) -> str:
         """What the file of a block is called: its place, and a key of the plan and the place."""
@@ -150,8 +155,9 @@ def _is_count(value: object) -> bool:
 
 def in_order(seeds: Sequence[int] | Seeds) -> Seeds:
     """The seeds from the smallest to the largest, each once: `np.unique`, which takes seconds for a million."""
-    known = np.arange(seeds.start, seeds.stop, seeds.step) if isinstance(seeds, range) else np.asarray(seeds, np.int64)
-    ordered: Seeds = np.sort(known)
+    if isinstance(seeds, range) and seeds.step > 0:
+        return np.arange(seeds.start, seeds.stop, seeds.step)
+    ordered: Seeds = np.sort(np.asarray(seeds, np.int64))
     return np.concatenate([ordered[:1], ordered[1:][np.diff(ordered) > 0]])
 
 

@@ -23,7 +23,7 @@ Owners = npt.NDArray[np.int32]
 # Number of the file among what holds seeds; blocks are counted from 1.
 _FILE = 0
 # Seeds times parts of the sweep that one call may ask for.
-MAX_OWNED = 10**8
+MAX_OWNED = 2 * 10**7
 
 
 def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
@@ -174,7 +174,8 @@ class Store:
     def missing(self, seeds: Sequence[int]) -> list[Block]:
         """The blocks that hold what is missing of these seeds."""
         if len(seeds) * self.plan.n_parts > MAX_OWNED:
-            raise UsageError(f"{self.where()}: {len(seeds)} seeds of {self.plan.n_parts} parts are too many at once")
+            parts = f" of {self.plan.n_parts} parts" if self.plan.n_parts > 1 else ""
+            raise UsageError(f"{self.where()}: {len(seeds)} seeds{parts} are too many at once; ask for fewer at a time")
         wanted = in_order(seeds)
         missing = self.held.owners(self.plan, wanted) < 0
         if self._is_one_file(wanted):
@@ -217,8 +218,12 @@ class Store:
                         path.unlink()
 
     def _is_one_file(self, seeds: Seeds) -> bool:
-        groups = np.concatenate([self.held.seeds, seeds]) // self.plan.seeds_per_block
-        return bool(self.plan.n_parts == 1 and not self.held.blocks and (groups == groups[:1]).all())
+        if self.plan.n_parts > 1 or self.held.blocks:
+            return False
+        both = np.concatenate([self.held.seeds, seeds])
+        return len(both) == 0 or bool(
+            both.min() // self.plan.seeds_per_block == both.max() // self.plan.seeds_per_block
+        )
 
     def _resumes(self, plan: Plan) -> bool:
         """Whether an earlier call with `overwrite` was on the way to the same."""

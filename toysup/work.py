@@ -1,6 +1,7 @@
 """Training to a folder: what is missing of an experiment is planned, trained here or on a dask cluster, and kept."""
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -37,7 +38,10 @@ class Task:
     @property
     def n_steps(self) -> int:
         """Steps of all the models that are missing."""
-        models = sum(self.store.plan.n_instances(block) for block in self.blocks)
+        seeds: Counter[int] = Counter()
+        for block in self.blocks:
+            seeds[block.part or 0] += len(block.seeds)
+        models = sum(count * self.store.plan.n_cells(part) for part, count in seeds.items())
         return models * self.store.condition.training.n_steps
 
 
