@@ -6,6 +6,7 @@ import functools
 import gc
 import json
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -266,3 +267,12 @@ def report(request: Request) -> None:
     own_epoch = request.step is None and request.epoch is None
     for path in write_report(request.selected(), request.output, request.figure_format, own_epoch=own_epoch):
         click.echo(f"wrote {path}", err=True)
+
+
+def start() -> None:
+    """What is installed as `toysup-analyze`: `main` without dask, which no command needs.
+
+    xarray imports dask wherever it is there, a seventh of the time of a command on small runs.
+    """
+    sys.modules.setdefault("dask", None)  # type: ignore[arg-type] # by which Python says that there is none
+    main()

@@ -448,6 +448,20 @@ def test_the_middle_phase_is_drawn(runs: Path, monkeypatch: pytest.MonkeyPatch, 
     assert steps == [[0, 10, 40]]
 
 
+def test_the_installed_command_does_without_dask(runs: Path, run_analyze: Command) -> None:
+    code = """
+import atexit, sys
+from toysup.analysis.command import start
+atexit.register(lambda: print([name for name in sys.modules if name.startswith("dask")]))
+start()
+"""
+    words = [sys.executable, "-c", code, "interference", str(runs), "--format", "csv"]
+    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    printed, _, imported = done.stdout.rstrip().rpartition("\n")
+    assert imported == "['dask']"
+    assert printed + "\n" == run_analyze("interference", runs, "--format", "csv").stdout
+
+
 @pytest.mark.parametrize(
     ("code", "forbidden"),
     [
