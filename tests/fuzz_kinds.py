@@ -168,7 +168,7 @@ KINDS = {
     "text": Kind(fuzz_inputs.texts(), _experiment, 25),
     "options": Kind(fuzz_inputs.options, _options, 30),
     "edited": Kind(st.tuples(fuzz_files.sources, fuzz_files.edits), _edited, 5),
-    "flipped": Kind(st.tuples(fuzz_files.sources, fuzz_files.flips, fuzz_files.cuts), _flipped, 5),
+    "flipped": Kind(st.tuples(fuzz_files.sources, fuzz_files.flips, fuzz_files.cuts), _flipped, 5, 90),
     "bombs": Kind(fuzz_files.bombs, _bomb, 2),
     "folders": Kind(st.tuples(things, st.integers(0, 3)), _folder, 2.5),
     "full disk": Kind(

@@ -31,6 +31,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+import toysup.endless
 import toysup.train_command
 from toysup.analysis.command import main as analyze
 
@@ -111,6 +112,12 @@ def run_train(output: Path, *args: str) -> Answer:
 
 def _work(kind: Kind, number: int, start: int, folder: Path, connection: Connection) -> None:
     """In a process of its own: `number` inputs, each announced before it is tried."""
+
+    def end(reason: str) -> None:
+        connection.send(("ended", Answer(1, "" if len(reason) <= _SHOWN else f"a line of {len(reason)} characters")))
+        os._exit(0)
+
+    toysup.endless.end = end
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -185,7 +192,7 @@ def run(kind: Kind, number: int, start: int) -> Outcome:
 
 
 def _followed(here: Connection, worker: Any, seconds: float, outcome: Outcome) -> bool:
-    """Count a worker's answers; True where it came to its end."""
+    """Count a worker's answers; True where it came to its end, and not one of its inputs."""
     case = "(none yet)"
     while True:
         # The first message waits for the strategy to be made.
@@ -202,10 +209,13 @@ def _followed(here: Connection, worker: Any, seconds: float, outcome: Outcome) -
             return True
         if what == "input":
             case = content
-        elif content.fault:
+            continue
+        if content.fault:
             _fail(outcome, case, content.fault)
         else:
             outcome.answers[{0: "fine"}.get(content.code, f"refused with {content.code}")] += 1
+        if what == "ended":
+            return False
 
 
 def _fail(outcome: Outcome, case: str, fault: str) -> None:

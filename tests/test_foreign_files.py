@@ -4,6 +4,9 @@ import ast
 import os
 import resource
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +18,8 @@ import xarray as xr
 from click.testing import Result
 
 import toysup
+from tests import fuzz_files
+from toysup import endless
 from toysup.storage import open_trajectory
 
 
@@ -118,6 +123,41 @@ def test_a_plan_of_any_json_is_refused(path: Path, plan: str) -> None:
     with netCDF4.Dataset(path, "a") as file:
         file.block_of = plan.replace("%s", file.condition)
     assert "the attribute block_of is not the JSON of a plan" in refusal(path)
+
+
+def test_reading_that_does_not_end_is_one_line(tmp_path: Path) -> None:
+    """HDF5 looks for an object of a heap for ever where its size is another one."""
+    path = fuzz_files.place(2, tmp_path)
+    fuzz_files.flip(path, [(0.13068599883957235, 231)], None)
+    code = "from toysup import endless; endless.SECONDS = 1.0\nfrom toysup.analysis.command import main; main()"
+    words = [sys.executable, "-c", code, "claims", str(tmp_path)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: {path}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_only_commands_end_and_only_for_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[str] = []
+    monkeypatch.setattr(endless, "end", ended.append)
+    monkeypatch.setattr(endless, "SECONDS", 0.1)
+    monkeypatch.setattr(endless, "_SECONDS_BETWEEN_LOOKS", 0.05)
+
+    def busy() -> None:
+        until = time.thread_time() + 0.3
+        while time.thread_time() < until:
+            pass
+
+    with endless.reading("quiet.nc"):
+        busy()
+    with endless.of_a_command():
+        with endless.reading("slow-disk.nc"):
+            time.sleep(0.4)
+        assert not ended
+        with endless.reading("bad.nc"):
+            busy()
+    assert set(ended) == {"bad.nc: is damaged: reading it does not end"}
+    assert not endless._may_end
 
 
 def test_fill_values_at_odds_say_nothing(path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import ParamSpec
 
 import click
 
+from toysup import endless
 from toysup.errors import ToysupError
 
 INTERRUPTED_EXIT = 130
@@ -28,7 +29,8 @@ def with_error_line(command: Callable[P, None], *, interrupted: str = "Interrupt
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            command(*args, **kwargs)
+            with endless.of_a_command():
+                command(*args, **kwargs)
         except ToysupError as error:
             raise CommandError(str(error), error.exit_code) from None
         except OSError as error:

@@ -15,6 +15,7 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from xarray.core import indexing
 
 from toysup.blocks import BLOCK, BLOCK_OF, Plan, Seeds
+from toysup.endless import reading
 from toysup.errors import ToysupError
 from toysup.storage import open_trajectory
 from toysup.store import Held, Owners, blocks_folder
@@ -99,7 +100,7 @@ class _Mosaic(BackendArray):
     def _from_file(self, number: int, wanted: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.generic]:
         path = self.tiles.held.path(number)
         try:
-            with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path) as file:
+            with NETCDF4_PYTHON_LOCK, reading(path), netCDF4.Dataset(path) as file:
                 self._require_same(file, path, number)
                 variable = file.variables[self.name]
                 variable.set_auto_maskandscale(False)

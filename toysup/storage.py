@@ -19,6 +19,7 @@ from xarray.backends import BackendArray, NetCDF4DataStore
 from xarray.core import indexing
 
 from toysup.checks import check
+from toysup.endless import reading
 from toysup.errors import ToysupError
 
 _CHUNK_VALUES = 2**18
@@ -34,7 +35,8 @@ def open_trajectory(path: str | Path) -> xr.Dataset:
     """The dataset of one file, lazily; ToysupError where it is damaged or not a trajectory, now or when it is read."""
     try:
         _refuse_no_file(path)
-        store = NetCDF4DataStore.open(str(path))  # type: ignore[no-untyped-call]
+        with reading(path):
+            store = NetCDF4DataStore.open(str(path))  # type: ignore[no-untyped-call]
         try:
             _refuse_bomb(store.ds, os.path.getsize(path))
             with warnings.catch_warnings():
@@ -109,7 +111,8 @@ class _Guarded(BackendArray):
 
     def _read(self, key: tuple[Any, ...]) -> npt.NDArray[np.generic]:
         try:
-            return self.inner[key].values
+            with reading(self.path):
+                return self.inner[key].values
         except MemoryError:
             raise
         except Exception:

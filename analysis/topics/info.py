@@ -48,7 +48,7 @@ def _versions(text: object) -> str:
     """The versions of what trained a file, as `numpy 2.0, torch 2.4`; empty where it does not say."""
     try:
         versions = json.loads(str(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return ", ".join(f"{name} {version}" for name, version in versions.items()) if isinstance(versions, dict) else ""
 
