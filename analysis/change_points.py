@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 Series = npt.NDArray[np.float64]
 
@@ -11,7 +12,7 @@ def pieces(series: Series, penalties: Series, *, lines: bool, shortest: int = 1,
 
     Of all cuts into pieces that start at multiples of the stride, this is one with the least
     Σ_pieces (min_θ Σ_t (y_t − θ_t)² + penalty), in which θ is constant in a piece, or a straight `lines`. It is found
-    for all series at once, exactly: F(t) = min_s F(s) + cost(s, t) + penalty, where F(s) is that of what lies before s.
+    exactly: F(t) = min_s F(s) + cost(s, t) + penalty, where F(s) is that of what lies before s.
 
     Parameters
     ----------
@@ -22,61 +23,61 @@ def pieces(series: Series, penalties: Series, *, lines: bool, shortest: int = 1,
     shortest : int
         How many values a piece has at least; n is no less.
 
-    Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval".
+    Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval"; Killick et al. (2012)
+    for the starts that need not be looked at again.
     """
-    n = series.shape[1]
-    places = np.append(np.arange(0, n, stride), n)
-    costs = _Costs(series, lines=lines)
-    least = np.full((len(series), len(places)), np.inf)
-    least[:, 0] = 0
-    before = np.zeros(least.shape, np.intp)
-    for k, place in enumerate(places):
-        starts = np.flatnonzero(place - places >= shortest)
-        if len(starts):
-            total = least[:, starts] + costs.of(places[starts], int(place))
-            best = total.argmin(axis=1)
-            least[:, k] = total[np.arange(len(series)), best] + penalties
-            before[:, k] = starts[best]
-    return [_stops(own, places) for own in before]
+    found = []
+    for own, penalty in zip(np.asarray(series, np.float64), penalties.tolist(), strict=True):
+        before = _starts_before(np.ascontiguousarray(own), float(penalty), lines, shortest, stride).tolist()
+        stops, place = [], len(before) - 1
+        while place > 0:
+            stops.append(place)
+            place = before[place]
+        found.append(stops[::-1])
+    return found
 
 
-def _stops(before: npt.NDArray[np.intp], places: npt.NDArray[np.int64]) -> list[int]:
-    """Back from the end, from piece to piece."""
-    stops, k = [], len(before) - 1
-    while k > 0:
-        stops.append(int(places[k]))
-        k = before[k]
-    return stops[::-1]
-
-
-class _Costs:
-    """The squared distances of pieces from their mean or line, from sums over all that lies before a place."""
-
-    def __init__(self, series: Series, *, lines: bool) -> None:
-        # Around zero, so that differences of sums lose little.
-        y = series - series.mean(axis=1, keepdims=True)
-        x = np.arange(y.shape[1]) - (y.shape[1] - 1) / 2
-        self.y, self.yy = _summed(y), _summed(y * y)
-        self.x, self.xx, self.xy = _summed(x), _summed(x * x), _summed(x * y)
-        self.lines = lines
-
-    def of(self, starts: npt.NDArray[np.int64], stop: int) -> Series:
-        """(series, start)"""
-        count = stop - starts
-
-        def within(sums: Series) -> Series:
-            found: Series = sums[..., [stop]] - sums[..., starts]
-            return found
-
-        y = within(self.y)
-        cost: Series = within(self.yy) - y * y / count
-        if self.lines:
-            x = within(self.x)
-            spread, slope = within(self.xx) - x * x / count, within(self.xy) - x * y / count
-            cost = cost - slope * slope / np.where(count > 1, spread, np.inf)
-        # Rounding makes it less than nothing.
-        return np.maximum(cost, 0)
-
-
-def _summed(values: Series) -> Series:
-    return np.concatenate([np.zeros((*values.shape[:-1], 1)), values.cumsum(axis=-1)], axis=-1)
+@njit(cache=True)
+def _starts_before(series, penalty, lines, shortest, stride):
+    """For each place where the last piece starts in the best cut of what lies before it."""
+    n = len(series)
+    least, before = np.full(n + 1, np.inf), np.zeros(n + 1, np.int64)
+    least[0] = 0.0
+    # Of the pieces that may have started at some places: their means, sums of squares about these, and of products with
+    # the distances from the mean place, value by value (Welford); and what a cut with the piece for its last costs.
+    starts, known = np.empty(n, np.int64), np.zeros((4, n))
+    mean, square, product, total = known[0], known[1], known[2], known[3]
+    count = 0
+    for stop in range(1, n + 1):
+        if (stop - 1) % stride == 0:
+            starts[count], mean[count], square[count], product[count] = stop - 1, 0.0, 0.0, 0.0
+            count += 1
+        for k in range(count):
+            size = stop - starts[k]
+            distance = series[stop - 1] - mean[k]
+            mean[k] += distance / size
+            rest = series[stop - 1] - mean[k]
+            square[k] += distance * rest
+            product[k] += size / 2 * rest
+        if stop % stride != 0 and stop < n:
+            continue
+        for k in range(count):
+            size = stop - starts[k]
+            if size < shortest:
+                break
+            cost = square[k]
+            if lines and size > 1:
+                cost = max(cost - product[k] ** 2 / (size * (size * size - 1) / 12), 0.0)
+            total[k] = least[starts[k]] + cost
+            if total[k] + penalty < least[stop]:
+                least[stop], before[stop] = total[k] + penalty, starts[k]
+        if shortest == 1:
+            # What costs more than a cut at this place never will cost less.
+            kept = 0
+            for k in range(count):
+                if total[k] < least[stop]:
+                    starts[kept], mean[kept] = starts[k], mean[k]
+                    square[kept], product[kept] = square[k], product[k]
+                    kept += 1
+            count = kept
+    return before

@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
-from toysup.analysis.change_points import Series, pieces
 from toysup.analysis.dimensionality import REPRESENTED_THRESHOLD, represented
 from toysup.analysis.gram import feature_norms, gram
 from toysup.analysis.labels import named, require_dims
@@ -30,6 +30,7 @@ _LEAST_DECADES, _LEAST_DIMENSIONS = 0.005, 0.01
 # Losses below this share of the largest are rounding.
 _ROUNDING = 1e-12
 
+Series = npt.NDArray[np.float64]
 Kernel = Callable[[Series, Series], Series]
 
 
@@ -298,6 +299,8 @@ class _Line(NamedTuple):
 
 def _on_plateau(logs: Series, penalties: Series, *, fall: float) -> Series:
     """1 for the snapshots of plateaus: runs of flat lines that last."""
+    from toysup.analysis.change_points import pieces  # numba, which who measures interference does not need
+
     n = logs.shape[1]
     # About 50 places where a line may start bound the time of a long series.
     stops = pieces(logs, penalties, lines=True, shortest=_FEWEST, stride=max(1, n // 50))
@@ -317,6 +320,8 @@ def _flat(lines: Sequence[_Line], fall: float) -> Series:
 
 def _jumps(series: Series, penalties: Series, *, size: float) -> Series:
     """The sizes of the jumps where new levels start, 0 elsewhere."""
+    from toysup.analysis.change_points import pieces  # as in _on_plateau
+
     found = np.zeros_like(series)
     far = np.flatnonzero(np.ptp(series, axis=1) >= size)
     for at, stops in zip(far, pieces(series[far], penalties[far], lines=False), strict=True):

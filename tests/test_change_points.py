@@ -48,3 +48,6 @@ def test_levels_and_lines_are_found_to_the_value() -> None:
     # Each series has a penalty of its own.
     both = pieces(np.stack([levels, levels]), np.array([0.1, 1e9]), lines=False)
     assert both == [[4, 11, 13], [13]]
+    # What lies far off costs no digits of the rest.
+    far = np.repeat([1e10, 0.0, 1.0], [10, 20, 20])
+    assert pieces(far[None], np.array([0.01]), lines=False) == [[10, 30, 50]]

@@ -472,7 +472,7 @@ start()
         ("from toysup.train_command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup.analysis.command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup import analysis; analysis.gram, analysis.losses, analysis.over_seeds", ["torch", "matplotlib"]),
-        ("from toysup.analysis.topics import dynamics, interference", ["torch"]),
+        ("from toysup.analysis.topics import dynamics, interference", ["torch", "numba"]),
     ],
 )
 def test_imports_are_lazy(code: str, forbidden: list[str]) -> None:
