@@ -1,8 +1,8 @@
 """Trained models on common samples: what is summed over them, by context and by batch of samples."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,41 +119,39 @@ def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_sample
     """E[1{c} error] of each model, by batch: (model, batch, kind, context, output)."""
     from toysup.torch_threads import one_thread_each
 
+    found = np.zeros((len(models), BATCHES, n_kinds, len(regime.contexts), regime.n_outputs))
     width = max(regime.n_outputs, len(regime.subset))
-    # So many samples at once that what a model's come to does not depend on its company.
-    samples = [
-        (b, c, part)
-        for b, c, x in _samples(regime, n_samples)
-        for part in _parts(x, max(1, _BLOCK_VALUES // width))
-    ]  # fmt: skip
-
-    def of(some: Models) -> Array:
-        found = np.zeros((len(some), BATCHES, n_kinds, len(regime.contexts), regime.n_outputs))
-        for b, c, x in samples:
-            found[:, b, :, c] += errors(some, x, c).numpy()
-        return found
-
-    rows = max((len(x) for _, _, x in samples), default=1)
-    parts = models.parts(max(1, _BLOCK_VALUES // (rows * width)))
-    with one_thread_each(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        # With fewer samples in the last batch, each batch still counts as much as it has samples.
-        found = np.concatenate(list(pool.map(of, parts))) * (BATCHES / n_samples)
+    # As many samples at once whatever models there are, so that what a model's come to does not depend on its company.
+    rows = max(1, min(-(-n_samples // BATCHES), _BLOCK_VALUES // width))
+    parts = list(models.parts(max(2, _BLOCK_VALUES // (rows * width))))
+    with one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
+        for c, batches in _samples(regime, n_samples):
+            totals = partial(_totals, errors=errors, context=c, batches=batches, rows=rows)
+            found[:, :, :, c] = np.concatenate(list(pool.map(totals, parts)))[: len(models)]
+    # With fewer samples in the last batch, each batch still counts as much as it has samples.
+    found *= BATCHES / n_samples
     if regime.rule is not None:
         return found
     return regime.context_probability[:, None] * found[:, :, :, _evaluated_as(regime)]
 
 
-def _samples(regime: Regime, n_samples: int) -> Iterator[tuple[int, int, Rows]]:
-    """The samples of each batch in each context in which models are evaluated."""
+def _totals(models: Models, *, errors: Errors, context: int, batches: Sequence[Rows], rows: int) -> Array:
+    """Sums over the samples of each batch, so many at a time: (model, batch, kind, output)."""
+    sums = [sum(errors(models, x, context).double().numpy() for x in _parts(batch, rows)) for batch in batches]
+    return np.stack(sums, axis=1)
+
+
+def _samples(regime: Regime, n_samples: int) -> Iterator[tuple[int, list[Rows]]]:
+    """The samples of each context in which models are evaluated, by batch."""
     batch = batch_of(n_samples)
     if regime.rule is not None:
         x, context = common_samples(regime, n_samples)
-        for b, c in np.ndindex(BATCHES, len(regime.contexts)):
-            yield b, c, x[(batch == b) & (context == c)]
+        for c in range(len(regime.contexts)):
+            yield c, [x[(batch == b) & (context == c)] for b in range(BATCHES)]
         return
     for c in sorted(set(_evaluated_as(regime))):
         x, _ = common_samples(regime, n_samples, c)
-        yield from ((b, c, x[batch == b]) for b in range(BATCHES))
+        yield c, [x[batch == b] for b in range(BATCHES)]
 
 
 def _evaluated_as(regime: Regime) -> list[int]:
@@ -165,7 +163,8 @@ def _evaluated_as(regime: Regime) -> list[int]:
 
 
 def _parts(x: Rows, rows: int) -> Iterator[Rows]:
-    for start in range(0, len(x), rows):
+    """At least one, which may be empty."""
+    for start in range(0, max(1, len(x)), rows):
         yield x[start : start + rows]
 
 

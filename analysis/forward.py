@@ -38,10 +38,12 @@ class Models:
         return len(next(iter(self.parameters.values())))
 
     def parts(self, size: int) -> Iterator["Models"]:
-        """So many of the models at a time."""
+        """So many of the models at a time; one that is left over is there twice, as torch has other digits for one."""
         for start in range(0, len(self), size):
             some = copy(self)
-            some.parameters = {name: values[start : start + size] for name, values in self.parameters.items()}
+            members = [*range(start, min(start + size, len(self)))]
+            members *= 2 if len(members) == 1 else 1
+            some.parameters = {name: values[members] for name, values in self.parameters.items()}
             yield some
 
     def states(self, x: Array, context: int | Array) -> tuple["Tensor", "Tensor"]:
