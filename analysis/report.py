@@ -67,7 +67,7 @@ def _write_text(path: Path, texts: Iterable[str]) -> None:
 
 
 def _note(selected: Sequence[Selected]) -> str:
-    steps = sorted({int(item.at_step["step"].item()) for item in selected})
+    steps = sorted({int(item.dataset["step"][item.index]) for item in selected})
     return (
         f"Statistics at step {', '.join(map(str, steps))}. Means over seeds with 95% intervals in brackets "
         "(Hall's skewness-corrected t). Dimensionless throughout. "

@@ -8,7 +8,7 @@ from benchmarks.measurements import Measurement, Setting
 from benchmarks.timing import Contender, alternate, seconds, turns_within
 from benchmarks.training_speed import Case, condition
 from toysup.fused import engine
-from toysup.instances import Course, Instances, instances_of
+from toysup.instances import Control, Instances, instances_of
 
 COUNTS = (1, 10, 100, 1000, 10_000)
 REFERENCE = 100
@@ -48,7 +48,7 @@ def _contender(batch_size: int, dataset_size: int | None, threads: int, budget: 
 
 
 def _training(instances: Instances, threads: int) -> Callable[[], object]:
-    return lambda: [snapshot.step for snapshot in engine.train(instances, Course(threads=threads))]
+    return lambda: [snapshot.step for snapshot in engine.train(instances, Control(threads=threads))]
 
 
 def _instances(case: Case, dataset_size: int | None, steps: int, turns: int) -> Instances:

@@ -13,7 +13,7 @@ from benchmarks.notebook_loop import NotebookLoop
 from benchmarks.timing import Contender, alternate, seconds, turns_within
 from toysup import Condition, torch_engine
 from toysup.fused import engine as fused_engine
-from toysup.instances import Course, Instances, Snapshot, instances_of
+from toysup.instances import Control, Instances, Snapshot, instances_of
 
 NOTEBOOK, TORCH, FUSED = "notebook", "torch engine", "fused engine"
 Train = Callable[[Instances], Iterator[Snapshot]]
@@ -112,7 +112,7 @@ def contenders(case: Case, threads: int, budget: float, turns: int) -> list[Cont
     """The three, each with as many steps to a turn as fill the `budget` in seconds."""
     engines: dict[str, Train] = {
         TORCH: torch_engine.train,
-        FUSED: partial(fused_engine.train, course=Course(threads=threads)),
+        FUSED: partial(fused_engine.train, control=Control(threads=threads)),
     }
     return [
         notebook(case, budget),

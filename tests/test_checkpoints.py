@@ -12,7 +12,7 @@ import toysup
 from toysup import torch_engine
 from toysup.checkpoints import Checkpoint
 from toysup.fused import engine as fused_engine
-from toysup.instances import Course, EngineState, Snapshot, instances_of
+from toysup.instances import Control, EngineState, Snapshot, instances_of
 from toysup.store import Job
 from toysup.training import train_job
 from toysup.trajectories import room_for
@@ -56,13 +56,13 @@ def test_every_state_on_offer_can_be_gone_on_with(small: Small, engine: str, cha
     offered: list[EngineState] = []
     train = ENGINES[engine].train
     whole = list(
-        train(instances, Course(offer=lambda state: offered.append({k: v.copy() for k, v in state().items()})))
+        train(instances, Control(offer=lambda state: offered.append({k: v.copy() for k, v in state().items()})))
     )
     assert len({int(state["step"]) for state in offered}) >= 5
     if "training__learning_rate" in changes:
         assert (whole[-1].diverged_at > 0).any()
     for state in offered[:: -(-len(offered) // 6)]:
-        rest = list(train(instances, Course(resume=state)))
+        rest = list(train(instances, Control(resume=state)))
         expected = [snapshot for snapshot in whole if snapshot.step > int(state["step"])]
         assert len(rest) == len(expected)
         assert all(map(same, rest, expected))

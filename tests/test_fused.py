@@ -20,7 +20,7 @@ from toysup.fused.arguments import Batches, State, Tables, drawn, given, new_sta
 from toysup.fused.kernel import advance
 from toysup.fused.sources import SOURCES, digest_of_sources
 from toysup.fused.update import OPTIMIZERS, Optimizer
-from toysup.instances import Course, Instances, instances_of
+from toysup.instances import Control, Instances, instances_of
 from toysup.regimes import Regime
 from toysup.sampling import context_thresholds, sample, thresholds, value_scale
 from toysup.training import snapshots_of
@@ -417,7 +417,7 @@ def test_divergence_is_recorded_and_stops_no_other() -> None:
 
 def test_progress_is_told_with_the_loss() -> None:
     told: list[tuple[int, float]] = []
-    list(engine.train(some_instances(), Course(progress=lambda step, loss: told.append((step, loss)))))
+    list(engine.train(some_instances(), Control(progress=lambda step, loss: told.append((step, loss)))))
     assert [step for step, _ in told] == sorted({step for step, _ in told})
     assert told[-1][0] == 60
     assert all(0 < loss < 1 for _, loss in told)

@@ -10,7 +10,7 @@ import toysup
 from toysup import torch_engine
 from toysup.activations import BUILT_IN, activation
 from toysup.fused.batches import draw_batch
-from toysup.instances import Course, Instances, instances_of
+from toysup.instances import Control, Instances, instances_of
 from toysup.models import ModelSpec
 from toysup.optimizers import Optimizer
 from toysup.sampling import sample
@@ -195,7 +195,7 @@ def test_the_sweep_gives_each_instance_its_own_recipe() -> None:
 
 def test_progress_is_told_with_the_loss() -> None:
     told: list[tuple[int, float]] = []
-    list(torch_engine.train(some_instances(training__steps=120), Course(progress=lambda *report: told.append(report))))
+    list(torch_engine.train(some_instances(training__steps=120), Control(progress=lambda *report: told.append(report))))
     assert [step for step, _ in told] == [50, 100]
     assert all(0 < loss < 1 for _, loss in told)
 

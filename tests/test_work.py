@@ -201,3 +201,14 @@ def test_verifying_trains_again_and_compares(run_train: Command, run_analyze: Co
             file["b"][..., -1, :] = file["b"][..., -1, :] * (1 + share)
         result = run_analyze("info", changed, "--verify", "--format", "json")
         assert (result.exit_code, json.loads(result.stdout)[0]["verdict"]) == (code, verdict)
+
+
+def test_more_seeds_than_one_call_may_ask_for_are_refused(
+    cut: toysup.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(toysup.UsageError, match="seeds are too many"):
+        train_runs(cut, tmp_path, seeds=10**30)
+    monkeypatch.setattr("toysup.store.MAX_SEEDS", 5)
+    with pytest.raises(toysup.UsageError, match="small: ask for at most 5 seeds at once, not 6"):
+        train_runs(cut, tmp_path, seeds=6)
+    assert not files(tmp_path)

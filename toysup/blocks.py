@@ -125,10 +125,10 @@ class Plan:
             gone = np.concatenate([[False], missing[part], [False]])
             firsts = np.flatnonzero(gone[1:] & (apart | ~gone[:-1]))
             stops = np.flatnonzero(gone[:-1] & (apart | ~gone[1:]))
-            found.append((np.full(len(firsts), part), seeds[firsts], stops - firsts))
+            found.append((np.full(len(firsts), part), firsts, stops - firsts))
         parts, firsts, counts = (np.concatenate(own) for own in zip(*found, strict=True))
-        order = np.lexsort((firsts, parts, np.cumsum(apart)[np.searchsorted(seeds, firsts)]))
-        for part, first, count in zip(*(own[order].tolist() for own in (parts, firsts, counts)), strict=True):
+        order = np.lexsort((firsts, parts, np.cumsum(apart)[firsts]))
+        for part, first, count in zip(*(own[order].tolist() for own in (parts, seeds[firsts], counts)), strict=True):
             yield Block(part, range(first, first + count))
 
     def name(self, block: Block) -> str:
@@ -154,9 +154,9 @@ def _is_count(value: object) -> bool:
 
 
 def in_order(seeds: Sequence[int] | Seeds) -> Seeds:
-    """The seeds from the smallest to the largest, each once: `np.unique`, which takes seconds for a million."""
+    """The seeds from the smallest to the largest, each once; sorted, as `np.unique` hashes them, which takes longer."""
     if isinstance(seeds, range) and seeds.step > 0:
-        return np.arange(seeds.start, seeds.stop, seeds.step)
+        return np.arange(seeds.start, seeds.stop, seeds.step, dtype=np.int64)
     ordered: Seeds = np.sort(np.asarray(seeds, np.int64))
     return np.concatenate([ordered[:1], ordered[1:][np.diff(ordered) > 0]])
 

@@ -28,6 +28,8 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 SECONDS_VARIABLE = "TOYSUP_CHECKPOINT_SECONDS"
 SECONDS_BETWEEN = 60.0
 _STATE, _ARRAY = "state.", "array."
+# Counts what engines have held in their states under one version of toysup.
+_FORMAT = 2
 # A file begins with the SHA-256 of the rest.
 _DIGEST = 32
 
@@ -40,7 +42,7 @@ class Checkpoint:
         self.arrays, self.filled = arrays, 0
         self.every = _seconds() if every is None else every
         # Another version of the engine may hold another state.
-        parts = [job.condition.identity, job.engine, version("toysup"), [int(seed) for seed in job.seeds]]
+        parts = [job.condition.identity, job.engine, version("toysup"), _FORMAT, [int(seed) for seed in job.seeds]]
         self.key = json.dumps(parts)
         self.written = time.monotonic()
 

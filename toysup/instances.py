@@ -24,8 +24,8 @@ EngineState = Mapping[str, npt.NDArray[np.generic]]
 OfferState = Callable[[Callable[[], EngineState]], None]
 
 
-class Course(NamedTuple):
-    """How a training goes, beside what is trained: none of it changes a trajectory.
+class Control(NamedTuple):
+    """Who watches over a training, and with what: none of it changes a trajectory.
 
     Who is told of its `progress`; the state to `resume` from, whose snapshot is not given again; to whom states are on
     `offer`; and how many `threads` of the CPU it takes (all cores, if not given).
@@ -37,8 +37,8 @@ class Course(NamedTuple):
     threads: int | None = None
 
 
-# As fast as it can, and nobody is told.
-USUAL = Course()
+# From the start, and nobody is told.
+UNATTENDED = Control()
 
 
 @dataclass(frozen=True, eq=False)

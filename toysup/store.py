@@ -22,8 +22,8 @@ from toysup.trajectories import condition_of, first_difference
 Owners = npt.NDArray[np.int32]
 # Number of the file among what holds seeds; blocks are counted from 1.
 _FILE = 0
-# Seeds times parts of the sweep that one call may ask for.
-MAX_OWNED = 2 * 10**7
+# Seeds, times the parts that the cells are cut into, that one call may ask for.
+MAX_SEEDS = 2 * 10**7
 
 
 def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
@@ -37,7 +37,7 @@ def blocks_folder(file: Path) -> Path:
 
 def block_files(folder: Path) -> list[Path]:
     """The blocks in a folder, by their names."""
-    return sorted(path for path in folder.glob("*.nc") if is_block_name(path.name))
+    return sorted((path for path in folder.glob("*.nc") if is_block_name(path.name)), key=lambda path: path.name)
 
 
 def lock_of(file: Path) -> Path:
@@ -173,9 +173,9 @@ class Store:
 
     def missing(self, seeds: Sequence[int]) -> list[Block]:
         """The blocks that hold what is missing of these seeds."""
-        if len(seeds) * self.plan.n_parts > MAX_OWNED:
-            parts = f" of {self.plan.n_parts} parts" if self.plan.n_parts > 1 else ""
-            raise UsageError(f"{self.where()}: {len(seeds)} seeds{parts} are too many at once; ask for fewer at a time")
+        most = max(1, MAX_SEEDS // self.plan.n_parts)
+        if len(seeds) > most:
+            raise UsageError(f"{self.condition.name}: ask for at most {most} seeds at once, not {len(seeds)}")
         wanted = in_order(seeds)
         missing = self.held.owners(self.plan, wanted) < 0
         if self._is_one_file(wanted):

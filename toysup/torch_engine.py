@@ -20,7 +20,7 @@ from torch import Tensor
 from toysup.activations import activation
 from toysup.captured import repeated
 from toysup.errors import UsageError
-from toysup.instances import USUAL, Course, EngineState, Instances, Progress, Snapshot
+from toysup.instances import UNATTENDED, Control, EngineState, Instances, Progress, Snapshot
 from toysup.models import ModelSpec, architecture
 from toysup.optimizers import Optimizer
 from toysup.sampling import context_inputs, output_importance, targets
@@ -62,25 +62,25 @@ def outputs(model: ModelSpec, parameters: dict[str, Tensor], x: Tensor, context:
     return activation(model.activation)(before)
 
 
-def train(instances: Instances, course: Course = USUAL, *, device: str = "cpu") -> Iterator[Snapshot]:
-    """Train `instances` and yield their snapshots, the initial state first, or those after what `course` resumes.
+def train(instances: Instances, control: Control = UNATTENDED, *, device: str = "cpu") -> Iterator[Snapshot]:
+    """Train `instances` and yield their snapshots, the initial state first, or those after what `control` resumes.
 
     In float32, on `device`. On the CPU each thread trains some of the instances: threads within a small product would
     mostly wait for another.
     """
     place = torch_device(device)
-    count = min(course.threads or os.cpu_count() or 1, len(instances)) if place.type == "cpu" else 1
+    count = min(control.threads or os.cpu_count() or 1, len(instances)) if place.type == "cpu" else 1
     ends = np.linspace(0, len(instances), count + 1).round().astype(int).tolist()
     parts = [slice(start, stop) for start, stop in pairwise(ends)]
     steps = [Step(instances.part(own), place) for own in parts]
-    if course.resume is None:
+    if control.resume is None:
         yield _joined([step.snapshot() for step in steps])
     else:
         for step, own in zip(steps, parts, strict=True):
-            step.restore(course.resume, own)
+            step.restore(control.resume, own)
     first, recorded, stopped = steps[0].taken, set(instances.recorded_steps), Event()
     pauses = sorted({*recorded, *range(0, instances.training.n_steps, STEPS_PER_PAUSE)} - set(range(first + 1)))
-    running = [_train(step, pauses, course.progress if step is steps[0] else None, stopped) for step in steps]
+    running = [_train(step, pauses, control.progress if step is steps[0] else None, stopped) for step in steps]
     with ThreadPoolExecutor(count) as pool:
         try:
             for pause in pauses:
@@ -88,8 +88,8 @@ def train(instances: Instances, course: Course = USUAL, *, device: str = "cpu") 
                     list(pool.map(next, running))
                 if pause in recorded:
                     yield _joined([step.snapshot() for step in steps])
-                if course.offer is not None:
-                    course.offer(lambda: _joined_states([step.state() for step in steps]))
+                if control.offer is not None:
+                    control.offer(lambda: _joined_states([step.state() for step in steps]))
         finally:
             stopped.set()
 

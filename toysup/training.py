@@ -11,7 +11,7 @@ from toysup.checkpoints import Checkpoint
 from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import Condition, Experiment, load_experiment
 from toysup.fused import why_not
-from toysup.instances import USUAL, Course, Progress, Snapshot, instances_of
+from toysup.instances import UNATTENDED, Control, Progress, Snapshot, instances_of
 from toysup.models import require_known
 from toysup.store import Job
 from toysup.trajectories import build, filled, place, room_for, trajectory_of
@@ -63,8 +63,8 @@ def train_job(
     """Train a block of one of the experiment's conditions, from its checkpoint where there is one."""
     arrays = room_for(job.condition, len(job.seeds))
     checkpoint = Checkpoint(job, arrays)
-    course = Course(progress, resume=checkpoint.load(), offer=checkpoint.offer, threads=threads)
-    snapshots = snapshots_of(job.condition, job.seeds, job.engine, course, device=device)
+    control = Control(progress, resume=checkpoint.load(), offer=checkpoint.offer, threads=threads)
+    snapshots = snapshots_of(job.condition, job.seeds, job.engine, control, device=device)
     for number, snapshot in enumerate(snapshots, start=checkpoint.filled):
         place(job.condition, arrays, number, snapshot)
         checkpoint.filled = number + 1
@@ -79,9 +79,14 @@ def trained_arrays(condition: Condition, seeds: Sequence[int], engine: str) -> d
 def whole_numbers(seeds: int | Sequence[int]) -> Sequence[int]:
     """The seeds that a number of them, or a sequence, means."""
     try:
-        if isinstance(seeds, range):
-            return seeds
-        return [index(seed) for seed in seeds] if isinstance(seeds, Iterable) else range(index(seeds))
+        if isinstance(seeds, Iterable) and not isinstance(seeds, range):
+            return [index(seed) for seed in seeds]
+        numbers = seeds if isinstance(seeds, range) else range(index(seeds))
+        # Beyond the machine's integers a range has no length.
+        len(numbers)
+        return numbers
+    except OverflowError:
+        raise UsageError(f"{seeds} seeds are too many") from None
     except TypeError:
         raise UsageError(f"seeds is a number of seeds or a sequence of whole numbers, not {seeds!r}") from None
 
@@ -90,7 +95,7 @@ def snapshots_of(
     condition: Condition,
     seeds: Sequence[int],
     engine: str,
-    course: Course = USUAL,
+    control: Control = UNATTENDED,
     *,
     device: str = "cpu",
 ) -> Iterator[Snapshot]:
@@ -98,7 +103,7 @@ def snapshots_of(
     if not seeds or min(seeds) < 0 or max(seeds) >= MAX_SEED or len(set(seeds)) != len(seeds):
         raise UsageError("seeds must be different whole numbers of 0 or more, at least one")
     try:
-        yield from _train_function(engine)(instances_of(condition, seeds), course, device=device)
+        yield from _train_function(engine)(instances_of(condition, seeds), control, device=device)
     except RuntimeError as error:
         # torch says so when memory runs out.
         raise ToysupError(f"training {condition.name} failed: {str(error).splitlines()[0]}") from None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from toysup.fused.arguments import Array, Kept, State, Tables, drawn, new_state, room_for, tables_of
 from toysup.fused.kernel import advance
 from toysup.fused.update import OPTIMIZERS, Optimizer
-from toysup.instances import USUAL, Course, EngineState, Instances, Snapshot
+from toysup.instances import UNATTENDED, Control, EngineState, Instances, Snapshot
 from toysup.regimes import FloatArray
 
 IntArray = npt.NDArray[np.int64]
@@ -28,23 +28,23 @@ _KEPT_BYTES = 2**26
 
 
 def train(
-    instances: Instances, course: Course = USUAL, *, device: str = "cpu", dtype: type[np.floating] = np.float32
+    instances: Instances, control: Control = UNATTENDED, *, device: str = "cpu", dtype: type[np.floating] = np.float32
 ) -> Iterator[Snapshot]:
-    """Train `instances` and yield their snapshots, the initial state first, or those after what `course` resumes.
+    """Train `instances` and yield their snapshots, the initial state first, or those after what `control` resumes.
 
     Each instance is trained by one thread, so a trajectory is the same to the bit in any company and on any number of
     threads, and so is one that is resumed from a state that was on offer. `dtype` is that of the parameters.
     """
-    run, recorded = _Run(instances, course, dtype), set(instances.recorded_steps)
-    if course.resume is None:
+    run, recorded = _Run(instances, control, dtype), set(instances.recorded_steps)
+    if control.resume is None:
         yield run.snapshot(run.state.W, run.state.b)
     else:
-        run.restore(course.resume)
+        run.restore(control.resume)
     for leg in _legs(instances):
         if leg[-1] <= run.step:
             continue
-        if course.offer is not None and run.step:
-            course.offer(run.resumable)
+        if control.offer is not None and run.step:
+            control.offer(run.resumable)
         kept, found = run.advanced(leg)
         for k, stop in enumerate(leg):
             run.count(stop, kept.loss[:, k], found)
@@ -55,8 +55,8 @@ def train(
 class _Run:
     """Where the instances are: their state after `step` steps, and the loss of the samples since the last snapshot."""
 
-    def __init__(self, instances: Instances, course: Course, dtype: type[np.floating]) -> None:
-        self.instances, self.training, self.course = instances, instances.training, course
+    def __init__(self, instances: Instances, control: Control, dtype: type[np.floating]) -> None:
+        self.instances, self.training, self.control = instances, instances.training, control
         self.state = new_state(instances.parameters["W"].astype(dtype), instances.parameters["b"].astype(dtype))
         self.tables, self.optimizer = tables_of(instances, dtype), optimizer_of(instances)
         self.batches = drawn(self.training.batch_size, self.training.dataset_size or 0, dtype)
@@ -76,7 +76,7 @@ class _Run:
                 leg[-1],
                 kept=_part(kept, group),
                 activation=self.instances.model.activation,
-                threads=self.course.threads,
+                threads=self.control.threads,
             )
             if group.stop < len(self.instances):
                 self._tell(self.step + (leg[-1] - self.step) * group.stop // len(self.instances))
@@ -109,11 +109,11 @@ class _Run:
 
     def _tell(self, step: int) -> None:
         """The loss per sample of the instances that did not diverge; NaN before any is known."""
-        if self.course.progress is None:
+        if self.control.progress is None:
             return
         finite = self.diverged < 0
         known = self.seen and finite.any()
-        self.course.progress(step, float(np.mean(self.total[finite])) / self.seen if known else float("nan"))
+        self.control.progress(step, float(np.mean(self.total[finite])) / self.seen if known else float("nan"))
 
 
 def prepare() -> None:
