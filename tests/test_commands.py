@@ -107,6 +107,11 @@ def test_train_refuses_before_it_trains(run_train: Command, runs: Path, tmp_path
         (["conditional-importance", *new, "--set", "regime.feature_probability=1.5"], 2, ["= 1.5", "from 0 to 1"]),
         (["conditional-importance", *new, "--set", "training.epochs"], 2, ["KEY=VALUE"]),
         (["leaky-context", *new, "--set", "regime.contexts.a=1"], 2, ["regime.contexts.a", "has no parts"]),
+        (
+            ["leaky-context", *new, "--set", "training.batch_size=[]", "--set", "training.batch_size.a=1"],
+            2,
+            ["training.batch_size.a = 1", "training.batch_size = [] has no parts"],
+        ),
         (["conditional-importance", *new, "--condition", "fixt"], 2, ["'fixt'", "did you mean fixed"]),
         (["conditional-importance", *new, "--set", "model.activation=gelo"], 2, ["'gelo'", "did you mean gelu"]),
         (["conditional-importance", *new, "--seeds", 0], 2, ["--seeds"]),

@@ -236,7 +236,7 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
 
 
 def _by_table(changes: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    tables: dict[str, dict[str, Any]] = {}
+    tables: dict[str, dict[str, object]] = {}
     for path, value in changes.items():
         table, _, key = path.partition(".")
         if table not in TABLES:
@@ -248,8 +248,10 @@ def _by_table(changes: Mapping[str, object]) -> dict[str, dict[str, object]]:
             raise UsageError(f"{path} = {shown(value)}: the path is too long; {table}.{key}.{deeper[0]} has no parts")
         # One entry of a table within the table, such as regime.context_probability.comedy, joins what is there.
         if deeper:
-            tables.setdefault(table, {}).setdefault(key, _Entries())
-            tables[table][key] |= {deeper[0]: value}
+            there = tables.setdefault(table, {}).setdefault(key, _Entries())
+            if not isinstance(there, dict):
+                raise UsageError(f"{path} = {shown(value)}: {table}.{key} = {shown(there)} has no parts")
+            there[deeper[0]] = value
         else:
             tables.setdefault(table, {})[key] = value
     return tables
