@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import netCDF4
 import numpy as np
@@ -15,6 +16,7 @@ import xarray as xr
 from hypothesis import strategies as st
 
 import toysup
+import toysup.blocks
 from tests.fuzz_inputs import KEYS, WORDS, edited, words
 from toysup.experiments import Condition
 from toysup.instances import Snapshot
@@ -37,11 +39,13 @@ SOURCES: list[tuple[str, str, dict[str, Any]]] = [
     ("tms-intro", "tms-intro", _SMALL | {"regime.feature_probability": 0.5, "regime.together": ["1-2", "3-4"]}),
 ]
 SEEDS = 3
+# The first source again, with a block for each seed.
+BLOCKS = len(SOURCES)
 
 
 def untrained(source: int) -> xr.Dataset:
     """A dataset of this source, with random weights."""
-    name, chosen, changes = SOURCES[source]
+    name, chosen, changes = SOURCES[source % BLOCKS]
     experiment = toysup.load_experiment(name, changes=changes)
     condition = experiment.select([chosen] if chosen else [])[0]
     return build(experiment, condition, range(SEEDS), _snapshots(condition), engine="fused")
@@ -57,25 +61,26 @@ def _snapshots(condition: Condition) -> Iterator[Snapshot]:
 
 
 @functools.cache
-def saved(source: int) -> tuple[str, bytes]:
-    """Where under a folder the file of this source lies, and what it holds."""
+def saved(source: int) -> dict[str, bytes]:
+    """Where under a folder the files of this source lie, and what they hold."""
     dataset = untrained(source)
-    with tempfile.TemporaryDirectory() as folder:
+    block_bytes = 1 if source == BLOCKS else toysup.blocks._BLOCK_BYTES
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(toysup.blocks, "_BLOCK_BYTES", block_bytes):
         node = f"/{dataset.attrs['experiment']}/{dataset.attrs['condition_name']}"
-        (path,) = toysup.save_runs(xr.DataTree.from_dict({node: dataset}), folder)
-        return str(path.relative_to(folder)), path.read_bytes()
+        toysup.save_runs(xr.DataTree.from_dict({node: dataset}), folder)
+        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*.nc"))}
 
 
 def place(source: int, folder: Path) -> Path:
-    """Write the file of this source under a folder."""
-    name, content = saved(source)
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+    """Write the files of this source under a folder; the first of them."""
+    files = saved(source)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder / next(iter(files))
 
 
-sources = st.sampled_from(range(len(SOURCES)))
+sources = st.sampled_from(range(BLOCKS + 1))
 
 ATTRS = ["experiment", "condition_name", "condition_position", "condition", "toysup_schema", "history", "engine",
          "source",

@@ -22,6 +22,7 @@ COMMANDS = [
     "seed"],
     ["losses"], ["losses", "--by", "part"], ["losses", "--by", "active"], ["losses", "--by", "reference"], ["dynamics"],
     ["dynamics", "--by", "event"], ["dynamics", "--by", "feature"], ["claims"],
+    ["dimensionality", "--against", "conditional"], ["report"],
 ]  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def _make(path: Path, what: str) -> None:
         return
     match what:
         case "real":
-            path.write_bytes(fuzz_files.saved(3)[1])
+            path.write_bytes(next(iter(fuzz_files.saved(3).values())))
         case "text" | "empty":
             path.write_text("text" if what == "text" else "")
         case "folder":
@@ -180,6 +181,6 @@ KINDS = {
         ),
         _analysed,
         0.4,
-        90,
+        180,
     ),
 }
