@@ -182,6 +182,9 @@ def _fill(file: netCDF4.Dataset, name: str, value: Any, whole: bool) -> None:
 
 
 def _rename(file: netCDF4.Dataset, old: str, new: str, dim: bool) -> None:
+    if dim and new in file.variables:
+        # Here netCDF itself ends the interpreter, before there is a file to try.
+        return
     (file.renameDimension if dim else file.renameVariable)(old, new)
 
 
