@@ -145,7 +145,8 @@ class _Pool:
     def _send(self, sent: _Sent) -> None:
         # A worker has another working directory.
         job = replace(sent.job, path=sent.job.path.absolute())
-        key = f"toysup-{job.path.stem}-{uuid.uuid4().hex[:8]}"
+        # Tasks whose keys begin alike are known to take as long, so an idle worker takes over what waits at another.
+        key = f"toysup-block-{uuid.uuid4().hex}"
         self.out[self.client.submit(_train_there, self.errand, job, key=key, pure=False)] = sent
 
     def _done(self) -> list[Future]:
