@@ -13,17 +13,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LAYERS = [
     [f"toysup.{name}" for name in names.split()]
     for names in (
-        "errors spec activations draws ranges groups rules regimes models recipes experiments blocks sampling",
+        "errors endless spec activations draws ranges groups rules regimes models recipes experiments blocks sampling",
         "theory",
-        "instances captured torch_sampling optimizers torch_engine fused",
+        "instances captured torch_threads torch_sampling optimizers torch_engine fused",
         "trajectories checks storage store mosaic checkpoints runs modules training work cluster progress_bar",
         "command_errors train_command",
         (
             "analysis.labels analysis.pieces analysis.blocks analysis.gram analysis.dimensionality "
-            "analysis.interference analysis.dynamics analysis.forward analysis.responses analysis.evaluation "
-            "analysis.losses analysis.decomposition analysis.linear analysis.references analysis.seeds "
-            "analysis.permutations analysis.comparisons analysis.claims analysis.evidence analysis.twins "
-            "analysis.relabelled analysis.nulls"
+            "analysis.interference analysis.change_points analysis.dynamics analysis.forward analysis.responses "
+            "analysis.evaluation analysis.losses analysis.decomposition analysis.linear analysis.references "
+            "analysis.seeds analysis.permutations analysis.comparisons analysis.claims analysis.evidence "
+            "analysis.twins analysis.relabelled analysis.nulls"
         ),
         "analysis.figures",
         "analysis.selection analysis.rows analysis.series analysis.topics",
