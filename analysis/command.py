@@ -272,7 +272,7 @@ def report(request: Request) -> None:
 def start() -> None:
     """What is installed as `toysup-analyze`: `main` without dask, which no command needs.
 
-    xarray imports dask wherever it is there, a seventh of the time of a command on small runs.
+    xarray imports dask wherever it is there, about a tenth of the time of a command on small runs.
     """
     sys.modules.setdefault("dask", None)  # type: ignore[arg-type] # by which Python says that there is none
     main()
