@@ -29,7 +29,7 @@ lint: $(READY)
 fuzz: $(READY)
 	$(BIN)/python -W ignore -m tests.fuzzing --inputs 100000 --keep build/fuzz-failures.jsonl
 
-# About twelve minutes; leave the machine alone meanwhile. Writes build/benchmarks and the last table of docs/benchmarks.md.
+# More than ten minutes; leave the machine alone meanwhile. Writes build/benchmarks and the last table of docs/benchmarks.md.
 bench: $(READY)
 	$(BIN)/python -m benchmarks --page docs/benchmarks.md
 
