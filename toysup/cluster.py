@@ -1,4 +1,4 @@
-"""Training on a dask cluster: blocks go out a few at a time, and come back as files, or bytes if nothing is shared."""
+"""Training on a dask cluster: each thread has a block, and it comes back as a file, or bytes if nothing is shared."""
 
 import asyncio
 import concurrent.futures
@@ -27,8 +27,6 @@ ATTEMPTS = 5
 STARTS = 3
 # After so many blocks were given up, all is: a full disk fails every block.
 FAILURES = 10
-# Blocks that wait at the scheduler for each thread of a worker, so that none waits for the next block.
-_WAITING_PER_THREAD = 2
 _SECONDS_BETWEEN_LOOKS = 1.0
 # What is raised where a scheduler does not answer any more.
 _NO_ANSWER = (asyncio.CancelledError, concurrent.futures.CancelledError, OSError)
@@ -118,12 +116,14 @@ class _Pool:
     def run(self, jobs: Iterator[Job]) -> None:
         try:
             while len(self.failures) < FAILURES:
-                for job in self._room(jobs):
-                    self._send(_Sent(job))
+                self._fill(jobs)
                 if not self.out:
                     break
                 for future in self._done():
-                    self._take(future, self.out.pop(future))
+                    sent = self.out.pop(future)
+                    # The thread has its next block while this one is written.
+                    self._fill(jobs)
+                    self._take(future, sent)
         except _NO_ANSWER as error:
             # So says whatever is asked of a scheduler that does not answer.
             raise ToysupError(
@@ -136,18 +136,17 @@ class _Pool:
             more = f" ({len(self.failures)} blocks failed)" if len(self.failures) > 1 else ""
             raise ToysupError(f"{self.failures[0]}{more}; the same command trains what is left")
 
-    def _room(self, jobs: Iterator[Job]) -> Iterator[Job]:
-        """As many jobs as the workers shall have."""
+    def _fill(self, jobs: Iterator[Job]) -> None:
+        """Send as many blocks as there are threads: one more would wait at a worker while another has nothing to do."""
         threads = sum(self.client.nthreads().values())
-        while len(self.out) < max(1, _WAITING_PER_THREAD * threads) and (job := next(jobs, None)) is not None:
-            yield job
+        while len(self.out) < max(1, threads) and (job := next(jobs, None)) is not None:
+            self._send(_Sent(job))
 
     def _send(self, sent: _Sent) -> None:
         # A worker has another working directory.
         job = replace(sent.job, path=sent.job.path.absolute())
-        # Tasks whose keys begin alike are known to take as long, so an idle worker takes over what waits at another.
-        key = f"toysup-block-{uuid.uuid4().hex}"
-        self.out[self.client.submit(_train_there, self.errand, job, key=key, pure=False)] = sent
+        future = self.client.submit(_train_there, self.errand, job, key=f"toysup-block-{uuid.uuid4().hex}", pure=False)
+        self.out[future] = sent
 
     def _done(self) -> list[Future]:
         """The blocks that came back within a second."""
