@@ -211,8 +211,8 @@ def jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
     UsageError
         If there is no dim `step`.
 
-    Source: Elhage et al. (2022), "Toy Models of Superposition"; Jackson et al. (2005), "An algorithm for
-    optimal partitioning of data on an interval".
+    Source: Elhage et al. (2022), "Toy Models of Superposition"; Maidstone et al. (2017), "On optimal multiple
+    changepoint algorithms for large data".
     """
     _with_steps(values, (), what="values")
 
@@ -233,13 +233,14 @@ def _finite(W: xr.DataArray, *, over: tuple[str, ...] = ("step", "context", "hid
 
 def _since(holds: xr.DataArray) -> xr.DataArray:
     """The first step of the last unbroken run of True, where that reaches the last step; else NaN."""
-    steps = holds["step"].values.astype(np.float64)
-    to_the_end = holds.isel(step=slice(None, None, -1)).drop_vars("step").cumprod("step").sum("step")
-    # Where the run is empty, any step will do: it is replaced.
-    at: xr.DataArray = xr.apply_ufunc(
-        lambda count: steps[-np.maximum(count, 1)], to_the_end, dask="parallelized", output_dtypes=[np.float64]
+    steps = np.append(holds["step"].values.astype(np.float64), np.nan)
+    numbers = xr.DataArray(np.arange(1, len(steps), dtype=np.int32), dims="step")
+    # The number of the last snapshot where it does not hold, which is the place of the one after it.
+    last = (~holds.drop_vars("step") * numbers).max("step")
+    since: xr.DataArray = xr.apply_ufunc(
+        lambda places: steps[places], last, dask="parallelized", output_dtypes=[np.float64]
     )
-    return at.where(to_the_end > 0)
+    return since
 
 
 def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: float) -> xr.DataArray:
@@ -299,11 +300,11 @@ class _Line(NamedTuple):
 
 def _on_plateau(logs: Series, penalties: Series, *, fall: float) -> Series:
     """1 for the snapshots of plateaus: runs of flat lines that last."""
-    from toysup.analysis.change_points import pieces  # numba, which who measures interference does not need
+    from toysup.analysis.change_points import lines  # numba, which who measures interference does not need
 
     n = logs.shape[1]
     # About 50 places where a line may start bound the time of a long series.
-    stops = pieces(logs, penalties, lines=True, shortest=_FEWEST, stride=max(1, n // 50))
+    stops = lines(logs, penalties, shortest=_FEWEST, stride=max(1, n // 50))
     return np.array([_flat(_lines(*one), fall) for one in zip(logs, stops, strict=True)])
 
 
@@ -320,11 +321,11 @@ def _flat(lines: Sequence[_Line], fall: float) -> Series:
 
 def _jumps(series: Series, penalties: Series, *, size: float) -> Series:
     """The sizes of the jumps where new levels start, 0 elsewhere."""
-    from toysup.analysis.change_points import pieces  # as in _on_plateau
+    from toysup.analysis.change_points import levels  # as in _on_plateau
 
     found = np.zeros_like(series)
     far = np.flatnonzero(np.ptp(series, axis=1) >= size)
-    for at, stops in zip(far, pieces(series[far], penalties[far], lines=False), strict=True):
+    for at, stops in zip(far, levels(series[far], penalties[far]), strict=True):
         for place, change in _changes(_lines(series[at], stops), size):
             found[at, place] = change
     return found
