@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from distributed import Client, LocalCluster
 import toysup
 from toysup import work
 from toysup.store import Job, lock_of, path_of
-from toysup.work import Order, Watch, alone_at, train_runs
+from toysup.work import Order, Watch, alone_at, carry_out, train_runs
 
 Command = Callable[..., Result]
 Small = Callable[..., toysup.Experiment]
@@ -137,6 +137,27 @@ def test_a_second_trainer_says_so(cut: toysup.Experiment, tmp_path: Path, run_tr
     # What is there already needs no lock.
     with alone_at(Order.of(cut, tmp_path, range(4))):
         train_runs(cut, tmp_path, seeds=2)
+
+
+def test_who_has_nothing_to_do_leaves_alone_what_another_trainer_has_there(
+    cut: toysup.Experiment, tmp_path: Path
+) -> None:
+    train_runs(cut, tmp_path, seeds=2)
+    whole = files(tmp_path)
+    order = Order.of(cut, tmp_path, range(4))
+    with alone_at(order) as (task,):
+        aside = task.store.aside
+        theirs = [".small.abcdefgh.part.nc", ".small.checkpoint.npz", f"{aside.name}/small.nc"]
+        aside.mkdir()
+        for name in theirs:
+            (aside.parent / name).write_text("theirs")
+        train_runs(cut, tmp_path, seeds=2)
+        # Who planned before the other began does not either.
+        carry_out(order, [replace(task, blocks=[])], Watch())
+        assert all((aside.parent / name).read_text() == "theirs" for name in theirs)
+    # Of one that was killed it would be all that is left.
+    train_runs(cut, tmp_path, seeds=2)
+    assert files(tmp_path) == whole
 
 
 def test_a_lock_is_the_systems_so_a_killed_trainer_holds_none(cut: toysup.Experiment, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,18 +204,24 @@ class Store:
         self._tidy(half_written_only=False)
         shutil.rmtree(self.aside, ignore_errors=True)
 
+    def left_behind(self) -> bool:
+        """Whether something lies here that a trainer at work has, or a killed one left."""
+        return lock_of(self.file).exists() or self.aside.exists() or any(self._leftovers(half_written_only=False))
+
     def _tidy(self, *, half_written_only: bool) -> None:
-        """Remove temporary files, and checkpoints; of this condition alone, as others have names that begin alike."""
+        for path in self._leftovers(half_written_only=half_written_only):
+            # A folder that nobody may write to has what it has.
+            with suppress(OSError):
+                path.unlink()
+
+    def _leftovers(self, *, half_written_only: bool) -> Iterator[Path]:
+        """Temporary files, and checkpoints; of this condition alone, as others have names that begin alike."""
         name = re.escape(self.condition.name)
         checkpoint = "" if half_written_only else r"|\.checkpoint\.npz"
         own = re.compile(rf"\.{name}(\.\w{{8}}\.part\.nc{checkpoint})|\.\.{name}\.checkpoint\.\w{{8}}\.part\.npz")
         block = re.compile(rf"\..*(\.part\.\w+{checkpoint})")
         for folder, pattern in ((self.file.parent, own), (blocks_folder(self.file), block)):
-            for path in folder.glob(".*"):
-                if pattern.fullmatch(path.name):
-                    # A folder that nobody may write to has what it has.
-                    with suppress(OSError):
-                        path.unlink()
+            yield from (path for path in folder.glob(".*") if pattern.fullmatch(path.name))
 
     def _is_one_file(self, seeds: Seeds) -> bool:
         if self.plan.n_parts > 1 or self.held.blocks:

@@ -4,7 +4,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,15 +91,16 @@ class Order:
 
     def tasks(self) -> list[Task]:
         """What is missing; raises where runs of another specification are there, or where nothing can be written."""
-        tasks = []
-        for condition in self.conditions:
-            engine = self.engines[condition.name]
-            store = Store(self.folder, self.experiment.name, condition, engine, overwrite=self.overwrite)
-            tasks.append(Task(store, store.missing(self.seeds)))
+        tasks = [self.task(condition) for condition in self.conditions]
         for task in tasks:
             if task.blocks:
                 refuse_unwritable(task.store.file.parent)
         return tasks
+
+    def task(self, condition: Condition) -> Task:
+        engine = self.engines[condition.name]
+        store = Store(self.folder, self.experiment.name, condition, engine, overwrite=self.overwrite)
+        return Task(store, store.missing(self.seeds))
 
 
 def train_runs(
@@ -143,17 +144,25 @@ def train_runs(
 def alone_at(order: Order) -> Iterator[list[Task]]:
     """What is missing, with the locks of its conditions; ToysupError where another trainer is at work on one."""
     with ExitStack() as stack:
+        done = set()
         for task in order.tasks():
             if task.blocks:
                 stack.enter_context(_locked(task.store.file, order.token))
             else:
-                # A killed trainer may have left its lock where there is nothing to do any more.
-                with suppress(ToysupError, OSError):
-                    if lock_of(task.store.file).exists():
-                        with _locked(task.store.file, order.token):
-                            pass
-        # Another trainer may have finished some of it before it let go of the lock.
-        yield order.tasks()
+                done.add(task.store.file)
+                _tidy(order, task.store)
+        # Another trainer may have finished some of it before it let go of the lock. Where nothing was missing, another
+        # may have begun since: nothing is locked there, so nothing is done there.
+        yield [replace(task, blocks=[]) if task.store.file in done else task for task in order.tasks()]
+
+
+def _tidy(order: Order, store: Store) -> None:
+    """Remove what a killed trainer left where nothing is missing, unless another trainer is at work there."""
+    if store.left_behind():
+        with suppress(ToysupError, OSError), _locked(store.file, order.token):
+            # Only now can no other trainer set aside what there was.
+            if not (task := order.task(store.condition)).blocks:
+                task.store.finish()
 
 
 @contextmanager
@@ -186,9 +195,11 @@ def carry_out(
     On a cluster a block has so many `threads`; here it has all cores. Raises ToysupError where a block failed, on a
     cluster after the others are done.
     """
+    # What lies where nothing is missing may be another trainer's.
+    tasks = [task for task in tasks if task.blocks]
     for task in tasks:
         task.store.begin(task.blocks)
-    if client is not None and any(task.blocks for task in tasks):
+    if client is not None and tasks:
         from toysup.cluster import Errand, train_on
 
         jobs = (task.store.job(block) for task in tasks for block in task.blocks)
