@@ -5,7 +5,7 @@ import concurrent.futures
 import logging
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -185,15 +185,21 @@ def _train_there(errand: Errand, job: Job) -> bytes | None:
     """On a worker: train a block, and write it if its folder is the trainer's; else return it."""
     from toysup.work import Watch, train_and_keep
 
-    def train(own: Job) -> None:
-        train_and_keep(errand.experiment, own, device=errand.device, watch=Watch(), threads=errand.threads)
+    def train(own: Job, wanted: Callable[[], bool]) -> None:
+        train_and_keep(
+            errand.experiment, own, device=errand.device, watch=Watch(), threads=errand.threads, wanted=wanted
+        )
 
-    if _token_in(job.lock) == errand.token:
-        train(job)
+    def shared() -> bool:
+        return _token_in(job.lock) == errand.token
+
+    if shared():
+        # A trainer that has ended cannot stop a block that is under way, and another may be at work there by then.
+        train(job, shared)
         return None
     with tempfile.TemporaryDirectory() as folder:
         own = replace(job, path=Path(folder) / job.path.name, replaces=True)
-        train(own)
+        train(own, lambda: True)
         return own.path.read_bytes()
 
 

@@ -141,6 +141,7 @@ class Job:
             dataset = dataset.assign_attrs({BLOCK_OF: self.stamp, BLOCK: self.path.name})
         elif self.path.exists() and not self.replaces:
             with BY_TURNS, open_trajectory(self.path) as there:
+                refuse_other(there, identity=self.condition.identity, engine=self.engine, where=self.path)
                 dataset = extended(there.load(), dataset)
         write(dataset, self.path)
 

@@ -91,6 +91,15 @@ def whole_numbers(seeds: int | Sequence[int]) -> Sequence[int]:
         raise UsageError(f"seeds is a number of seeds or a sequence of whole numbers, not {seeds!r}") from None
 
 
+def refuse_seeds(seeds: Sequence[int]) -> None:
+    """UsageError unless they are different whole numbers from 0 to MAX_SEED, at least one."""
+    # Of a range the ends say all.
+    some = [seeds[0], seeds[-1]] if isinstance(seeds, range) and seeds else seeds
+    twice = not isinstance(seeds, range) and len(set(seeds)) != len(seeds)
+    if not some or min(some) < 0 or max(some) >= MAX_SEED or twice:
+        raise UsageError("seeds must be different whole numbers of 0 or more, at least one")
+
+
 def snapshots_of(
     condition: Condition,
     seeds: Sequence[int],
@@ -100,8 +109,7 @@ def snapshots_of(
     device: str = "cpu",
 ) -> Iterator[Snapshot]:
     """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
-    if not seeds or min(seeds) < 0 or max(seeds) >= MAX_SEED or len(set(seeds)) != len(seeds):
-        raise UsageError("seeds must be different whole numbers of 0 or more, at least one")
+    refuse_seeds(seeds)
     try:
         yield from _train_function(engine)(instances_of(condition, seeds), control, device=device)
     except RuntimeError as error:

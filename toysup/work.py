@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from toysup.experiments import Condition, Experiment, load_experiment
 from toysup.runs import open_runs
 from toysup.storage import refuse_unwritable
 from toysup.store import Job, Store, lock_of
-from toysup.training import DEFAULT_SEEDS, choose_engine, train_job, whole_numbers
+from toysup.training import DEFAULT_SEEDS, choose_engine, refuse_seeds, train_job, whole_numbers
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -84,7 +84,11 @@ class Order:
         device: str = "cpu",
         overwrite: bool = False,
     ) -> "Order":
-        """Raises UsageError where there is no such condition, engine or device, or the engine cannot train one."""
+        """Raises UsageError where there are no such seeds, condition, engine or device, or the engine cannot train one.
+
+        Before anything on disk is touched.
+        """
+        refuse_seeds(seeds)
         chosen = experiment.select(conditions)
         engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
         return cls(experiment, Path(folder), seeds, chosen, engines, device, overwrite)
@@ -210,11 +214,21 @@ def carry_out(
         task.store.finish()
 
 
-def train_and_keep(experiment: Experiment, job: Job, *, device: str, watch: Watch, threads: int | None = None) -> None:
-    """Train a block and write it to its file."""
+def train_and_keep(
+    experiment: Experiment,
+    job: Job,
+    *,
+    device: str,
+    watch: Watch,
+    threads: int | None = None,
+    wanted: Callable[[], bool] = lambda: True,
+) -> None:
+    """Train a block and write it to its file, if it is still `wanted` then."""
     trained = train_job(
         experiment, job, device=device, threads=threads, progress=lambda step, loss: watch.step(job, step, loss)
     )
+    if not wanted():
+        return
     job.keep(trained)
     Checkpoint(job, {}).remove()
     watch.finished(job)
