@@ -97,6 +97,8 @@ def _difference(one: np.ndarray, other: np.ndarray) -> float:
     """The largest difference as a share of the largest value; infinite where only one is a number."""
     if np.array_equal(one, other, equal_nan=True):
         return 0.0
-    if (np.isfinite(one) != np.isfinite(other)).any():
+    finite = np.isfinite(other)
+    if (np.isfinite(one) != finite).any():
         return float("inf")
-    return float(np.nanmax(np.abs(one - other)) / max(np.nanmax(np.abs(other)), np.finfo(np.float32).tiny))
+    scale = np.abs(other[finite]).max(initial=np.finfo(np.float32).tiny)
+    return float(np.abs(one[finite] - other[finite]).max(initial=0) / scale)
