@@ -133,8 +133,11 @@ def _across(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """Means side by side: a row per condition and cell, a column per entry of `by`."""
     own = [c for c in rows.columns[: list(rows.columns).index("step")] if rows[c].nunique(dropna=False) > 1]
     own = own or ["condition"]
-    table = rows.pivot_table(index=own, columns=by, values="mean", aggfunc="first", sort=False, dropna=False)
-    return table.reset_index().rename_axis(columns=None)
+    # By number, as pandas would give every combination of conditions and cells a row.
+    rows = rows.assign(number=rows.groupby(own, sort=False, dropna=False).ngroup())
+    table = rows.pivot_table(index="number", columns=by, values="mean", aggfunc="first", sort=False, dropna=False)
+    heads = rows.drop_duplicates("number").set_index("number")[own]
+    return heads.join(table).reset_index(drop=True).rename_axis(columns=None)
 
 
 def _of(rows: pd.DataFrame, *statistics: str) -> pd.DataFrame:

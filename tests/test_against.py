@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import Result
 
 import toysup
 from toysup import analysis
+from toysup.analysis.report import _across
 
 Command = Callable[..., Result]
 FIRST = ["experiment", "condition", "against", "step"]
@@ -128,3 +130,27 @@ def test_one_seed_has_differences_without_conclusions(
     assert {row[name] for row in found for name in ("ci_low", "ci_high", "effect_size", "p_value", "p_adjusted")} == {
         ""
     }
+
+
+def test_quadrants_have_a_counterpart_at_another_step(run_analyze: Command, run_train: Command, tmp_path: Path) -> None:
+    text = "name = 'e'\n[model]\nn_features = 4\nn_hidden = 2\n[regime]\nfeature_probability = 0.5\n"
+    text += "[training]\nbatch_size = 8\n"
+    text += "[[condition]]\nname = 'short'\ntraining.steps = 4\n[[condition]]\nname = 'long'\ntraining.steps = 6\n"
+    (tmp_path / "e.toml").write_text(text)
+    assert run_train(tmp_path / "e.toml", "-o", tmp_path / "runs", "--seeds", 3).exit_code == 0
+    found = rows(run_analyze("interference", tmp_path / "runs", "--against", "short", "--format", "csv"))
+    assert {(row["condition"], row["step"]) for row in found} == {("long", "6")}
+    assert "energy" in {row["statistic"] for row in found}
+
+
+def test_side_by_side_has_a_row_for_each_condition_and_cell() -> None:
+    columns = ["condition", "p", "step", "part", "statistic", "mean"]
+    numbers = [("plain", None, 1.0, 2.0), ("swept", 0.1, 3.0, np.nan), ("swept", 0.2, np.nan, np.nan)]
+    long = pd.DataFrame(
+        [(name, p, 4, part, "loss", value) for name, p, *two in numbers for part, value in zip("ba", two, strict=True)],
+        columns=columns,
+    )
+    table = _across(long, "part")
+    assert list(table) == ["condition", "p", "b", "a"]
+    np.testing.assert_array_equal(table[["b", "a"]].to_numpy(float), [two for _, _, *two in numbers])
+    assert table["condition"].tolist() == ["plain", "swept", "swept"]

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 from click.testing import Result
 from distributed import Client, LocalCluster
 
 import toysup
-from toysup import work
+from toysup import training, work
+from toysup.analysis.topics.info import _difference
 from toysup.store import Job, lock_of, path_of
 from toysup.work import Order, Watch, alone_at, carry_out, train_runs
 
@@ -160,6 +162,43 @@ def test_who_has_nothing_to_do_leaves_alone_what_another_trainer_has_there(
     assert files(tmp_path) == whole
 
 
+def test_a_worker_whose_trainer_has_ended_writes_nothing(
+    cut: toysup.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toysup.cluster import Errand, _train_there
+
+    def ends_meanwhile(*arguments: Any, **options: Any) -> xr.Dataset:
+        trained = training.train_job(*arguments, **options)
+        lock_of(path_of(tmp_path, "small", "small")).write_text("the next trainer's")
+        return trained
+
+    order = Order.of(cut, tmp_path, range(2))
+    with alone_at(order) as (task,):
+        (job,) = map(task.store.job, task.blocks)
+        monkeypatch.setattr(work, "train_job", ends_meanwhile)
+        assert _train_there(Errand(cut, "cpu", 1, order.token), job) is None
+        assert not job.path.exists()
+
+
+def test_runs_of_another_specification_are_never_joined(small: Small, tmp_path: Path) -> None:
+    train_runs(small(), tmp_path, seeds=1)
+    other = small(**{"training.learning_rate": 0.5})
+    job = Job(other.conditions[0], range(1, 2), "torch", path_of(tmp_path, "small", "small"), None)
+    before = job.path.read_bytes()
+    with pytest.raises(toysup.UsageError, match="runs of another specification"):
+        job.keep(training.train_job(other, job))
+    assert job.path.read_bytes() == before
+
+
+def test_seeds_are_refused_before_anything_is_set_aside(cut: toysup.Experiment, tmp_path: Path) -> None:
+    train_runs(cut, tmp_path, seeds=6)
+    before = files(tmp_path)
+    for wrong in ([], [-1], [2, 2], range(-3, 2), [2**62]):
+        with pytest.raises(toysup.UsageError, match="seeds must be different whole numbers"):
+            train_runs(cut, tmp_path, seeds=wrong, overwrite=True)
+    assert files(tmp_path) == before
+
+
 def test_a_lock_is_the_systems_so_a_killed_trainer_holds_none(cut: toysup.Experiment, tmp_path: Path) -> None:
     file = path_of(tmp_path, "small", "small")
     file.parent.mkdir(parents=True)
@@ -206,6 +245,13 @@ def test_info_says_what_made_a_file(run_train: Command, run_analyze: Command, tm
     (specification,) = json.loads(run_analyze("info", tmp_path, "--specification").stdout).values()
     assert specification["training"]["optimizer"] == "sgd"
     assert specification["training"]["steps"] == 3
+
+
+def test_what_diverged_hides_no_difference() -> None:
+    infinite = np.array([np.inf, np.nan, 1.0])
+    assert _difference(infinite, infinite) == 0
+    assert _difference(np.array([np.inf, np.nan, 1.5]), infinite) == 0.5
+    assert _difference(np.array([1.0, np.nan, 1.0]), infinite) == np.inf
 
 
 def test_verifying_trains_again_and_compares(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
