@@ -20,6 +20,7 @@ from toysup.analysis import claims as judging
 from toysup.analysis import evidence
 from toysup.analysis.claims import REFUTED, SUPPORTED, UNDECIDED, Claim, OfEveryModel, OverSeeds, judge, parse_regions
 from toysup.analysis.evidence import Trajectory
+from toysup.analysis.seeds import over_seeds
 from toysup.analysis.selection import Selected, select
 from toysup.analysis.topics import claims as topic
 
@@ -349,6 +350,16 @@ def test_a_cell_of_a_sweep_is_judged_where_it_is_the_claims_regime(example: dict
     found = {item.condition: item for item in select(tree)}
     own = topic.Evidence(list(found.values()), own_epoch=True)
     assert own._of_the_claim("fixed")[0].cell == {"feature_probability": 0.15}
+
+
+def test_no_region_ends_where_its_statistic_does() -> None:
+    # The skewness-corrected interval of twenty shares near 1 passes 1, which no share can.
+    shares = xr.DataArray([1.0] * 19 + [0.93], dims="seed")
+    estimate = OverSeeds(lambda confidence: over_seeds(shares, confidence=confidence))
+    assert estimate.summary(0.95)["ci_high"] > 1
+    for claim in topic.claims():
+        if claim.statistic in ("importance_concordance", "shared_across"):
+            assert judge(claim, {"a": estimate}).verdict == SUPPORTED
 
 
 def test_the_table_is_packaged() -> None:
