@@ -5,9 +5,10 @@ import concurrent.futures
 import logging
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -185,21 +186,18 @@ def _train_there(errand: Errand, job: Job) -> bytes | None:
     """On a worker: train a block, and write it if its folder is the trainer's; else return it."""
     from toysup.work import Watch, train_and_keep
 
-    def train(own: Job, wanted: Callable[[], bool]) -> None:
-        train_and_keep(
-            errand.experiment, own, device=errand.device, watch=Watch(), threads=errand.threads, wanted=wanted
-        )
+    train = partial(train_and_keep, errand.experiment, device=errand.device, watch=Watch(), threads=errand.threads)
 
     def shared() -> bool:
         return _token_in(job.lock) == errand.token
 
     if shared():
         # A trainer that has ended cannot stop a block that is under way, and another may be at work there by then.
-        train(job, shared)
+        train(job, wanted=shared)
         return None
     with tempfile.TemporaryDirectory() as folder:
         own = replace(job, path=Path(folder) / job.path.name, replaces=True)
-        train(own, lambda: True)
+        train(own)
         return own.path.read_bytes()
 
 
