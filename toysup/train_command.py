@@ -151,8 +151,10 @@ def _prepare_fused(quiet: bool) -> None:
     notice = threading.Timer(2.0, lambda: click.echo("Compiling the fused engine, once: 20 to 40 s.", err=True))
     if not quiet:
         notice.start()
-    prepare()
-    notice.cancel()
+    try:
+        prepare()
+    finally:
+        notice.cancel()
 
 
 def _summary(task: Task) -> str:
