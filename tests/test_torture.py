@@ -1,6 +1,9 @@
 """A few kills of each cheap kind, as `make torture` does hundreds."""
 
+import os
 import random
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +27,24 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(place: object, kind: 
 @pytest.mark.parametrize("kind", ["trainer_with_workers", "scheduler", "interrupted", "small_disk", "read_only"])
 def test_more_ways_to_kill_it(place: object, kind: str) -> None:
     torture.torture(place, kind, 0)
+
+
+@pytest.mark.parametrize("when", ["its workers start", "they train"])
+def test_ctrl_c_is_answered_in_one_line_while(place: object, tmp_path: Path, when: str) -> None:
+    """A terminal sends it to all processes."""
+    runs = tmp_path / "runs"
+    process = place.start(runs, "--workers", "2")
+
+    def now() -> bool:
+        if when == "they train":
+            return any(runs.rglob("*.part*"))
+        return len(torture.workers_of(process.pid)) == 2
+
+    while process.poll() is None and not now():
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said = "Interrupted: finished blocks are kept; the same command trains what is left.\n"
+    assert torture.end(process) == (130, said)
 
 
 def test_the_harness_notices_what_is_not_as_it_should_be(place: object, tmp_path: Path) -> None:

@@ -3,16 +3,20 @@
 import asyncio
 import concurrent.futures
 import logging
+import os
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
+from distributed.gc import disable_gc_diagnosis
 
 from toysup.errors import ToysupError
 from toysup.experiments import Experiment
@@ -50,8 +54,42 @@ def _told_by_us() -> Iterator[None]:
 @contextmanager
 def local_client(workers: int) -> Iterator[Client]:
     """A cluster of so many processes on this machine, for as long as the context lasts."""
-    with _told_by_us(), _local_cluster(workers) as cluster, Client(cluster) as client:
-        yield client
+    # The tracker of multiprocessing would let interrupts through, where it is first started with the cluster.
+    resource_tracker.ensure_running()
+    with _told_by_us(), _interrupts(signal.SIG_BLOCK), _local_cluster(workers) as cluster, Client(cluster) as client:
+        # One that arrives while this looks at a collection of garbage would be lost.
+        disable_gc_diagnosis(force=True)
+        try:
+            with _interrupts(signal.SIG_UNBLOCK):
+                yield client
+        except BaseException:
+            _kill_workers(cluster)
+            raise
+
+
+def _kill_workers(cluster: LocalCluster) -> None:
+    """End what is under way, at once: dask lets a worker stop by itself, which then tells all that it had to leave."""
+    for nanny in cluster.workers.values():
+        nanny.close_gracefully()
+        if nanny.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(nanny.pid, signal.SIGKILL)
+
+
+@contextmanager
+def _interrupts(how: signal.Sigmasks) -> Iterator[None]:
+    """Block Ctrl-C, or let it through, for as long as the context lasts; what is blocked arrives when it ends.
+
+    A terminal sends it to all processes. Those that start where it is blocked never see it: workers, which this process
+    stops, would each show a traceback. And a cluster is started and closed as a whole.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # What arrives here is raised here.
+        signal.pthread_sigmask(how, {signal.SIGINT})
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _local_cluster(workers: int) -> LocalCluster:
