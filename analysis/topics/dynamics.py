@@ -56,13 +56,25 @@ class _Piece:
         return dynamics.jumps(feature_dimensionality(self.H))
 
     @functools.cached_property
+    def plateau(self) -> xr.DataArray:
+        return dynamics.plateaus(self.dataset["train_loss"])
+
+    @functools.cached_property
+    def entries(self) -> xr.Dataset:
+        return dynamics.entries(self.H)
+
+    @functools.cached_property
+    def finite(self) -> xr.DataArray:
+        return _finite(self.entries)
+
+    @functools.cached_property
     def along(self) -> xr.Dataset:
         """Statistics of each seed at each step."""
-        H, loss = self.H, self.dataset["train_loss"]
+        H = self.H
         return xr.Dataset(
             {
-                "train_loss": loss,
-                "plateau": dynamics.plateaus(loss),
+                "train_loss": self.dataset["train_loss"],
+                "plateau": self.plateau,
                 "represented": represented_count(H),
                 "total_dimensionality": total_dimensionality(H),
                 "sharing_pairs": dynamics.sharing_pairs(self.sharing),
@@ -73,15 +85,10 @@ class _Piece:
     @functools.cached_property
     def features(self) -> xr.Dataset:
         """Statistics of each seed's features, NaN where a feature has none."""
-        found = dynamics.entries(self.H)
-        finite = found["entries"].notnull()
+        finite = self.entries["entries"].notnull()
         at_end = represented(self.H.isel(step=-1, drop=True)).where(finite)
         merged = dynamics.merge_step(self.sharing).min("other_feature")
-        return xr.Dataset({"represented": at_end, **found, "merge_step": merged})
-
-    @functools.cached_property
-    def finite(self) -> xr.DataArray:
-        return _finite(self.features)
+        return xr.Dataset({"represented": at_end, **self.entries, "merge_step": merged})
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +236,7 @@ def _events_of(item: Selected, piece: _Piece) -> Iterator[pd.DataFrame]:
     finite, listed = piece.finite, functools.partial(_listed, item, piece)
     shown, square = represented(piece.H), feature_norms(piece.H) ** 2
     pairs = piece.sharing.where(np.triu(np.ones(piece.sharing.shape[-2:], dtype=bool), 1), 0)
-    plateau = (piece.along["plateau"] == 1) & finite
+    plateau = (piece.plateau == 1) & finite
     before = pairs.shift(step=1)
     yield listed("enter", "squared_norm", square.where(_starts(shown) & finite))
     yield listed("leave", "squared_norm", square.where(_starts(~shown) & finite))
