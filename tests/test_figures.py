@@ -695,6 +695,35 @@ def test_many_conditions_are_still_readable() -> None:
         assert_readable(figures.dimensionality_over_training(summaries(per_step)))
 
 
+@pytest.mark.parametrize("n_conditions", [1, 6, 12])
+def test_a_legend_takes_no_room_from_the_panels(n_conditions: int) -> None:
+    names = [f"feature_probability = {p:g}, learning_rate = {rate:g}" for p in P for rate in (0.001, 0.01)]
+
+    def named(values: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+        return {name: next(iter(values.values())) for name in names[:n_conditions]}
+
+    swept = over(named(measures(1)), "outside_probability")
+    active, often = map(named, by_active(1))
+    with figures.style():
+        drawn = [
+            figures.loss_curves(summaries(named(curves(1)))),
+            figures.loss_by_active(summaries(active), often),
+            figures.along_sweep(summaries(swept)),
+        ]
+        for figure in drawn:
+            assert_readable(figure)
+            (legend,) = figure.legends
+            assert all(ax.get_window_extent().height > 72 for ax in figure.axes)
+            assert all(ax.get_window_extent().y1 < legend.get_window_extent().y0 for ax in figure.axes)
+
+
+def test_names_on_several_lines_lie_clear_of_their_neighbours() -> None:
+    names = [f"a-long-name-that-goes-on-for-long, feature_probability = {p:g}" for p in P[:3]] + list("abcdefgh")
+    own = dict.fromkeys(names, losses(1)["fixed"])
+    with figures.style():
+        assert_readable(figures.loss_comparison(own, summaries(own)))
+
+
 def test_counts_that_differ_and_excluded_seeds_are_said() -> None:
     own = losses(2)
     data = summaries(own)

@@ -49,15 +49,21 @@ def frame_lines(ax: Axes) -> None:
 
 def name_lines(ax: Axes, summaries: Mapping[str, xr.Dataset]) -> None:
     """The conditions' names on the y axis, the first at the top; with n where it is not the same for all."""
-    same = _same_n(summaries)
-    names = [name if same else f"{name} ({n_of(data)})" for name, data in summaries.items()]
-    ax.set_yticks(range(len(names)), [wrapped(name, width=_NAME_WIDTH) for name in names])
+    names = _names(summaries)
+    ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 
-def lines_high(names: Mapping[str, object]) -> float:
-    """Inches that all conditions take, those with names on two lines or more among them."""
-    return sum(max(LINE_HEIGHT, 0.13 * (1 + wrapped(name, width=_NAME_WIDTH).count("\n")) + 0.05) for name in names)
+def lines_high(summaries: Mapping[str, xr.Dataset]) -> float:
+    """Inches that all conditions take, each as much as the one whose name is on most lines."""
+    most = max(1 + name.count("\n") for name in _names(summaries))
+    return len(summaries) * max(LINE_HEIGHT, 0.13 * most + 0.05)
+
+
+def _names(summaries: Mapping[str, xr.Dataset]) -> list[str]:
+    same = _same_n(summaries)
+    names = [name if same else f"{name} ({n_of(data)})" for name, data in summaries.items()]
+    return [wrapped(name, width=_NAME_WIDTH) for name in names]
 
 
 def key(summaries: Mapping[str, xr.Dataset]) -> str:

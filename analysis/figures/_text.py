@@ -27,8 +27,8 @@ def fitted(text: str, *, room: float, size: float) -> str:
 
 
 def wrapped(text: str, *, width: int) -> str:
-    """A text on as many lines as it takes; a name breaks after `-` and `_` too, `n = 20` does not."""
-    marked = text.replace("-", "-\u200b ").replace("_", "_\u200b ").replace("n = ", "n\u00a0=\u00a0")
+    """A text on as many lines as it takes; a name breaks after `-` and `_` too, around `=` it does not."""
+    marked = text.replace("-", "-\u200b ").replace("_", "_\u200b ").replace(" = ", "\u00a0=\u00a0")
     lines = textwrap.wrap(marked, width, break_on_hyphens=False)
     return "\n".join(lines).replace("\u200b ", "").replace("\u200b", "").replace("\u00a0", " ")
 

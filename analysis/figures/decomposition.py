@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ._conditions import condition_lines, key, lines_high, name_lines
 from ._inputs import all_summaries, all_values, arranged, same_conditions, same_labels
+from ._legend import legend_above
 from ._marks import means
 from ._panels import blank, grid
 from ._scale import from_zero, scale_values
@@ -78,14 +79,14 @@ def loss_by_active(summaries: Mapping[str, xr.Dataset], probability: Mapping[str
     summaries = all_summaries(summaries, "active")
     probability = {name: arranged(probability[name], "active", what=f"probability of {name!r}") for name in summaries}
     numbers = same_labels({**summaries, **{f"probability of {name}": p for name, p in probability.items()}}, "active")
-    figure = blank(DOUBLE_COLUMN, 2.0 + 0.14 * -(-len(summaries) // 4))
+    figure = blank(DOUBLE_COLUMN, 2.0)
     often, loss = figure.subplots(1, 2)
     at = np.arange(len(numbers))
     for number, ((name, data), look) in enumerate(zip(summaries.items(), looks(len(summaries)), strict=True)):
         beside = at + 0.36 * ((number + 0.5) / len(summaries) - 0.5)
         for ax, y in ((often, probability[name].values), (loss, data["mean"].values)):
             ax.plot(beside, y, color=look.colour, linestyle=look.line, linewidth=0.8, zorder=2)
-        label = wrapped(f"{name} ({n_of(data)})", width=30)
+        label = f"{name} ({n_of(data)})"
         often.plot(beside, probability[name].values, color=look.colour, marker=look.marker, linestyle="")
         means(loss, data, beside, look=look, along="y")
         loss.plot([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=label)
@@ -96,8 +97,7 @@ def loss_by_active(summaries: Mapping[str, xr.Dataset], probability: Mapping[str
         ax.set_xticks(at, numbers)
         ax.set(xlabel="active features", ylabel=name)
         ax.grid(axis="y")
-    handles, labels = loss.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=min(4, len(labels)))
+    legend_above(figure, *loss.get_legend_handles_labels())
     bars = interval_of(summaries.values(), drawn_as="Bars")
     note(figure, f"{_MEANING} Right: what samples with so many active features add to it; mean over seeds.{bars}")
     return figure

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ._conditions import condition_lines, key, lines_high, name_lines
 from ._inputs import all_summaries, all_values, arranged, same_conditions, summary_arranged
+from ._legend import legend_above
 from ._marks import line, reference_mark, reference_name
 from ._panels import blank
 from ._scale import scale_values
@@ -27,7 +28,6 @@ from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
 
 _LOSS, _MEANING, _ = statistic("loss")
 _MOST_INTERVALS = 8
-_REFERENCES_BESIDE = 3
 
 
 def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "linear") -> Figure:
@@ -49,17 +49,17 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "lin
     """
     summaries = all_summaries(summaries, "step")
     time = time_axis(summaries)
-    figure = blank(SINGLE_COLUMN, 2.3 + 0.14 * len(summaries))
+    figure = blank(SINGLE_COLUMN, 2.3)
     ax = figure.subplots()
     for (name, data), look in zip(summaries.items(), looks(len(summaries)), strict=True):
         positive = data[["mean", "ci_low", "ci_high"]].where(lambda parts: parts > 0)
-        label = wrapped(f"{name} ({n_of(data)})", width=44)
+        label = f"{name} ({n_of(data)})"
         line(ax, time.at[name], positive, look=look, label=label, every=max(1, data.sizes["step"] // 12))
     if any((data["mean"] > 0).any() for data in summaries.values()):
         ax.set_yscale("log")
     ax.set_ylabel("training loss per sample")
     scale_time(ax, time, scale=time_scale)
-    figure.legend(loc="outside upper left", ncols=1)
+    legend_above(figure, *ax.get_legend_handles_labels())
     note(figure, f"{_MEANING} Lines: mean over seeds.{interval_of(summaries.values(), drawn_as='Shaded')}")
     return figure
 
@@ -98,7 +98,7 @@ def loss_comparison(
     values, summaries = all_values(values, "seed"), all_summaries(summaries)
     references = {name: arranged(references[name], "reference", what=f"references of {name!r}") for name in values}
     names = list(dict.fromkeys(name for data in references.values() for name in data["reference"].values.tolist()))
-    figure = blank(SINGLE_COLUMN, 0.75 + lines_high(summaries) + 0.15 * -(-len(names) // _REFERENCES_BESIDE))
+    figure = blank(SINGLE_COLUMN, 0.75 + lines_high(summaries))
     ax = figure.subplots()
     condition_lines(ax, values, summaries)
     for at, data in enumerate(references.values()):
@@ -118,10 +118,7 @@ def _name_references(figure: Figure, ax: Axes, names: Sequence[str]) -> None:
     """A legend of those that are drawn, in their order."""
     found = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     labels = [label for label in map(reference_name, names) if label in found]
-    handles = [found[label] for label in labels]
-    figure.legend(
-        handles, labels, loc="outside upper left", ncols=_REFERENCES_BESIDE, handlelength=1, handletextpad=0.4
-    )
+    legend_above(figure, [found[label] for label in labels], labels)
 
 
 def _bounds(references: Mapping[str, xr.Dataset]) -> str:

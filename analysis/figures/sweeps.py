@@ -14,6 +14,7 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from ._inputs import all_summaries, same_labels, summary_arranged, swept
+from ._legend import legend_above
 from ._marks import line
 from ._panels import blank, flow
 from ._scale import above_rounding, far_apart, scale_sweep, scale_values
@@ -58,7 +59,7 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
     names = same_labels(summaries, "statistic")
     columns = min(len(names), _MOST_LINES)
     rows, width = -(-len(names) // columns), SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
-    figure = blank(width, 0.5 + rows * (2.2 if columns == 1 else 1.7) + 0.14 * len(summaries) / columns)
+    figure = blank(width, 0.5 + rows * (2.2 if columns == 1 else 1.7))
     axes = flow(figure, len(names), columns=columns, sharey=False)
     for ax, name in zip(axes, names, strict=True):
         _lines(ax, {key: data.sel(statistic=name) for key, data in summaries.items()}, axis)
@@ -66,7 +67,7 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
         drawn = [data.sel(statistic=name)[part].values for data in summaries.values() for part in ("mean", "ci_low")]
         scale_values(ax, np.concatenate(drawn), along="y", log=statistic(name).log)
         ax.set(xlabel=_axis_name(axis), ylabel=wrapped(statistic(name).label, width=32))
-    _legend(figure, axes[0])
+    legend_above(figure, *axes[0].get_legend_handles_labels())
     shaded = interval_of(summaries.values(), drawn_as="Shaded")
     note(figure, f"{meanings(names)} Lines: mean over seeds.{shaded}".strip())
     return figure
@@ -118,16 +119,8 @@ def _axis_name(key: str) -> str:
 def _lines(ax: Axes, summaries: Mapping[str, xr.Dataset], axis: str) -> None:
     for (name, data), look in zip(summaries.items(), looks(len(summaries)), strict=True):
         rising = data.sortby(axis)
-        line(ax, rising[axis].values, rising, look=look, label=wrapped(f"{name} ({n_of(data)})", width=44))
+        line(ax, rising[axis].values, rising, look=look, label=f"{name} ({n_of(data)})")
     ax.grid(axis="y")
-
-
-def _legend(figure: Figure, ax: Axes) -> None:
-    """Above the panels, with as many names side by side as there is room for."""
-    handles, names = ax.get_legend_handles_labels()
-    longest = max(text_width(line, size=7) for name in names for line in name.split("\n"))
-    columns = max(1, int(figure.get_figwidth() * 72 / (longest + 40)))
-    figure.legend(handles, names, loc="outside upper left", ncols=columns)
 
 
 def _map(ax: Axes, means: NDArray[Any], *, log: bool) -> AxesImage:

@@ -1,0 +1,29 @@
+"""The legend of a figure: above its panels, in as many columns as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+
+from ._text import text_width, wrapped
+
+# In sizes of its letters: what the piece of a line that is shown and the space around it take of a column, and a line.
+_BESIDE = 5.5
+_LINE = 1.5
+
+
+def legend_above(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """Name what is drawn above the panels, and make the figure higher by what that takes."""
+    size, room = FontProperties(size=mpl.rcParams["legend.fontsize"]).get_size_in_points(), figure.get_figwidth() * 72
+    longest = max(text_width(name, size=size) for name in names)
+    columns = max(1, min(len(names), int(room / (longest + _BESIDE * size))))
+    letters = int((room / columns - _BESIDE * size) / text_width("n", size=size))
+    labels = [wrapped(name, width=letters) for name in names]
+    rows = -(-len(names) // columns)
+    high = max(sum(1 + label.count("\n") for label in labels[at : at + rows]) for at in range(0, len(names), rows))
+    figure.set_figheight(figure.get_figheight() + high * _LINE * size / 72)
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns)
