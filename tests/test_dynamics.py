@@ -317,7 +317,10 @@ def scripted(folder: Path) -> Path:
 
 def test_events_are_those_that_happened(run_analyze: Command, tmp_path: Path) -> None:
     result = run_analyze("dynamics", scripted(tmp_path / "runs"), "--by", "event", "--format", "csv")
-    assert result.stderr.splitlines()[0] == "note: fixed: 1 of 3 trainings are not finite and left out"
+    assert result.stderr.splitlines()[0] == (
+        "note: fixed: 1 of 3 trainings are not finite; they have no events, and are in no mean but those of steps "
+        "before that"
+    )
     table = rows(result)
     columns = (
         "experiment condition step seed event feature other_feature statistic mean ci_low ci_high n_seeds n_excluded"

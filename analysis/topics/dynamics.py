@@ -326,7 +326,10 @@ def _by_context(courses: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 
 
 def left_out(followed: Courses) -> Iterator[str]:
-    """A line for each condition with seeds whose training is not finite: they have no events, and are in no mean."""
+    """A line for each condition with seeds whose training is not finite: what it says of them."""
     for course in followed.values():
         if count := int((~course.finite).sum()):
-            yield f"{course.item.condition}: {count} of {course.finite.size} trainings are not finite and left out"
+            yield (
+                f"{course.item.condition}: {count} of {course.finite.size} trainings are not finite; they have no "
+                "events, and are in no mean but those of steps before that"
+            )
