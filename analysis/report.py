@@ -10,7 +10,7 @@ import xarray as xr
 
 from toysup.analysis.drawing import Drawn, drawing_pool, submit
 from toysup.analysis.page import SHOWN_FORMAT, Section, page, with_interval
-from toysup.analysis.rows import Rows, joined, rendered
+from toysup.analysis.rows import Rows, rendered
 from toysup.analysis.selection import Selected, by_experiment
 from toysup.analysis.topics import against, claims, dimensionality, dynamics, gram, info, interference, losses
 from toysup.errors import UsageError
@@ -93,10 +93,7 @@ def _sections(selected: Sequence[Selected], own_epoch: bool) -> Iterator[Part]:
         tables = {f"dynamics-by-{by}": dynamics.rows(followed, by=by) for by in ("step", "feature", "event")}
         seen = partial(dynamics.drawn, followed=followed)
         yield Part(Section("Training", dynamics.MEANING), tables, seen)
-    differences = _differences(selected, parts)
-    if len(differences):
-        shown = [("", with_interval(differences))]
-        yield Part(Section("Differences between conditions", against.MEANING, shown), {"differences": differences})
+    yield from _differences(selected, parts)
 
 
 def _dimensionality(selected: Sequence[Selected]) -> Part:
@@ -151,18 +148,17 @@ def _verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     return numbers[[column for column in kept if column in numbers]]
 
 
-def _differences(selected: Sequence[Selected], parts: losses.Losses) -> pd.DataFrame:
+def _differences(selected: Sequence[Selected], parts: losses.Losses) -> Iterator[Part]:
     """What the page's headline statistics differ by from the first condition of each experiment."""
 
     def headline(item: Selected) -> dict[str, xr.DataArray]:
         energy = {"energy": item.quadrants["energy"]}
         return dimensionality.counts(item) | energy | losses.own_loss(item, parts)
 
-    frames = []
-    for group in by_experiment(selected).values():
-        try:
-            frames.append(against.differences(group, group[0].condition, headline)[0])
-        except UsageError:
-            # One condition alone, or none that can be compared.
-            continue
-    return joined(frames) if frames else pd.DataFrame()
+    try:
+        rows, notes = against.differences(selected, None, headline)
+    except UsageError:
+        # One condition alone, or none that can be compared.
+        return
+    meaning = against.MEANING + "".join(f" {note}." for note in notes)
+    yield Part(Section("Differences between conditions", meaning, [("", with_interval(rows))]), {"differences": rows})

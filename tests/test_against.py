@@ -107,6 +107,56 @@ def test_cells_of_a_sweep_meet_those_that_both_have(run_analyze: Command, tmp_pa
     assert found["one", "0.01"] == pytest.approx(one - two[1].item())
 
 
+def test_each_cell_is_paired_where_its_models_are(run_analyze: Command, tmp_path: Path) -> None:
+    experiment = tmp_path / "sweep.toml"
+    experiment.write_text(
+        """
+        name = "sweep"
+        model = { n_features = 4, n_hidden = 2 }
+        training = { steps = 4, batch_size = 8 }
+        condition = [
+            { name = "two", regime.feature_probability = [0.1, 0.2] },
+            { name = "one", regime.feature_probability = 0.2, training.learning_rate = 0.01 },
+        ]
+        """
+    )
+    tree = toysup.train(toysup.load_experiment(experiment), seeds=4)
+    toysup.save_runs(tree, tmp_path / "runs")
+    gram = {name: analysis.gram(node.W.isel(step=-1)) for name, node in tree["sweep"].children.items()}
+    others = xr.DataArray(1 - np.eye(4), dims=("feature", "other_feature"))
+    energy = {name: (G**2 * others).sum(["feature", "other_feature"]) for name, G in gram.items()}
+    for against, item, sign in (("one", "two", 1), ("two", "one", -1)):
+        found = rows(run_analyze("interference", tmp_path / "runs", "--against", against, "--format", "csv"))
+        own = [row for row in found if row["statistic"] == "energy"]
+        assert [(row["condition"], row["feature_probability"], row["paired"]) for row in own] == [
+            (item, "0.1", "False"),
+            (item, "0.2", "True"),
+        ]
+        for row, together in zip(own, (False, True), strict=True):
+            cell = energy["two"].sel(feature_probability=float(row["feature_probability"]))
+            expected = analysis.difference(cell, energy["one"], paired=together)
+            assert float(row["mean"]) == pytest.approx(sign * expected["mean"].item(), rel=1e-4)
+            assert float(row["effect_size"]) == pytest.approx(sign * expected["effect_size"].item(), rel=1e-3)
+            assert int(row["n_seeds"]) == expected["n_seeds"].item() == (4 if together else 8)
+
+
+def test_a_report_adjusts_over_all_experiments_and_says_what_has_no_counterpart(
+    run_analyze: Command, trained: xr.DataTree, tmp_path: Path
+) -> None:
+    toysup.save_runs(trained, tmp_path / "runs")
+    other = trained["conditional-importance"].map_over_datasets(
+        lambda dataset: dataset.assign_attrs(experiment="other") if "seed" in dataset.dims else dataset
+    )
+    toysup.save_runs(xr.DataTree.from_dict({"other": other}), tmp_path / "runs")
+    assert run_analyze("report", tmp_path / "runs", "--output", tmp_path / "report").exit_code == 0
+    found = pd.read_csv(tmp_path / "report" / "differences.csv")
+    assert set(found["experiment"]) == {"conditional-importance", "other"}
+    adjusted = analysis.holm(xr.DataArray(found["p_value"].to_numpy(), dims="row"))
+    np.testing.assert_allclose(found["p_adjusted"], adjusted)
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "split-40 has no counterpart in fixed of its energy." in page
+
+
 def test_what_cannot_be_compared_is_refused_in_one_line(run_analyze: Command, runs: Path) -> None:
     for arguments, words in [
         (["dimensionality", runs, "--against", "fixt"], "no condition 'fixt' in these runs; did you mean fixed"),

@@ -12,22 +12,25 @@ from toysup.analysis.selection import Selected, by_experiment
 from toysup.errors import UsageError
 
 MEANING = (
-    "Each condition less the first of its experiment, paired by seed where both start from the same weights and see "
-    "the same samples. Effect sizes are in standard deviations, p-values those of permutation tests, adjusted for all "
-    "rows (Holm). That no difference was found does not make two conditions equal."
+    "Each condition less the first one here of its experiment, paired by seed where both start from the same weights "
+    "and see the same samples. Effect sizes are in standard deviations, p-values those of permutation tests, adjusted "
+    "for all rows (Holm). That no difference was found does not make two conditions equal."
 )
 Statistics = Callable[[Selected], Mapping[str, xr.DataArray]]
 
 
-def differences(selected: Sequence[Selected], name: str, statistics: Statistics) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of each condition less the condition `name`, and notes on what has no counterpart there.
+def differences(
+    selected: Sequence[Selected], name: str | None, statistics: Statistics
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of each condition less the condition `name` (None: the first one of each experiment), and notes.
 
+    Notes are about what has no counterpart there.
     `statistics` gives what is compared, one number per seed and entry. p-values are adjusted over all rows (Holm).
     Raises UsageError where nothing can be compared.
     """
     frames, notes = [], []
     for experiment, group in by_experiment(selected).items():
-        reference = next((item for item in group if item.condition == name), None)
+        reference = next((item for item in group if name in (item.condition, None)), None)
         if reference is None:
             notes.append(f"{experiment} has no condition {name} to compare with")
             continue
@@ -43,9 +46,9 @@ def differences(selected: Sequence[Selected], name: str, statistics: Statistics)
                 else:
                     frames.append(_rows(item, reference, statistic, *sides))
             if alone:
-                notes.append(f"{item.condition} has no counterpart in {name} of its {', '.join(alone)}")
+                notes.append(f"{item.condition} has no counterpart in {reference.condition} of its {', '.join(alone)}")
     if not frames:
-        raise UsageError("; ".join(notes) or f"there is no other condition to compare with {name}")
+        raise UsageError("; ".join(notes) or f"there is no other condition to compare with {name or 'the first'}")
     rows = joined(frames)
     adjusted = holm(xr.DataArray(rows["p_value"].to_numpy(dtype=float), dims="row"))
     rows.insert(list(rows.columns).index("p_value") + 1, "p_adjusted", adjusted.values.astype(object))
@@ -75,15 +78,32 @@ def _counterparts(
 def _rows(
     item: Selected, reference: Selected, statistic: str, values: xr.DataArray, other: xr.DataArray
 ) -> pd.DataFrame:
-    together = paired(_at_cells(item, values), _at_cells(reference, other))
-    summary = difference(values, other, paired=together)
-    summary["paired"] = xr.full_like(summary["n_seeds"], together, dtype=bool)
+    together = _paired(item, reference, values, other)
+    if together.all() or not together.any():
+        summary = difference(values, other, paired=bool(together.all()))
+    else:
+        by_seed, by_side = (difference(values, other, paired=how) for how in (True, False))
+        summary = by_seed.where(together, by_side)
+    summary["paired"] = together.broadcast_like(summary["n_seeds"])
     about = [str(dim) for dim in summary["mean"].dims if dim not in item.sweeps]
     frame = rows_of(item, statistic, summary, about)
     frame.insert(list(frame.columns).index("condition") + 1, "against", reference.condition)
     return frame
 
 
-def _at_cells(item: Selected, values: xr.DataArray) -> xr.Dataset:
-    """The dataset of the cells that are compared."""
-    return item.at_step.sel({axis: values[axis] for axis in item.sweeps})
+def _paired(item: Selected, reference: Selected, values: xr.DataArray, other: xr.DataArray) -> xr.DataArray:
+    """Whether the models of each cell that is compared are paired by seed: dims those of both sweeps."""
+    axes = {
+        axis: side[axis].values
+        for side in (other, values)
+        for axis in (*reference.sweeps, *item.sweeps)
+        if axis in side.dims
+    }
+    one, two = (of.at_step.sel({axis: axes[axis] for axis in of.sweeps}) for of in (item, reference))
+    shape = [len(at) for at in axes.values()]
+    found = np.full(shape, paired(one, two))
+    if not found.all():
+        for at in np.ndindex(*shape):
+            cell = dict(zip(axes, at, strict=True))
+            found[at] = paired(one.isel(cell, missing_dims="ignore"), two.isel(cell, missing_dims="ignore"))
+    return xr.DataArray(found, dims=list(axes), coords=axes)
