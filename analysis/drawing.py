@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from toysup.analysis.figures import style
 from toysup.analysis.selection import Selected, by_experiment
 from toysup.analysis.series import Figures
+from toysup.interrupts import held_back
 from toysup.storage import replacing
 
 Drawn = Callable[[list[Selected]], Figures]
@@ -29,8 +30,12 @@ def submit(
     pool: Executor, selected: Sequence[Selected], figures_of: Drawn, folder: Path, formats: Sequence[str]
 ) -> list[tuple[list[Path], Future[None]]]:
     """The same in another process: the paths of each figure, and what is done when they are there."""
-    named = _named(selected, figures_of, folder, formats)
-    return [(paths, pool.submit(write, figure, paths)) for figure, paths in named]
+    done = []
+    for figure, paths in _named(selected, figures_of, folder, formats):
+        # The pool starts its processes when something is submitted.
+        with held_back():
+            done.append((paths, pool.submit(write, figure, paths)))
+    return done
 
 
 @contextmanager

@@ -13,7 +13,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LAYERS = [
     [f"toysup.{name}" for name in names.split()]
     for names in (
-        "errors endless spec activations draws ranges groups rules regimes models recipes experiments blocks sampling",
+        (
+            "errors endless interrupts spec activations draws ranges groups rules regimes models recipes experiments "
+            "blocks sampling"
+        ),
         "theory",
         "instances captured torch_threads torch_sampling optimizers torch_engine fused",
         "trajectories checks storage store mosaic checkpoints runs modules training work cluster progress_bar",

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,20 @@ def test_ctrl_c_is_answered_in_one_line_while(place: object, tmp_path: Path, whe
     os.killpg(process.pid, signal.SIGINT)
     said = "Interrupted: finished blocks are kept; the same command trains what is left.\n"
     assert torture.end(process) == (130, said)
+
+
+def test_ctrl_c_is_answered_in_one_line_while_figures_are_drawn(runs: Path, tmp_path: Path) -> None:
+    command = [torture.BIN / "toysup-analyze", "report", runs, "--output", tmp_path]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        # Once it imports; one that has just started would die without a word.
+        while process.poll() is None and not any(sum(w.cpu_times()[:2]) > 0.2 for w in torture.workers_of(process.pid)):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        code, said = torture.end(process)
+    assert code == 130
+    assert [line for line in said.splitlines() if not line.startswith("wrote ")] == ["Interrupted."]
 
 
 def test_the_harness_notices_what_is_not_as_it_should_be(place: object, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +19,7 @@ from distributed.gc import disable_gc_diagnosis
 
 from toysup.errors import ToysupError
 from toysup.experiments import Experiment
+from toysup.interrupts import held_back, let_through
 from toysup.storage import BY_TURNS, open_trajectory
 from toysup.store import Job
 
@@ -54,13 +54,12 @@ def _told_by_us() -> Iterator[None]:
 @contextmanager
 def local_client(workers: int) -> Iterator[Client]:
     """A cluster of so many processes on this machine, for as long as the context lasts."""
-    # The tracker of multiprocessing would let interrupts through, where it is first started with the cluster.
-    resource_tracker.ensure_running()
-    with _told_by_us(), _interrupts(signal.SIG_BLOCK), _local_cluster(workers) as cluster, Client(cluster) as client:
+    # It is started and closed as a whole, and its workers leave a Ctrl-C to this process, which stops them.
+    with _told_by_us(), held_back(), _local_cluster(workers) as cluster, Client(cluster) as client:
         # One that arrives while this looks at a collection of garbage would be lost.
         disable_gc_diagnosis(force=True)
         try:
-            with _interrupts(signal.SIG_UNBLOCK):
+            with let_through():
                 yield client
         except BaseException:
             _kill_workers(cluster)
@@ -74,22 +73,6 @@ def _kill_workers(cluster: LocalCluster) -> None:
         if nanny.pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(nanny.pid, signal.SIGKILL)
-
-
-@contextmanager
-def _interrupts(how: signal.Sigmasks) -> Iterator[None]:
-    """Block Ctrl-C, or let it through, for as long as the context lasts; what is blocked arrives when it ends.
-
-    A terminal sends it to all processes. Those that start where it is blocked never see it: workers, which this process
-    stops, would each show a traceback. And a cluster is started and closed as a whole.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
-        # What arrives here is raised here.
-        signal.pthread_sigmask(how, {signal.SIGINT})
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _local_cluster(workers: int) -> LocalCluster:
