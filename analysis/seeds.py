@@ -1,5 +1,6 @@
 """Statistics over seeds, the unit of replication: means, shares and any statistic, each with its interval."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -207,16 +208,21 @@ def mean_and_shape(table: Array, finite: npt.NDArray[np.bool_]) -> tuple[Array, 
 def by_seed(values: xr.DataArray) -> tuple[Array, npt.NDArray[np.bool_]]:
     """The values as (entry, seed), and which of them are finite."""
     require_dims(values, ("seed",), what="values")
-    last = values.transpose(..., "seed").astype(np.float64)
-    table = last.values.reshape(-1, last.sizes["seed"])
+    table = _table(values).astype(np.float64)
     return table, np.isfinite(table)
+
+
+def _table(values: xr.DataArray) -> Array:
+    last = values.transpose(..., "seed").values
+    # Of no seeds NumPy could not tell how many entries there are.
+    table: Array = last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
+    return table
 
 
 def _by_entries(values: xr.DataArray) -> Iterator[tuple[Array, npt.NDArray[np.bool_]]]:
     """As `by_seed`, of so many entries at a time that what is made of them takes tens of megabytes."""
     require_dims(values, ("seed",), what="values")
-    last = values.transpose(..., "seed")
-    table = last.values.reshape(-1, last.sizes["seed"])
+    table = _table(values)
     size = max(1, _VALUES // max(1, table.shape[1]))
     for start in range(0, max(1, len(table)), size):
         # In one order, so that sums do not depend on how the values lay in memory.
@@ -237,9 +243,10 @@ def summary_of(
     confidence: float,
 ) -> xr.Dataset:
     """The columns of all entries with the counts of seeds, under the dims and coords of `values` without `seed`."""
-    bare = values.transpose(..., "seed").isel(seed=0, drop=True)
+    dims = tuple(dim for dim in values.dims if dim != "seed")
+    shape = [values.sizes[dim] for dim in dims]
     counts = {"n_seeds": used, "n_excluded": values.sizes["seed"] - used}
-    summary = xr.Dataset({name: (bare.dims, column.reshape(bare.shape)) for name, column in (columns | counts).items()})
+    summary = xr.Dataset({name: (dims, column.reshape(shape)) for name, column in (columns | counts).items()})
     summary = summary.assign_coords({name: c for name, c in values.coords.items() if "seed" not in c.dims})
     what, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
     words = {

@@ -146,3 +146,12 @@ def test_any_statistic_has_scipys_interval() -> None:
     none = analysis.interval_of(values([[1.0, 2.0, np.nan], [np.nan, 2.0, np.nan]]), np.std)
     np.testing.assert_array_equal(none.estimate, [0, 0, np.nan])
     assert np.isnan(none.ci_low).all()
+
+
+def test_of_no_seeds_there_are_no_numbers() -> None:
+    none = xr.DataArray(np.empty((0, 3)), dims=("seed", "feature"))
+    assert analysis.over_seeds(none)["mean"].isnull().all()
+    found = analysis.difference(none.assign_coords(seed=[]), none.assign_coords(seed=[]), paired=True)
+    assert found.sizes == {"feature": 3}
+    assert found["mean"].isnull().all()
+    assert (found["n_seeds"] == 0).all()
