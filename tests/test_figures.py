@@ -777,3 +777,12 @@ def test_gram_grid_of_conditions_names_them() -> None:
     assert "fixed" in written
     assert "conditional" in written
     assert "n = 1, seed 7" in written
+
+
+def test_snapshots_within_a_decade_have_marks() -> None:
+    steps = [0, 100, 200, 400, 800]
+    loss = xr.DataArray([np.nan, 4, 3, 2, 1.0], dims="step", coords={"step": steps}).expand_dims(seed=2)
+    with figures.style():
+        figure = figures.loss_curves(summaries({"fixed": loss}), time_scale="log")
+        assert_readable(figure)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "100", "800"]

@@ -49,8 +49,12 @@ def scale_time(ax: Axes, time: Time, *, scale: Scale) -> None:
         # Marks at either end are seen whole.
         ax.set_xlim(-0.35 * first if everything.min() == 0 else everything.min() / 1.25, last * 1.25)
         low, high = int(np.floor(np.log10(first))) + 1, int(np.floor(np.log10(last)))
-        every = -(-(high - low + 1) // 4)
-        ax.xaxis.set_major_locator(FixedLocator([0.0, *(10.0**k for k in reversed(range(high, low - 1, -every)))]))
+        every = max(1, -(-(high - low + 1) // 4))
+        decades = [10.0**k for k in reversed(range(high, low - 1, -every))]
+        ax.xaxis.set_major_locator(FixedLocator([0.0, *(decades or [first, last])]))
+        if not decades:
+            # Where none lies between them, the ends are marks, which are no powers.
+            ax.xaxis.set_major_formatter("{x:g}")
         ax.xaxis.set_minor_locator(NullLocator())
     ax.set_xlabel(time.label)
 
