@@ -158,7 +158,8 @@ def by_cell(selected: Sequence[Selected]) -> Iterator[tuple[dict[str, float], li
     unique = {axis: list(dict.fromkeys(values)) for axis, values in axes.items()}
     for values in product(*unique.values()):
         cell = dict(zip(unique, values, strict=True))
-        yield cell, [item.at(cell) for item in selected if _has(item, cell)]
+        if members := [item.at(cell) for item in selected if _has(item, cell)]:
+            yield cell, members
 
 
 def _has(item: Selected, cell: Mapping[str, float]) -> bool:

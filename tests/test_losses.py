@@ -1,11 +1,13 @@
 """Losses: the identity of the post, closed forms, and sums of parts."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import xarray as xr
+from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -258,3 +260,23 @@ def test_a_rule_and_its_controls_are_compared(small: Small) -> None:
     for models in (deducible, coin):
         for under in (deducible, coin):
             assert np.isfinite(analysis.losses(models, under, n_samples=100)).all()
+
+
+def test_conditions_that_share_only_some_cells_are_drawn(
+    run_train: Callable[..., Result], run_analyze: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "e.toml").write_text(
+        """
+        name = "e"
+        model = { n_features = 4, n_hidden = 2 }
+        training = { steps = 4, batch_size = 8 }
+        regime = { feature_probability = 0.2 }
+        condition = [
+            { name = "a", training.learning_rate = [1e-3, 3e-3], regime.feature_probability = [0.1, 0.2] },
+            { name = "b", training.learning_rate = [3e-3, 1e-2], regime.feature_probability = [0.2, 0.3] },
+        ]
+        """
+    )
+    assert run_train(tmp_path / "e.toml", "-o", tmp_path / "runs", "--seeds", 2, "-q").exit_code == 0
+    result = run_analyze("losses", tmp_path / "runs")
+    assert result.exit_code == 0, result.output
