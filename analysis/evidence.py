@@ -188,10 +188,13 @@ def phases(runs: Trajectories) -> Estimates:
     """
     found: Estimates = {}
     for name, run in runs.items():
-        at = run.dataset["train_loss"].assign_coords(step=run.dataset["epoch"].values)
-        if not {1, FALLING_AFTER, FALLING_AFTER + 1} < set(at["step"].values[:-1].tolist()):
-            needed = f"1, {FALLING_AFTER} and {FALLING_AFTER + 1}"
-            raise NotRecordedError(f"needs the epochs {needed} of {name}, and later ones")
+        epochs = run.dataset["epoch"].values
+        at = run.dataset["train_loss"].assign_coords(step=epochs)
+        # A training loss is a mean since the snapshot before.
+        alone = set(epochs[np.diff(epochs, prepend=0) == 1].tolist())
+        if not {1, FALLING_AFTER, FALLING_AFTER + 1, epochs[-1] - 1, epochs[-1]} <= alone:
+            needed = f"1, {FALLING_AFTER}, {FALLING_AFTER + 1} and the last two"
+            raise NotRecordedError(f"needs the epochs {needed} of {name} recorded, and the one before each of them")
         whole = at.sel(step=1, drop=True) - at.isel(step=-1, drop=True)
         falling = (at.sel(step=FALLING_AFTER, drop=True) - at.sel(step=FALLING_AFTER + 1, drop=True)) / whole - FALLING
         flat = FALLING - (at.isel(step=-2, drop=True) - at.isel(step=-1, drop=True)) / whole

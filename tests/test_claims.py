@@ -176,6 +176,15 @@ def test_phases_are_counted_in_parts_of_the_whole_fall() -> None:
     assert flat == pytest.approx(0.005)
 
 
+def test_phases_need_losses_of_single_epochs() -> None:
+    """A training loss is a mean since the snapshot before."""
+    for epochs in ([1, 4, 5, 8, 12], [1, 3, 4, 5, 10, 12], [1, 3, 4, 4.5, 5, 11, 12], [0, 3, 4, 5, 10, 11, 12]):
+        loss = xr.DataArray(np.ones((1, len(epochs))), dims=("seed", "step"))
+        run = xr.Dataset({"train_loss": loss}, {"epoch": ("step", np.array(epochs, dtype=float))})
+        with pytest.raises(evidence.NotRecordedError, match="the last two of a recorded"):
+            evidence.phases({"a": Trajectory(run)})
+
+
 def test_the_table_has_the_claims_of_the_post() -> None:
     table = topic.claims()
     assert set(REQUIRED) <= {claim.id for claim in table}
