@@ -14,6 +14,7 @@ import toysup
 from toysup import analysis, torch_engine
 from toysup.activations import BUILT_IN, activation
 from toysup.draws import order
+from toysup.experiments import Condition
 from toysup.fused import arguments, batches, engine, kernel
 from toysup.fused.activations import CODES
 from toysup.fused.arguments import Batches, State, Tables, drawn, given, new_state, room_for
@@ -446,3 +447,21 @@ def test_seeds_of_the_post_do_not_depend_on_how_they_were_trained() -> None:
     *_, alone = snapshots_of(condition, [7], "fused")
     np.testing.assert_array_equal(among.parameters["W"][1], alone.parameters["W"][0])
     np.testing.assert_array_equal(among.train_loss[1], alone.train_loss[0])
+
+
+def test_what_diverges_leaves_the_next_one_alone() -> None:
+    """A thread's instances share its buffers, of which a narrower context fills less."""
+    condition = Condition(
+        name="c",
+        model={"n_features": 6, "n_hidden": 3},
+        regime={
+            "contexts": ["a", "b"], "subsets": {"a": "1-3", "b": "4-6"},
+            "feature_probability": 0.3, "outside_probability": [1.0, 0.0],
+        },
+        training={"steps": 50, "batch_size": 16, "learning_rate": [1e-3, 1e3], "optimizer": "sgd"},
+    )  # fmt: skip
+    *_, last = engine.train(instances_of(condition, range(3)), Control(threads=1))
+    # (cell of outside_probability, cell of learning_rate, seed)
+    diverged = last.diverged_at.reshape(2, 2, 3) >= 0
+    assert not diverged[:, 0].any()
+    assert diverged[:, 1].all()

@@ -91,7 +91,8 @@ def _gather(W, b, n_inputs, input_row, outputs, W_in, W_out, W_out_T, b_out):
         for f, row in enumerate(input_row):
             if row < n_inputs:
                 W_in[k, row] = W[k, f]
-        for row in range(n_inputs, ceil(n_inputs, ROWS)):
+        # As far as a product reads it: what another model left there may be infinite, which zeros do not cancel.
+        for row in range(n_inputs, ceil(n_inputs, COLUMNS)):
             W_in[k, row] = 0
         for o, f in enumerate(outputs):
             W_out[k, o] = W[k, f]
