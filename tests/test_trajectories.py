@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -320,3 +321,16 @@ def test_memory_does_not_grow_with_the_run(tmp_path: Path, count: int, limit: in
     result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
     assert sum(file.stat().st_size for file in tmp_path.rglob("*.nc")) > 100 * count * 220 * 4
     assert float(result.stdout) < limit
+
+
+def test_the_first_snapshot_that_is_not_finite_says_when(small: Callable[..., toysup.Experiment]) -> None:
+    """Weights overflow long before a loss that weighs nothing shows it."""
+    experiment = small(
+        regime__importance=[0.0] * 6, training__optimizer="sgd", training__learning_rate=1.0,
+        training__weight_decay=3.0, training__steps=400, record__steps=[100, 200, 300],
+    )  # fmt: skip
+    dataset = next(iter(toysup.train(experiment, seeds=2).leaves)).to_dataset()
+    finite = np.isfinite(dataset["W"]).all(["hidden", "feature"])
+    first = dataset["step"].values[int(finite.isel(seed=0).argmin("step"))]
+    assert 0 < first < 400
+    assert (dataset["diverged_at"] <= first).all()

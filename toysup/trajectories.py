@@ -85,10 +85,15 @@ def room_for(condition: Condition, n_seeds: int) -> dict[str, np.ndarray]:
 
 def place(condition: Condition, arrays: Mapping[str, np.ndarray], number: int, snapshot: Snapshot) -> None:
     """Write the snapshot of this number to its place in `arrays`."""
+    diverged_at = _diverged_at(snapshot)
+    if number > 0:
+        # The first snapshot that shows it says when.
+        before = arrays["diverged_at"].reshape(diverged_at.shape)
+        diverged_at = np.where(before >= 0, before, diverged_at)
     values: dict[str, np.ndarray] = {
         **snapshot.parameters,
         "train_loss": snapshot.train_loss,
-        "diverged_at": _diverged_at(snapshot),
+        "diverged_at": diverged_at,
     }
     # The instances of a snapshot are the cells of the sweep times the seeds.
     leading = len(condition.sweeps) + 1
