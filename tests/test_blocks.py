@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import toysup
 from toysup.blocks import Block, Plan, _cells_per_block, in_order
 from toysup.store import Store
+from toysup.work import train_runs
 
 Small = Callable[..., toysup.Experiment]
 (CONDITION,) = toysup.load_experiment("tms-intro").conditions
@@ -299,3 +300,14 @@ def test_overwriting_keeps_what_is_there_until_all_is_trained(
     assert [path.name for path in (tmp_path / "small").iterdir()] == ["small"]
     # From then on it starts anew.
     assert store().missing(range(8)) == blocks
+
+
+def test_a_block_that_is_saved_elsewhere_is_a_whole_of_its_own(grid: toysup.Experiment, tmp_path: Path) -> None:
+    train_runs(grid, tmp_path / "all", seeds=2)
+    (block, *_) = sorted((tmp_path / "all").rglob("cells1-*.nc"))
+    own = next(iter(toysup.open_runs(block).leaves)).to_dataset().load()
+    toysup.save_runs(toysup.open_runs(block), tmp_path / "one")
+    saved = next(iter(toysup.open_runs(tmp_path / "one").leaves)).to_dataset()
+    xr.testing.assert_equal(saved, own)
+    with pytest.raises(toysup.UsageError, match="holds runs of another specification"):
+        train_runs(grid, tmp_path / "one", seeds=2)

@@ -102,13 +102,13 @@ def test_a_worker_without_the_folder_hands_its_blocks_back(
     assert all(content.startswith(b"\x89HDF") for content in seen)
 
 
-def failing(times: int, error: Exception) -> Callable[..., None]:
+def failing(times: int, error: Exception) -> Callable[..., bool]:
     original, left = work.train_and_keep, iter(range(times))
 
-    def fail(experiment: toysup.Experiment, job: Job, **options: Any) -> None:
+    def fail(experiment: toysup.Experiment, job: Job, **options: Any) -> bool:
         if job.seeds[0] == 4 and next(left, None) is not None:
             raise error
-        original(experiment, job, **options)
+        return original(experiment, job, **options)
 
     return fail
 
@@ -132,7 +132,7 @@ def test_a_block_that_fails_is_trained_again_and_given_up_in_the_end(
 
 def test_a_second_trainer_says_so(cut: toysup.Experiment, tmp_path: Path, run_train: Command) -> None:
     order = Order.of(cut, tmp_path, range(2))
-    with alone_at(order), pytest.raises(toysup.ToysupError, match="another toysup-train is at work"):
+    with alone_at(order), pytest.raises(toysup.ToysupError, match="another trainer is at work"):
         train_runs(cut, tmp_path, seeds=2)
     assert not list(tmp_path.rglob(".*"))
     require_all(train_runs(cut, tmp_path, seeds=2), cut, 2)
@@ -176,7 +176,8 @@ def test_a_worker_whose_trainer_has_ended_writes_nothing(
     with alone_at(order) as (task,):
         (job,) = map(task.store.job, task.blocks)
         monkeypatch.setattr(work, "train_job", ends_meanwhile)
-        assert _train_there(Errand(cut, "cpu", 1, order.token), job) is None
+        with pytest.raises(RuntimeError, match="no longer this trainer's"):
+            _train_there(Errand(cut, "cpu", 1, order.token), job)
         assert not job.path.exists()
 
 
@@ -203,8 +204,8 @@ def test_a_lock_is_the_systems_so_a_killed_trainer_holds_none(cut: toysup.Experi
     file = path_of(tmp_path, "small", "small")
     file.parent.mkdir(parents=True)
     code = (
-        "import os, signal, sys; from pathlib import Path; from toysup.work import _locked\n"
-        "with _locked(Path(sys.argv[1]), 'token'): os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from pathlib import Path; from toysup.store import locked\n"
+        "with locked(Path(sys.argv[1]), 'token'): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(file)], check=False).returncode == -9
     assert lock_of(file).read_text() == "token"
@@ -279,3 +280,64 @@ def test_more_seeds_than_one_call_may_ask_for_are_refused(
     with pytest.raises(toysup.UsageError, match="small: ask for at most 5 seeds at once, not 6"):
         train_runs(cut, tmp_path, seeds=6)
     assert not files(tmp_path)
+
+
+def test_an_empty_folder_of_blocks_is_none(small: Small, tmp_path: Path) -> None:
+    """As a killed trainer leaves it, which had finished no block."""
+    (tmp_path / "small" / "small").mkdir(parents=True)
+    require_all(train_runs(small(), tmp_path, seeds=2), small(), 2)
+    assert files(tmp_path) == ["small/small.nc"]
+    assert not (tmp_path / "small" / "small").exists()
+
+
+def test_saving_keeps_away_from_a_trainer_at_work(small: Small, tmp_path: Path) -> None:
+    trained = toysup.train(small(), seeds=2)
+    with alone_at(Order.of(small(), tmp_path, range(2))) as (task,):
+        theirs = task.store.file.with_name(".small.checkpoint.npz")
+        theirs.write_text("theirs")
+        with pytest.raises(toysup.ToysupError, match="another trainer is at work"):
+            toysup.save_runs(trained, tmp_path)
+        assert theirs.read_text() == "theirs"
+    toysup.save_runs(trained, tmp_path)
+    assert files(tmp_path) == ["small/small.nc"]
+
+
+def test_an_impossible_interval_of_checkpoints_is_refused_before_anything_is_set_aside(
+    cut: toysup.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_runs(cut, tmp_path, seeds=10)
+    before = files(tmp_path)
+    monkeypatch.setenv("TOYSUP_CHECKPOINT_SECONDS", "soon")
+    with pytest.raises(toysup.UsageError, match="soon: must be a number of seconds"):
+        train_runs(cut, tmp_path, seeds=10, overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_a_block_that_was_not_written_is_not_finished(
+    cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker lost sight of the lock; the next attempt hands it back."""
+    from toysup import cluster
+
+    looks: list[str] = []
+
+    def token(lock: Path) -> str:
+        looks.append(lock.name)
+        return lock.read_text() if len(looks) == 1 else ""
+
+    monkeypatch.setattr(cluster, "_token_in", token)
+    notes = Notes()
+    require_all(train_runs(cut, tmp_path, seeds=2, client=client, watch=notes), cut, 2)
+    assert notes.losses == [(0, 1)]
+
+
+@pytest.mark.parametrize("name", ["figures", "b.nc"])
+def test_names_whose_folder_would_not_be_read_are_refused(tmp_path: Path, name: str) -> None:
+    rest = (
+        "training = { steps = 4, batch_size = 8 }\nmodel = { n_features = 4, n_hidden = 2 }\n"
+        "regime = { feature_probability = 0.2 }\n[[condition]]\nname = "
+    )
+    for experiment, condition in ((name, "own"), ("own", name)):
+        (tmp_path / "e.toml").write_text(f"name = '{experiment}'\n{rest}'{condition}'")
+        with pytest.raises(toysup.UsageError, match="give another name"):
+            toysup.load_experiment(tmp_path / "e.toml")

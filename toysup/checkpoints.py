@@ -40,7 +40,7 @@ class Checkpoint:
     def __init__(self, job: Job, arrays: Arrays, every: float | None = None) -> None:
         self.path = job.path.with_name(f".{job.path.stem}.checkpoint.npz")
         self.arrays, self.filled = arrays, 0
-        self.every = _seconds() if every is None else every
+        self.every = seconds_between() if every is None else every
         # Another version of the engine may hold another state.
         parts = [job.condition.identity, job.engine, version("toysup"), _FORMAT, [int(seed) for seed in job.seeds]]
         self.key = json.dumps(parts)
@@ -81,7 +81,8 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
-def _seconds() -> float:
+def seconds_between() -> float:
+    """How often one is written, as the environment says; UsageError where that is no number."""
     said = os.environ.get(SECONDS_VARIABLE, "")
     try:
         return float(said) if said else SECONDS_BETWEEN

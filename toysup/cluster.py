@@ -214,7 +214,8 @@ def _train_there(errand: Errand, job: Job) -> bytes | None:
 
     if shared():
         # A trainer that has ended cannot stop a block that is under way, and another may be at work there by then.
-        train(job, wanted=shared)
+        if not train(job, wanted=shared):
+            raise RuntimeError(f"{job.lock}: no longer this trainer's")
         return None
     with tempfile.TemporaryDirectory() as folder:
         own = replace(job, path=Path(folder) / job.path.name, replaces=True)

@@ -129,6 +129,14 @@ def _grid(sweeps: Mapping[str, Sequence[float]]) -> Iterator[tuple[float, ...]]:
     return itertools.product(*sweeps.values())
 
 
+def _refuse_taken(name: str) -> None:
+    """ValueError for a name whose folder would not be looked into."""
+    if name == FIGURES_FOLDER:
+        raise ValueError(f"{name!r} is where figures go; give another name")
+    if name.endswith(".nc"):
+        raise ValueError(f"{name!r} ends as files do; give another name")
+
+
 class Experiment(Spec):
     """A named set of conditions."""
 
@@ -140,14 +148,15 @@ class Experiment(Spec):
     @field_validator("name")
     @classmethod
     def _is_no_folder_of_ours(cls, value: str) -> str:
-        if value == FIGURES_FOLDER:
-            raise ValueError("is where figures go; give the experiment another name")
+        _refuse_taken(value)
         return value
 
     @field_validator("conditions")
     @classmethod
     def _have_names_of_their_own(cls, value: tuple[Condition, ...]) -> tuple[Condition, ...]:
         names = [condition.name for condition in value]
+        for name in names:
+            _refuse_taken(name)
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"two conditions have the name {repeated[0]}")
         return value

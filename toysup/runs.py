@@ -1,5 +1,6 @@
 """Runs under a folder: opened as one tree, and saved from one."""
 
+import uuid
 import warnings
 from collections.abc import Iterator
 from importlib import resources
@@ -14,7 +15,7 @@ from toysup.errors import ToysupError, UsageError, nearest
 from toysup.experiments import FIGURES_FOLDER
 from toysup.mosaic import open_blocks
 from toysup.storage import open_trajectory
-from toysup.store import Held, Store, block_files, blocks_folder
+from toysup.store import Held, Store, block_files, blocks_folder, locked, path_of
 from toysup.trajectories import condition_of
 
 
@@ -94,18 +95,19 @@ def save_runs(runs: xr.DataTree, folder: str | Path, *, overwrite: bool = False)
 def _save(dataset: xr.Dataset, folder: Path, *, overwrite: bool) -> Path:
     attrs = dataset.attrs
     condition = condition_of(dataset).model_copy(update={"name": attrs["condition_name"]})
-    store = Store(folder, attrs["experiment"], condition, attrs["engine"], overwrite=overwrite)
-    blocks = store.missing(dataset["seed"].values.tolist())
-    store.begin(blocks)
-    for block in blocks:
-        job = store.job(block)
-        own = dataset.isel(seed=np.isin(dataset["seed"], block.seeds))
-        if block.part is not None:
-            own = own.isel(dict(zip(condition.sweeps, store.plan.box(block.part), strict=True)))
-            own = own.assign_attrs(condition=job.condition.identity)
-        job.keep(own)
-    store.finish()
-    return store.where()
+    with locked(path_of(folder, attrs["experiment"], condition.name), uuid.uuid4().hex):
+        store = Store(folder, attrs["experiment"], condition, attrs["engine"], overwrite=overwrite)
+        blocks = store.missing(dataset["seed"].values.tolist())
+        store.begin(blocks)
+        for block in blocks:
+            job = store.job(block)
+            own = dataset.isel(seed=np.isin(dataset["seed"], block.seeds))
+            if block.part is not None:
+                own = own.isel(dict(zip(condition.sweeps, store.plan.box(block.part), strict=True)))
+                own = own.assign_attrs(condition=job.condition.identity)
+            job.keep(own)
+        store.finish()
+        return store.where()
 
 
 def files_of(dataset: xr.Dataset) -> list[Path]:

@@ -139,7 +139,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         yield temporary
         # mkstemp makes files that only their owner can read; a plain open would have followed the umask.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~_UMASK)
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
@@ -205,10 +205,14 @@ def _chunks(variable: xr.Variable) -> list[int]:
     return chunks[::-1]
 
 
-def _umask() -> int:
+def _read_umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+# Once, as reading it sets it for a moment: threads that did so side by side could leave it at 0.
+_UMASK = _read_umask()
 
 
 def _flush(path: Path) -> None:

@@ -5,13 +5,14 @@ import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from filelock import FileLock, Timeout
 
 from toysup.blocks import BLOCK, BLOCK_OF, Block, Plan, Seeds, in_order, is_block_name
 from toysup.errors import ToysupError, UsageError
@@ -42,6 +43,26 @@ def block_files(folder: Path) -> list[Path]:
 
 def lock_of(file: Path) -> Path:
     return file.with_name(f".{file.name.removesuffix('.nc')}.lock")
+
+
+@contextmanager
+def locked(file: Path, token: str) -> Iterator[None]:
+    """Hold the lock of a condition, and show whose it is by the token in it."""
+    path = lock_of(file)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ToysupError(f"{file}: another trainer is at work on it; wait for it, or give another --output") from None
+    except (OSError, NotImplementedError) as error:
+        raise ToysupError(f"{path}: cannot be locked: {error}") from None
+    try:
+        path.write_text(token)
+        yield
+    finally:
+        # Removed while it is held: who opened it meanwhile sees that it is gone, and makes a new one.
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 @dataclass(frozen=True)
@@ -139,10 +160,14 @@ class Job:
         """Write what was trained to its file, whole or not at all."""
         if self.stamp is not None:
             dataset = dataset.assign_attrs({BLOCK_OF: self.stamp, BLOCK: self.path.name})
-        elif self.path.exists() and not self.replaces:
-            with BY_TURNS, open_trajectory(self.path) as there:
-                refuse_other(there, identity=self.condition.identity, engine=self.engine, where=self.path)
-                dataset = extended(there.load(), dataset)
+        else:
+            # What was a block elsewhere is a whole here.
+            dataset = dataset.copy()
+            dataset.attrs = {k: v for k, v in dataset.attrs.items() if k not in (BLOCK_OF, BLOCK)}
+            if self.path.exists() and not self.replaces:
+                with BY_TURNS, open_trajectory(self.path) as there:
+                    refuse_other(there, identity=self.condition.identity, engine=self.engine, where=self.path)
+                    dataset = extended(there.load(), dataset)
         write(dataset, self.path)
 
 
@@ -170,7 +195,7 @@ class Store:
 
     def where(self) -> Path:
         """What holds the runs: the folder of blocks, or the file."""
-        return folder if (folder := blocks_folder(self.file)).is_dir() else self.file
+        return folder if any((folder := blocks_folder(self.file)).glob("*.nc")) else self.file
 
     def missing(self, seeds: Sequence[int]) -> list[Block]:
         """The blocks that hold what is missing of these seeds."""
@@ -204,6 +229,9 @@ class Store:
         """After all was trained: remove what it replaces, and what killed workers left."""
         self._tidy(half_written_only=False)
         shutil.rmtree(self.aside, ignore_errors=True)
+        # Where a killed trainer had blocks in mind and none was finished.
+        with suppress(OSError):
+            blocks_folder(self.file).rmdir()
 
     def left_behind(self) -> bool:
         """Whether something lies here that a trainer at work has, or a killed one left."""

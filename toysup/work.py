@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xarray as xr
-from filelock import FileLock, Timeout
 
 from toysup.blocks import Block
-from toysup.checkpoints import Checkpoint
+from toysup.checkpoints import Checkpoint, seconds_between
 from toysup.errors import ToysupError
 from toysup.experiments import Condition, Experiment, load_experiment
 from toysup.runs import open_runs
 from toysup.storage import refuse_unwritable
-from toysup.store import Job, Store, lock_of
+from toysup.store import Job, Store, locked
 from toysup.training import DEFAULT_SEEDS, choose_engine, refuse_seeds, train_job, whole_numbers
 
 if TYPE_CHECKING:
@@ -89,6 +88,7 @@ class Order:
         Before anything on disk is touched.
         """
         refuse_seeds(seeds)
+        seconds_between()
         chosen = experiment.select(conditions)
         engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
         return cls(experiment, Path(folder), seeds, chosen, engines, device, overwrite)
@@ -151,7 +151,7 @@ def alone_at(order: Order) -> Iterator[list[Task]]:
         done = set()
         for task in order.tasks():
             if task.blocks:
-                stack.enter_context(_locked(task.store.file, order.token))
+                stack.enter_context(locked(task.store.file, order.token))
             else:
                 done.add(task.store.file)
                 _tidy(order, task.store)
@@ -163,32 +163,10 @@ def alone_at(order: Order) -> Iterator[list[Task]]:
 def _tidy(order: Order, store: Store) -> None:
     """Remove what a killed trainer left where nothing is missing, unless another trainer is at work there."""
     if store.left_behind():
-        with suppress(ToysupError, OSError), _locked(store.file, order.token):
+        with suppress(ToysupError, OSError), locked(store.file, order.token):
             # Only now can no other trainer set aside what there was.
             if not (task := order.task(store.condition)).blocks:
                 task.store.finish()
-
-
-@contextmanager
-def _locked(file: Path, token: str) -> Iterator[None]:
-    """Hold the lock of a condition, and show whose it is by the token in it."""
-    path = lock_of(file)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ToysupError(
-            f"{file}: another toysup-train is at work on it; wait for it, or give another --output"
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        raise ToysupError(f"{path}: cannot be locked: {error}") from None
-    try:
-        path.write_text(token)
-        yield
-    finally:
-        # Removed while it is held: who opened it meanwhile sees that it is gone, and makes a new one.
-        path.unlink(missing_ok=True)
-        lock.release()
 
 
 def carry_out(
@@ -222,13 +200,14 @@ def train_and_keep(
     watch: Watch,
     threads: int | None = None,
     wanted: Callable[[], bool] = lambda: True,
-) -> None:
-    """Train a block and write it to its file, if it is still `wanted` then."""
+) -> bool:
+    """Train a block and write it to its file, if it is still `wanted` then; whether it was."""
     trained = train_job(
         experiment, job, device=device, threads=threads, progress=lambda step, loss: watch.step(job, step, loss)
     )
     if not wanted():
-        return
+        return False
     job.keep(trained)
     Checkpoint(job, {}).remove()
     watch.finished(job)
+    return True
