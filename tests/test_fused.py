@@ -460,8 +460,8 @@ def test_what_diverges_leaves_the_next_one_alone() -> None:
         },
         training={"steps": 50, "batch_size": 16, "learning_rate": [1e-3, 1e3], "optimizer": "sgd"},
     )  # fmt: skip
-    *_, last = engine.train(instances_of(condition, range(3)), Control(threads=1))
+    *_, last = engine.train(instances_of(condition, range(7)), Control(threads=1))
     # (cell of outside_probability, cell of learning_rate, seed)
-    diverged = last.diverged_at.reshape(2, 2, 3) >= 0
+    diverged = last.diverged_at.reshape(2, 2, 7) >= 0
     assert not diverged[:, 0].any()
     assert diverged[:, 1].all()
