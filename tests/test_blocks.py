@@ -311,3 +311,13 @@ def test_a_block_that_is_saved_elsewhere_is_a_whole_of_its_own(grid: toysup.Expe
     xr.testing.assert_equal(saved, own)
     with pytest.raises(toysup.UsageError, match="holds runs of another specification"):
         train_runs(grid, tmp_path / "one", seeds=2)
+
+
+def test_a_folder_of_blocks_is_read_from_within(
+    grid: toysup.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_runs(grid, tmp_path, seeds=2)
+    monkeypatch.chdir(tmp_path / "small" / "small")
+    (here,) = toysup.open_runs(".").leaves
+    (there,) = toysup.open_runs(tmp_path).leaves
+    xr.testing.assert_equal(here.to_dataset(), there.to_dataset())

@@ -7,17 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 from click.testing import Result
-from distributed import Client, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster
 
 import toysup
 from toysup import training, work
 from toysup.analysis.topics.info import _difference
+from toysup.cluster import local_client
 from toysup.store import Job, lock_of, path_of
 from toysup.work import Order, Watch, alone_at, carry_out, train_runs
 
@@ -341,3 +343,39 @@ def test_names_whose_folder_would_not_be_read_are_refused(tmp_path: Path, name: 
         (tmp_path / "e.toml").write_text(f"name = '{experiment}'\n{rest}'{condition}'")
         with pytest.raises(toysup.UsageError, match="give another name"):
             toysup.load_experiment(tmp_path / "e.toml")
+
+
+def test_a_block_that_cannot_be_written_is_said_once(
+    cut: toysup.Experiment, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A file lies where the folder of blocks goes: the worker logs nothing of its own."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "small").touch()
+    with local_client(1) as own, pytest.raises(toysup.ToysupError, match="cannot be"):
+        train_runs(cut, tmp_path, seeds=10, client=own)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_block_whose_workers_are_lost_is_given_up(
+    cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dask says so after four of them, which count as four attempts."""
+    lost = KilledWorker("a block", SimpleNamespace(address="there"), 3)
+    monkeypatch.setattr(work, "train_and_keep", failing(99, lost))
+    notes = Notes()
+    with pytest.raises(toysup.ToysupError, match="its workers were lost"):
+        train_runs(cut, tmp_path, seeds=10, client=client, watch=notes)
+    assert notes.losses == [(0, 1)]
+
+
+def test_verifying_with_an_engine_that_cannot_is_refused(small: Small, run_analyze: Command, tmp_path: Path) -> None:
+    tree = toysup.train(small(), seeds=1)
+    for engine in ("quantum", "fused"):
+        own = small(model__tied=False) if engine == "fused" else small()
+        tree = toysup.train(own, seeds=1).map_over_datasets(
+            lambda data, engine=engine: data.assign_attrs(engine=engine) if "seed" in data.dims else data
+        )
+        toysup.save_runs(tree, tmp_path / engine)
+        result = run_analyze("info", tmp_path / engine, "--verify")
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith("Error: ")

@@ -102,10 +102,10 @@ def client_of(address: str) -> Iterator[Client]:
 
 
 class _Sent(NamedTuple):
-    """A block that is out, for the how-manieth time."""
+    """A block that is out, and how often it failed before."""
 
     job: Job
-    attempt: int = 1
+    failed: int = 0
 
 
 class Errand(NamedTuple):
@@ -183,6 +183,8 @@ class _Pool:
     def _take(self, future: Future, sent: _Sent) -> None:
         try:
             content = future.result()
+            if isinstance(content, ToysupError):
+                raise content
             if content is not None:
                 _keep(sent.job, content)
         except Exception as error:
@@ -195,16 +197,29 @@ class _Pool:
         """What failed for a reason of its own fails again; what lost its worker is sent out once more."""
         if isinstance(error, ToysupError):
             self.failures.append(str(error))
-        elif sent.attempt < ATTEMPTS:
+        elif (failed := sent.failed + _failures(error)) < ATTEMPTS:
             self.watch.lost(0, 1)
-            self._send(_Sent(sent.job, sent.attempt + 1))
+            self._send(_Sent(sent.job, failed))
         else:
             reason = "its workers were lost" if isinstance(error, KilledWorker) else _first_line(error)
             self.failures.append(f"{sent.job.path}: given up after {ATTEMPTS} attempts: {reason}")
 
 
-def _train_there(errand: Errand, job: Job) -> bytes | None:
-    """On a worker: train a block, and write it if its folder is the trainer's; else return it."""
+def _failures(error: Exception) -> int:
+    """How many attempts this is the end of: dask itself tries another worker where one is lost, some times."""
+    return error.allowed_failures + 1 if isinstance(error, KilledWorker) else 1
+
+
+def _train_there(errand: Errand, job: Job) -> bytes | ToysupError | None:
+    """On a worker: train a block, and write it if its folder is the trainer's; else return it, or why there is none."""
+    try:
+        return _trained_there(errand, job)
+    except ToysupError as error:
+        # Raised, it would be logged by the worker too, with a traceback.
+        return error
+
+
+def _trained_there(errand: Errand, job: Job) -> bytes | None:
     from toysup.work import Watch, train_and_keep
 
     train = partial(train_and_keep, errand.experiment, device=errand.device, watch=Watch(), threads=errand.threads)

@@ -62,7 +62,9 @@ def _datasets(path: Path) -> Iterator[tuple[Path, xr.Dataset | None]]:
     )
     folders = dict.fromkeys(file.parent for file in files if is_block_name(file.name))
     for folder in folders:
-        yield folder, open_blocks(Held.at(folder.with_name(f"{folder.name}.nc")))
+        # "." has no name.
+        named = folder if folder.name else folder.absolute()
+        yield folder, open_blocks(Held.at(named.with_name(f"{named.name}.nc")))
     for file in files:
         # What lies beside a folder of blocks is one more of them.
         if not is_block_name(file.name) and blocks_folder(file) not in folders:

@@ -9,7 +9,7 @@ import pandas as pd
 from toysup.analysis.selection import Selected
 from toysup.runs import files_of
 from toysup.store import specification_of
-from toysup.training import trained_arrays
+from toysup.training import choose_engine, trained_arrays
 from toysup.trajectories import layouts_of
 
 # How many seeds of a condition are trained again.
@@ -80,7 +80,7 @@ def _verified(item: Selected, random: np.random.Generator) -> dict[str, object]:
     sample = sample.isel({axis: [at] for axis, at in cell.items()}).load()
     condition, engine = specification_of(dataset)
     condition = condition.at({axis: tuple(sample[axis].values.tolist()) for axis in item.sweeps})
-    again = trained_arrays(condition, sample["seed"].values.tolist(), engine)
+    again = trained_arrays(condition, sample["seed"].values.tolist(), choose_engine(condition, engine, "cpu"))
     layouts = layouts_of(condition, sample.sizes["seed"])
     worst = max(_difference(again[name], sample[name].transpose(*own.dims).values) for name, own in layouts.items())
     return {
