@@ -786,3 +786,12 @@ def test_snapshots_within_a_decade_have_marks() -> None:
         figure = figures.loss_curves(summaries({"fixed": loss}), time_scale="log")
         assert_readable(figure)
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0", "100", "800"]
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"), [(10, 1, "10"), (1234, 3, "1230"), (0.5, 1, "0.5"), (12, 3, "12.0")]
+)
+def test_numbers_are_written_without_powers_where_they_are_short(value: float, digits: int, text: str) -> None:
+    from toysup.analysis.figures._text import number
+
+    assert number(value, digits) == text

@@ -62,7 +62,8 @@ def number(value: float, digits: int = 3) -> str:
     if value == 0:
         return "0"
     if not np.isfinite(value) or 1e-3 <= abs(value) < 1e4:
-        return f"{value:#.{digits}g}".rstrip(".")
+        text = f"{value:#.{digits}g}".rstrip(".")
+        return f"{float(text):.0f}" if "e" in text else text
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return rf"${mantissa}{{\times}}10^{{{int(exponent)}}}$"
 

@@ -177,6 +177,8 @@ def loss_matrix(summary: xr.Dataset) -> Figure:
     ax.tick_params(axis="y", length=0, rotation=0)
     brackets = interval_of([summary], drawn_as="Brackets") if len(evaluated) <= _MOST_INTERVALS else ""
     missing = "" if np.isfinite(mean).all() else " Hatched: not comparable."
+    if (summary["n_seeds"] == 0).any():
+        missing = " Hatched: not comparable, or no seed is finite."
     note(figure, f"{_MEANING} Mean over seeds ({n_of(summary)}).{brackets}{missing}")
     return figure
 
