@@ -67,23 +67,32 @@ def test_losses_against_a_condition_that_was_not_selected(run_analyze: Command, 
     assert float(row["mean"]) == pytest.approx(own["conditional"] - own["fixed"])
 
 
-def test_cells_of_a_sweep_meet_those_that_both_have(run_analyze: Command, tmp_path: Path) -> None:
-    experiment = tmp_path / "sweep.toml"
+def trained_and_saved(folder: Path, conditions: str) -> xr.DataTree:
+    """Four seeds of these conditions of a small experiment, which are in `runs` of the folder too."""
+    experiment = folder / "sweep.toml"
     experiment.write_text(
-        """
+        f"""
         name = "sweep"
-        model = { n_features = 4, n_hidden = 2 }
-        training = { steps = 4, batch_size = 8 }
-        regime = { feature_probability = 0.2 }
-        condition = [
-            { name = "two", training.learning_rate = [1e-3, 1e-2] },
-            { name = "other", training.learning_rate = [1e-2, 1e-1] },
-            { name = "one" },
-        ]
+        model = {{ n_features = 4, n_hidden = 2 }}
+        training = {{ steps = 4, batch_size = 8 }}
+        regime = {{ feature_probability = 0.2 }}
+        condition = [{conditions}]
         """
     )
     tree = toysup.train(toysup.load_experiment(experiment), seeds=4)
-    toysup.save_runs(tree, tmp_path / "runs")
+    toysup.save_runs(tree, folder / "runs")
+    return tree
+
+
+def test_cells_of_a_sweep_meet_those_that_both_have(run_analyze: Command, tmp_path: Path) -> None:
+    tree = trained_and_saved(
+        tmp_path,
+        """
+        { name = "two", training.learning_rate = [1e-3, 1e-2] },
+        { name = "other", training.learning_rate = [1e-2, 1e-1] },
+        { name = "one" },
+        """,
+    )
     W = {name: node.W.isel(step=-1) for name, node in tree["sweep"].children.items()}
     D = {name: analysis.total_dimensionality(own).astype(float) for name, own in W.items()}
 
@@ -108,20 +117,13 @@ def test_cells_of_a_sweep_meet_those_that_both_have(run_analyze: Command, tmp_pa
 
 
 def test_each_cell_is_paired_where_its_models_are(run_analyze: Command, tmp_path: Path) -> None:
-    experiment = tmp_path / "sweep.toml"
-    experiment.write_text(
+    tree = trained_and_saved(
+        tmp_path,
         """
-        name = "sweep"
-        model = { n_features = 4, n_hidden = 2 }
-        training = { steps = 4, batch_size = 8 }
-        condition = [
-            { name = "two", regime.feature_probability = [0.1, 0.2] },
-            { name = "one", regime.feature_probability = 0.2, training.learning_rate = 0.01 },
-        ]
-        """
+        { name = "two", regime.feature_probability = [0.1, 0.2] },
+        { name = "one", training.learning_rate = 0.01 },
+        """,
     )
-    tree = toysup.train(toysup.load_experiment(experiment), seeds=4)
-    toysup.save_runs(tree, tmp_path / "runs")
     gram = {name: analysis.gram(node.W.isel(step=-1)) for name, node in tree["sweep"].children.items()}
     others = xr.DataArray(1 - np.eye(4), dims=("feature", "other_feature"))
     energy = {name: (G**2 * others).sum(["feature", "other_feature"]) for name, G in gram.items()}
