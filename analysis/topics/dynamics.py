@@ -326,7 +326,7 @@ def _by_context(courses: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 
 
 def left_out(followed: Courses) -> Iterator[str]:
-    """A line for each condition with seeds whose training is not finite: what it says of them."""
+    """A line for each condition with seeds whose training is not finite: how many, and what lacks them."""
     for course in followed.values():
         if count := int((~course.finite).sum()):
             yield (
