@@ -1,12 +1,12 @@
 """Does a model's step cost the same whether it is trained alone or among ten thousand?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from math import ceil
 
 from benchmarks.measurements import Measurement, Setting
 from benchmarks.timing import Contender, alternate, seconds, turns_within
-from benchmarks.training_speed import Case, condition
+from benchmarks.training_speed import Case, condition, training
 from toysup.fused import engine
 from toysup.instances import Control, Instances, instances_of
 
@@ -37,21 +37,16 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
 
 def _contender(batch_size: int, dataset_size: int | None, threads: int, budget: float, count: int) -> Contender:
     """A turn is a training from the start, of an epoch at least, with a snapshot each time the `budget` is spent."""
-    case = Case(20, 10, batch_size, count, 0.15)
-    trial = _training(_instances(case, dataset_size, steps=20, turns=1), threads)
+    case, train = Case(20, 10, batch_size, count, 0.15), partial(engine.train, control=Control(threads=threads))
+    trial = training(train, _instances(case, dataset_size, steps=20))
     trial()
     steps = turns_within(budget, seconds(trial) / 20)
     snapshots = ceil((dataset_size or 0) / batch_size / steps) or 1
-    return Contender(
-        str(count), _training(_instances(case, dataset_size, steps, snapshots), threads), steps * snapshots * count
-    )
+    instances = _instances(case, dataset_size, steps, snapshots)
+    return Contender(str(count), training(train, instances), steps * snapshots * count)
 
 
-def _training(instances: Instances, threads: int) -> Callable[[], object]:
-    return lambda: [snapshot.step for snapshot in engine.train(instances, Control(threads=threads))]
-
-
-def _instances(case: Case, dataset_size: int | None, steps: int, turns: int) -> Instances:
-    plain = condition(case, steps, turns)
-    training = plain.training.model_copy(update={"dataset_size": dataset_size})
-    return instances_of(plain.model_copy(update={"training": training}), range(case.instances))
+def _instances(case: Case, dataset_size: int | None, steps: int, snapshots: int = 1) -> Instances:
+    plain = condition(case, steps, snapshots)
+    recipe = plain.training.model_copy(update={"dataset_size": dataset_size})
+    return instances_of(plain.model_copy(update={"training": recipe}), range(case.instances))

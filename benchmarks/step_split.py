@@ -48,7 +48,7 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
 
 def calls(case: Case) -> dict[str, Callable[[int], object]]:
     """Each part, and the whole step, as a call that repeats it so many times."""
-    instances = instances_of(condition(case, 10**6, 1), [0])
+    instances = instances_of(condition(case, 10**6), [0])
     state = new_state(instances.parameters["W"], instances.parameters["b"])
     tables, optimizer = tables_of(instances), engine.optimizer_of(instances)
     batches = drawn(case.batch_size, 0, np.float32)

@@ -76,7 +76,7 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
     yield Measurement("machine", {}, "peak rate", "10⁹ multiply-adds/s", [peak / 1e9])
     budget, repeats = (0.001, 2) if quick else (0.3, 9)
     for case in QUICK_CASES if quick else CASES:
-        taken = alternate(contenders(case, threads, budget, repeats + 1), repeats=repeats)
+        taken = alternate(contenders(case, threads, budget), repeats=repeats)
         yield from _measurements(case, taken, peak * min(1, case.instances / threads))
 
 
@@ -104,11 +104,11 @@ def measure_on_gpu(*, threads: int, quick: bool = False, device: str = "cuda") -
     budget, repeats = (0.001, 2) if quick else (0.3, 9)
     for case in QUICK_CASES if quick else GPU_CASES:
         train = partial(torch_engine.train, device=device)
-        engine = engine_contender(TORCH, train, case, budget, repeats + 1)
+        engine = engine_contender(TORCH, train, case, budget)
         yield from _times("gpu", case, alternate([notebook(case, budget, device), engine], repeats=repeats))
 
 
-def contenders(case: Case, threads: int, budget: float, turns: int) -> list[Contender]:
+def contenders(case: Case, threads: int, budget: float) -> list[Contender]:
     """The three, each with as many steps to a turn as fill the `budget` in seconds."""
     engines: dict[str, Train] = {
         TORCH: torch_engine.train,
@@ -116,7 +116,7 @@ def contenders(case: Case, threads: int, budget: float, turns: int) -> list[Cont
     }
     return [
         notebook(case, budget),
-        *(engine_contender(name, train, case, budget, turns) for name, train in engines.items()),
+        *(engine_contender(name, train, case, budget) for name, train in engines.items()),
     ]
 
 
@@ -128,24 +128,26 @@ def notebook(case: Case, budget: float, device: str = "cpu") -> Contender:
     return Contender(NOTEBOOK, partial(loop.steps, steps), steps * case.instances)
 
 
-def engine_contender(name: str, train: Train, case: Case, budget: float, turns: int) -> Contender:
-    """An engine behind its own interface: a turn takes it from one recorded snapshot to the next."""
+def engine_contender(name: str, train: Train, case: Case, budget: float) -> Contender:
+    """An engine behind its own interface: a turn is a training from the start.
+
+    From one snapshot to the next nothing could be timed, since the fused engine goes on to several at once.
+    """
     # A trial of few steps would be mostly what a call costs to begin.
-    trial = _snapshots(train, case, steps=10, turns=2)
-    next(trial)
-    steps = turns_within(budget, seconds(partial(next, trial)) / 10)
-    return Contender(name, partial(next, _snapshots(train, case, steps, turns)), steps * case.instances)
+    trial = training(train, instances_of(condition(case, steps=10), range(case.instances)))
+    trial()
+    steps = turns_within(budget, seconds(trial) / 10)
+    instances = instances_of(condition(case, steps), range(case.instances))
+    return Contender(name, training(train, instances), steps * case.instances)
 
 
-def _snapshots(train: Train, case: Case, steps: int, turns: int) -> Iterator[Snapshot]:
-    """Train with a snapshot every so many `steps`, after the first one, which is the initial state."""
-    snapshots = train(instances_of(condition(case, steps, turns), range(case.instances)))
-    next(snapshots)
-    return snapshots
+def training(train: Train, instances: Instances) -> Callable[[], object]:
+    """Train them from the start."""
+    return lambda: [snapshot.step for snapshot in train(instances)]
 
 
-def condition(case: Case, steps: int, turns: int) -> Condition:
-    """What the notebook's loop trains, as a condition."""
+def condition(case: Case, steps: int, snapshots: int = 1) -> Condition:
+    """What the notebook's loop trains, as a condition, with so many `steps` before each of its snapshots."""
     return Condition.model_validate(
         {
             "name": "case",
@@ -156,12 +158,12 @@ def condition(case: Case, steps: int, turns: int) -> Condition:
                 "feature_probability": case.feature_probability,
             },
             "training": {
-                "steps": steps * turns,
+                "steps": steps * snapshots,
                 "batch_size": case.batch_size,
                 "optimizer": "adamw",
                 "learning_rate": 1e-3,
                 "weight_decay": 0.01,
             },
-            "record": {"steps": tuple(range(0, steps * turns + 1, steps))},
+            "record": {"steps": tuple(range(0, steps * snapshots + 1, steps))},
         }
     )

@@ -46,6 +46,17 @@ def test_the_contenders_stand_side_by_side(output: Path) -> None:
     assert (training > 0).all()
 
 
+def test_every_turn_of_an_engine_trains_all_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.training_speed import QUICK_CASES, contenders
+
+    (case,) = QUICK_CASES
+    for contender in contenders(case, threads=1, budget=0.001)[1:]:
+        first, *_, last = contender.turn()
+        assert (first, last * case.instances) == (0, contender.work)
+        assert contender.turn() == [first, last]
+
+
 def test_the_table_and_the_picture_are_written(output: Path) -> None:
     text = (output / "benchmarks.md").read_text()
     for heading in ("Training", "Where a step", "Cost per model-step", "Memory", "Whole processes"):
