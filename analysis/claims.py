@@ -53,7 +53,7 @@ class OverSeeds:
         return self._lies_in(regions, CONFIDENCE)
 
     def refutes(self, regions: Regions, *, among: int) -> bool:
-        return self._lies_in(regions, 1 - (1 - CONFIDENCE) / among)
+        return self._lies_in(regions, _refuting(among))
 
     def _lies_in(self, regions: Regions, confidence: float) -> bool:
         found = self.summary(confidence)
@@ -145,7 +145,12 @@ def judge(claim: Claim, estimates: Mapping[str, Estimate]) -> Verdict:
     if not undecided:
         return Verdict(SUPPORTED, hardest, summaries[hardest], "")
     part = min(undecided, key=lambda part: _room(summaries[part], claim.supports))
-    return Verdict(UNDECIDED, part, summaries[part], _what_would_decide(summaries[part], claim))
+    return Verdict(UNDECIDED, part, summaries[part], _what_would_decide(estimates[part], claim, among=len(estimates)))
+
+
+def _refuting(among: int) -> float:
+    """The confidence at which one of so many numbers refutes (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / among
 
 
 def _room(summary: xr.Dataset, regions: Regions) -> float:
@@ -161,8 +166,11 @@ def _depth(value: float, regions: Regions) -> float:
     return max(min(value - low, high - value) for low, high in regions)
 
 
-def _what_would_decide(summary: xr.Dataset, claim: Claim) -> str:
-    mean, low, high, n = (summary[name].item() for name in ("mean", "ci_low", "ci_high", "n_seeds"))
+def _what_would_decide(estimate: Estimate, claim: Claim, *, among: int) -> str:
+    mean = estimate.summary(CONFIDENCE)["mean"].item()
+    confidence = _refuting(among) if _depth(mean, claim.refutes) > 0 else CONFIDENCE
+    summary = estimate.summary(confidence)
+    low, high, n = (summary[name].item() for name in ("ci_low", "ci_high", "n_seeds"))
     if n == 0:
         return "no seed has this number"
     if not np.isfinite([low, high]).all():

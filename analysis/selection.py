@@ -106,6 +106,13 @@ class Selected:
         return self if not own else Selected(self.experiment, self.condition, self.dataset.sel(own), self.index, own)
 
 
+def label_of(item: Selected, n_conditions: int) -> str:
+    """The condition where there are several, and the cell, as `fixed, learning_rate = 0.01`."""
+    # repr is the shortest text that no other number has.
+    at = [f"{axis} = {value!r}" for axis, value in item.cell.items()]
+    return ", ".join([item.condition] * (n_conditions > 1 or not at) + at)
+
+
 def sweep_axes(dataset: xr.Dataset) -> list[str]:
     return [str(dim) for dim in dataset["train_loss"].dims if dim not in ("seed", "step")]
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from toysup.analysis import figures
 from toysup.analysis.seeds import over_seeds
-from toysup.analysis.selection import Selected
+from toysup.analysis.selection import Selected, label_of
 
 # The most conditions (or cells of a sweep) that one figure shows side by side.
 MAX_SERIES = 12
@@ -62,12 +62,6 @@ def over_sweep(
 
 def _stacked(statistics: Mapping[str, xr.DataArray]) -> xr.DataArray:
     return xr.Dataset({name: values.drop_attrs() for name, values in statistics.items()}).to_dataarray("statistic")
-
-
-def label_of(item: Selected, n_conditions: int) -> str:
-    # repr is the shortest text that no other number has.
-    at = [f"{axis} = {value!r}" for axis, value in item.cell.items()]
-    return ", ".join([item.condition] * (n_conditions > 1 or not at) + at)
 
 
 def in_a_name(cell: Mapping[str, float]) -> str:

@@ -106,6 +106,15 @@ def test_how_many_seeds_would_decide(half: float, seeds: int) -> None:
     assert found.note == f"about {seeds} seeds would decide"
 
 
+def test_seeds_that_would_refute_one_of_many_are_counted_by_the_corrected_interval() -> None:
+    # 1 from the border: half-widths of 1.5 at 95%, and at 1 − 0.05/4 of 1.5 · 2.498/1.960 = 1.911.
+    found = judge(a_claim("-1:1", ":-1;1:"), dict.fromkeys("abcd", an_estimate(2.0, 1.5)))
+    assert found.note == "about 74 seeds would decide"
+    # What would support it is judged at 95%, part by part.
+    found = judge(a_claim("-1:1", ":-1;1:"), dict.fromkeys("abcd", an_estimate(0.0, 1.5)))
+    assert found.note == "about 45 seeds would decide"
+
+
 def test_no_number_of_seeds_is_promised_on_the_border() -> None:
     found = judge(a_claim("-1:1", ":-1;1:"), {"a": an_estimate(0.99, 1.0)})
     assert "border" in found.note
@@ -358,7 +367,20 @@ def test_a_cell_of_a_sweep_is_judged_where_it_is_the_claims_regime(example: dict
     tree = toysup.train(experiment, seeds=2, conditions=["fixed", "conditional", "anticorrelated"])
     found = {item.condition: item for item in select(tree)}
     own = topic.Evidence(list(found.values()), own_epoch=True)
-    assert own._of_the_claim("fixed")[0].cell == {"feature_probability": 0.15}
+    assert own._of_the_claim("fixed").selected.cell == {"feature_probability": 0.15}
+
+
+@pytest.mark.parametrize(("swept", "judged"), [([0.01, 0.001], 0.001), ([0.01, 0.02], 0.01)])
+def test_of_several_cells_with_its_regime_a_claim_names_the_one_that_it_is_judged_by(
+    swept: list[float], judged: float
+) -> None:
+    changes = {"training.learning_rate": swept, "training.epochs": 1, "training.dataset_size": 512}
+    experiment = toysup.load_experiment("conditional-importance", changes=changes)
+    tree = toysup.train(experiment, seeds=2, conditions=["fixed", "conditional", "anticorrelated"])
+    verdicts = topic.rows(select(tree), own_epoch=False).set_index("claim")
+    named = f"fixed, learning_rate = {judged} is one of 2 cells with the regime of the claim"
+    assert named in verdicts["note"]["half-identity"]
+    assert "has not learned" in verdicts["note"]["superposition-fixed"]
 
 
 def test_no_region_ends_where_its_statistic_does() -> None:

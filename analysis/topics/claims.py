@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from toysup.analysis.claims import (
 )
 from toysup.analysis.evidence import STATISTICS, Trajectory
 from toysup.analysis.rows import NUMBERS, joined, shown
-from toysup.analysis.selection import Selected, by_experiment
+from toysup.analysis.selection import Selected, by_experiment, label_of
 from toysup.errors import UsageError
 from toysup.experiments import load_experiment
 from toysup.regimes import Regime
@@ -131,6 +132,13 @@ def text(verdicts: pd.DataFrame) -> str:
     return "\n".join([*lines, "", total, ""])
 
 
+class _Cell(NamedTuple):
+    """What a claim is judged by, and a note that says which cell that is, or what stands in the way."""
+
+    selected: Selected | None
+    note: str
+
+
 class Evidence:
     """The trajectories of one experiment, and what stands in the way of judging a claim by them."""
 
@@ -141,6 +149,7 @@ class Evidence:
         self.expected = {condition.name: condition for condition in load_experiment(EXPERIMENT).conditions}
         self.known = known or {}
         self._trajectories: dict[tuple[str, int], Trajectory] = {}
+        self._cells: dict[str, _Cell] = {}
 
     def verdict(self, claim: Claim) -> tuple[Verdict, int | None]:
         """The verdict, and the step of the first condition that it is about."""
@@ -151,17 +160,21 @@ class Evidence:
                 return Verdict(UNDECIDED, name, _NONE, obstacle), None
         step = int(next(iter(runs.values())).last["step"])
         try:
-            return judge(claim, STATISTICS[claim.statistic](runs)), step
+            found = judge(claim, STATISTICS[claim.statistic](runs))
         except NotRecordedError as error:
-            return Verdict(UNDECIDED, "", _NONE, str(error)), step
+            found = Verdict(UNDECIDED, "", _NONE, str(error))
+        notes = [found.note, *(self._cells[name].note for name in claim.conditions)]
+        return found._replace(note="; ".join(filter(None, notes))), step
 
     def _take(self, runs: dict[str, Trajectory], name: str, claim: Claim) -> str:
         """Put the trajectory of a condition into `runs`, or say what stands in the way."""
         if name not in self.items:
             return f"needs the condition {name}; toysup-train {EXPERIMENT} --condition {name}"
-        found, difference = self._of_the_claim(name)
+        if name not in self._cells:
+            self._cells[name] = self._of_the_claim(name)
+        found, note = self._cells[name]
         if found is None:
-            return f"{name} is another condition than the claim's: {difference} differs"
+            return note
         index = self._index(found, claim)
         if index is None:
             return f"needs epoch {claim.epoch:g} of {name}, which was not recorded"
@@ -178,17 +191,26 @@ class Evidence:
             if experiment == self.experiment and trained in taken and evaluated in taken and loss.dims == ("seed",):
                 taken[trained].losses.setdefault(taken[evaluated], loss)
 
-    def _of_the_claim(self, name: str) -> tuple[Selected | None, str]:
-        """The cell of a condition that has the model and the regime of the claim, or what differs in the others."""
+    def _of_the_claim(self, name: str) -> _Cell:
+        """The cell of a condition that has the model and the regime of the claim.
+
+        Of several it is the one that is trained as the claim's, or else the first.
+        """
         expected = self.expected[name]
-        difference = ""
+        difference, matching = "", []
         for cell in self.items[name].cells():
             difference = _first_difference(regime_of(cell.dataset), expected.first_regime)
             if condition_of(cell.dataset).model != expected.model:
                 difference = "the model"
             if not difference:
-                return cell, ""
-        return None, difference
+                matching.append(cell)
+        if not matching:
+            return _Cell(None, f"{name} is another condition than the claim's: {difference} differs")
+        recipe = dict(expected.training)
+        usual = [cell for cell in matching if all(recipe.get(axis, at) == at for axis, at in cell.cell.items())]
+        chosen = (usual or matching)[0]
+        one_of = f"{label_of(chosen, 2)} is one of {len(matching)} cells with the regime of the claim"
+        return _Cell(chosen, one_of if len(matching) > 1 else "")
 
     def _index(self, item: Selected, claim: Claim) -> int | None:
         if claim.epoch is None or not self.own_epoch:

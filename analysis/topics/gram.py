@@ -11,8 +11,8 @@ import xarray as xr
 from toysup.analysis import figures
 from toysup.analysis.responses import response
 from toysup.analysis.rows import joined, summarised
-from toysup.analysis.selection import Selected, counting
-from toysup.analysis.series import MAX_SERIES, Figures, by_context, in_a_name, label_of
+from toysup.analysis.selection import Selected, counting, label_of
+from toysup.analysis.series import MAX_SERIES, Figures, by_context, in_a_name
 
 MEANING = "WᵀW, or the response that stands for it: rows are outputs, columns the features that are active."
 GRAM_SEEDS = 3
