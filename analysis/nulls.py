@@ -210,13 +210,15 @@ class _Null:
         self.deviations[furthest <= self.rounding] = 0
         self.variance = _ratio(np.einsum("cr,cr->c", self.deviations, self.deviations), self.count)
 
-    def filled(self) -> npt.NDArray[np.float32]:
-        """Deviations (relabelling, column) in which others, in turn, stand for relabellings that have none."""
-        filled = self.deviations.astype(np.float32)
+    def drawn(self, rng: np.random.Generator, draws: int) -> npt.NDArray[np.float32]:
+        """Deviations (draw, column) of random relabellings; of a column's known ones where the one drawn has none."""
+        chosen = rng.integers(0, self.known.shape[1], draws)
+        found = np.take(np.ascontiguousarray(self.deviations.astype(np.float32).T), chosen, axis=0)
         for column in np.flatnonzero((self.count > 0) & (self.count < self.known.shape[1])):
             known = self.known[column]
-            filled[column, ~known] = np.resize(filled[column, known], (~known).sum())
-        return np.ascontiguousarray(filled.T)
+            again = ~known[chosen]
+            found[again, column] = rng.choice(self.deviations[column, known], again.sum())
+        return found
 
 
 def _each(models: Models, relabelled: Relabelled, threshold: float) -> Array:
@@ -256,8 +258,7 @@ class _Pool:
             self.variance += np.where(used, null.variance, 0)
             self.own += null.deviations[:, 0]
             self.furthest += np.abs(null.deviations).max(axis=1)
-            chosen = self.rng.integers(0, self.relabelled.n_relabellings, DRAWS)
-            self.drawn += np.take(null.filled(), chosen, axis=0)
+            self.drawn += null.drawn(self.rng, DRAWS)
 
     def summary(self) -> Array:
         """(name of _POOLED, column)"""

@@ -302,6 +302,19 @@ def test_relabellings_that_do_not_define_a_statistic_are_left_out() -> None:
     assert float(found["null_high"].sel(share)) == pytest.approx(0.5 + 1.96 * 0.5 / 50**0.5, abs=0.02)
 
 
+def test_draws_are_among_the_relabellings_that_define_a_statistic() -> None:
+    dataset = regime(list("aaabbb"), [1, 0.5, 0.25] * 2)
+    rng = np.random.default_rng(8)
+    G = symmetric(rng, 100, 1, 6, 6) * (rng.random((100, 1, 1, 1)) < 0.8)
+    G *= np.tril(np.triu(np.ones((6, 6)), -2), 2)
+    of_one = analysis.quadrant_null(dataset, responses(G[:, 0], dataset, "model"))["p_value"]
+    pooled = analysis.pooled_quadrant_null(dataset, responses(G, dataset, "model", "seed"))["p_value"]
+    share = {"statistic": "negative_fraction"}
+    assert len(np.unique(of_one.sel(share))) > 8  # thirds and fifths among them: as many are defined
+    # Of one model, the draws are of its own null: they differ from it by chance, 0.005 at most, alone.
+    np.testing.assert_allclose(pooled.sel(share), of_one.sel(share).transpose(*pooled.sel(share).dims), atol=0.025)
+
+
 def test_every_cell_of_a_sweep_and_every_step_has_its_own_null(small: Small) -> None:
     changes = {"regime__contexts": ["a", "b"], "regime__subsets": {"a": "1-3", "b": "4-6"}}
     changes |= {"regime__importance_decay": 0.8, "regime__outside_importance": [0.0, 0.5, 1.0]}
