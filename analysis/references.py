@@ -81,6 +81,8 @@ def _references(dataset: xr.Dataset, n_samples: int) -> Iterator[_Reference]:
         yield _undefined(f"its target is {regime.target}, not x")
     elif low > min(0.0, regime.value_range[0]):
         yield _undefined(f"outputs of {model.activation} cannot be negative, as its values can")
+    elif high < max(0.0, regime.value_range[1]):
+        yield _undefined(f"outputs of {model.activation} are at most {high:g}, its values {regime.value_range[1]:g}")
     else:
         yield _Reference(float(np.sort(constant)[: max(0, len(constant) - model.n_hidden)].sum()), kind)
     loss, exact = linear_loss(moments, model.n_hidden)
