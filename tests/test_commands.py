@@ -485,6 +485,18 @@ def test_imports_are_lazy(code: str, forbidden: list[str]) -> None:
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
 
 
+def test_where_compiled_code_cannot_be_kept_a_line_says_what_to_set(tmp_path: Path) -> None:
+    # As where neither the installation nor a home folder can be written; numba then looks at the variable alone.
+    known = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
+    nowhere = known | {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
+    train = [Path(sys.executable).with_name("toysup-train"), "tms-intro", "--seeds", "1", "-o", tmp_path / "runs"]
+    done = subprocess.run(train, check=False, capture_output=True, text=True, env=nowhere)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: compiled code can be kept neither")
+    assert "set NUMBA_CACHE_DIR" in line
+
+
 @pytest.mark.parametrize(
     "command", ["", "info", "gram", "dimensionality", "interference", "losses", "dynamics", "report"]
 )

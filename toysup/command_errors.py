@@ -11,6 +11,10 @@ from toysup.errors import ToysupError
 
 INTERRUPTED_EXIT = 130
 MAX_LINE = 2000
+_NO_CACHE = (
+    "compiled code can be kept neither beside toysup nor in the home folder; "
+    "set NUMBA_CACHE_DIR to a folder that can be written"
+)
 P = ParamSpec("P")
 
 
@@ -39,6 +43,11 @@ def with_error_line(command: Callable[P, None], *, interrupted: str = "Interrupt
             raise CommandError(reason, ToysupError.exit_code) from None
         except MemoryError:
             raise CommandError("out of memory; ask for fewer seeds or samples at once", ToysupError.exit_code) from None
+        except RuntimeError as error:
+            # numba's, where neither the installation nor a home folder can be written.
+            if not str(error).startswith("cannot cache function"):
+                raise
+            raise CommandError(_NO_CACHE, ToysupError.exit_code) from None
         except KeyboardInterrupt:
             click.echo(interrupted, err=True)
             raise SystemExit(INTERRUPTED_EXIT) from None
