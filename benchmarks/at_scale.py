@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import xarray as xr
 
 from benchmarks.commands import run
 from benchmarks.measurements import Measurement, Setting
+from benchmarks.memory import MIB, high_water
 from benchmarks.timing import Contender, alternate, seconds
 from toysup.blocks import Plan
 from toysup.experiments import Condition, Experiment, load_experiment
@@ -23,7 +23,6 @@ from toysup.runs import open_runs
 from toysup.store import Job, Store
 from toysup.trajectories import room_for, trajectory_of
 
-MIB = 2**20
 EXPERIMENT = "conditional-importance"
 # Cells along two axes, and seeds: a million models each.
 SHAPES = {"1 cell × 1,000,000 seeds": (1, 1, 10**6), "10,000 cells × 100 seeds": (100, 100, 100)}
@@ -54,8 +53,7 @@ def plan(lengths: tuple[int, int], seeds: int) -> dict[str, float]:
         blocks = store.missing(range(seeds))
         names = {store.plan.name(block) for block in blocks}
     assert len(names) == len(blocks) > 1
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": time.perf_counter() - start, "MiB": peak}
+    return {"seconds": time.perf_counter() - start, "MiB": high_water() / MIB}
 
 
 def _condition(rates: int, probabilities: int) -> Condition:

@@ -2,7 +2,7 @@
 
 The trajectories are made up: a few models that were trained a few steps, again and again, each a little larger than
 the one before, in blocks as the training command writes them. `python -m benchmarks.out_of_core --seeds 50000` makes
-20 GiB of four conditions with 100 snapshots, and `--seeds 5000 --snapshots 1000` as much; give `--keep` to look at
+20 GiB of four conditions with 100 snapshots, and `--seeds 5000 --snapshots 1000` as much; give `--folder` to look at
 them again.
 """
 
@@ -98,8 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--snapshots", type=int, default=SNAPSHOTS)
-    parser.add_argument("--folder", type=Path, help="where runs are made, or are kept already")
-    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--folder", type=Path, help="where runs are made and stay, or are already")
     parser.add_argument("--limit", type=float, default=3600, help="seconds that a command may take")
     parser.add_argument("--command", action="append")
     parser.add_argument("--run", help=argparse.SUPPRESS)
@@ -117,7 +116,8 @@ def main() -> None:
         for found in measure(folder, asked.command or COMMANDS, limit_s=asked.limit):
             print(json.dumps(found), flush=True)
     finally:
-        if not asked.keep:
+        # What has a name may have been there before.
+        if asked.folder is None:
             shutil.rmtree(folder)
 
 

@@ -110,13 +110,11 @@ def measure_on_gpu(*, threads: int, quick: bool = False, device: str = "cuda") -
 
 def contenders(case: Case, threads: int, budget: float) -> list[Contender]:
     """The three, each with as many steps to a turn as fill the `budget` in seconds."""
-    engines: dict[str, Train] = {
-        TORCH: torch_engine.train,
-        FUSED: partial(fused_engine.train, control=Control(threads=threads)),
-    }
+    control = Control(threads=threads)
     return [
         notebook(case, budget),
-        *(engine_contender(name, train, case, budget) for name, train in engines.items()),
+        engine_contender(TORCH, partial(torch_engine.train, control=control), case, budget),
+        engine_contender(FUSED, partial(fused_engine.train, control=control), case, budget),
     ]
 
 
