@@ -292,6 +292,11 @@ def test_overwriting_keeps_what_is_there_until_all_is_trained(
     # Killed here, the same command goes on.
     aside = {path.name: path.read_bytes() for path in (tmp_path / "small/.small.replaced/small").iterdir()}
     assert aside == before
+    # A smaller one without it keeps what is not trained again.
+    smaller = Store(tmp_path, "small", condition, "fused")
+    assert smaller.missing(range(4)) == []
+    smaller.finish()
+    assert {path.name for path in first.aside.rglob("*.nc")} == set(before)
     second = store()
     assert second.missing(range(8)) == blocks[1:]
     second.begin(blocks[1:])
@@ -300,6 +305,20 @@ def test_overwriting_keeps_what_is_there_until_all_is_trained(
     assert [path.name for path in (tmp_path / "small").iterdir()] == ["small"]
     # From then on it starts anew.
     assert store().missing(range(8)) == blocks
+
+
+def test_what_was_set_aside_goes_once_all_of_it_is_trained_again(
+    streak: toysup.Experiment, small: Small, tmp_path: Path
+) -> None:
+    toysup.save_runs(toysup.train(streak, seeds=6), tmp_path)
+    changed = small(training__learning_rate=0.5)
+    killed = Store(tmp_path, "small", changed.conditions[0], "fused", overwrite=True)
+    killed.begin(blocks := killed.missing(range(6)))
+    for seeds, kept in ((blocks[0].seeds, True), (blocks[1].seeds, False)):
+        trained = toysup.train(changed, seeds=list(seeds))["small/small"].to_dataset()
+        killed.job(Block(0, seeds)).keep(trained)
+        Store(tmp_path, "small", changed.conditions[0], "fused").finish()
+        assert killed.aside.exists() == kept
 
 
 def test_a_block_that_is_saved_elsewhere_is_a_whole_of_its_own(grid: toysup.Experiment, tmp_path: Path) -> None:

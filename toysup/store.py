@@ -175,8 +175,9 @@ class Store:
     """Where the runs of a condition go under a folder, and what is there already.
 
     They are one file as long as that is one block, and a folder of blocks beside it from then on. With `overwrite`
-    what is there counts for nothing: `begin` sets it aside, and `finish` removes it, once all is trained anew.
-    Raises UsageError, naming the first key that differs, where runs of another specification are there.
+    what is there counts for nothing: `begin` sets it aside, and `finish` removes it, once all is trained anew. Where
+    such a call was killed, one without `overwrite` keeps what was set aside until all of it is trained again. Raises
+    UsageError, naming the first key that differs, where runs of another specification are there.
     """
 
     def __init__(
@@ -186,6 +187,7 @@ class Store:
         self.file = path_of(folder, experiment, condition.name)
         self.aside = self.file.with_name(f".{condition.name}.replaced")
         fresh = Plan.of(condition, engine)
+        self.overwrite = overwrite
         self.replaces = overwrite and not self._resumes(fresh)
         self.held = Held(self.file, np.empty(0, np.int64), None, ()) if self.replaces else Held.at(self.file)
         if self.held:
@@ -228,7 +230,8 @@ class Store:
     def finish(self) -> None:
         """After all was trained: remove what it replaces, and what killed workers left."""
         self._tidy(half_written_only=False)
-        shutil.rmtree(self.aside, ignore_errors=True)
+        if self.overwrite or self._is_there_again():
+            shutil.rmtree(self.aside, ignore_errors=True)
         # Where a killed trainer had blocks in mind and none was finished.
         with suppress(OSError):
             blocks_folder(self.file).rmdir()
@@ -259,6 +262,15 @@ class Store:
         return len(both) == 0 or bool(
             both.min() // self.plan.seeds_per_block == both.max() // self.plan.seeds_per_block
         )
+
+    def _is_there_again(self) -> bool:
+        """Whether all seeds that were set aside are trained anew."""
+        try:
+            replaced, now = Held.at(self.aside / self.file.name), Held.at(self.file)
+        except ToysupError:
+            return False
+        seeds, _ = replaced.complete(replaced.plan or self.plan)
+        return bool((now.owners(now.plan or self.plan, seeds) >= 0).all())
 
     def _resumes(self, plan: Plan) -> bool:
         """Whether an earlier call with `overwrite` was on the way to the same."""
