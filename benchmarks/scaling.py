@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import partial
-from math import ceil
 
 from benchmarks.measurements import Measurement, Setting
 from benchmarks.timing import Contender, alternate, seconds, turns_within
@@ -36,14 +35,21 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
 
 
 def _contender(batch_size: int, dataset_size: int | None, threads: int, budget: float, count: int) -> Contender:
-    """A turn is a training from the start, of an epoch at least, with a snapshot each time the `budget` is spent."""
+    """A turn is a training from the start, of whole epochs, with a snapshot each time the `budget` is spent."""
     case, train = Case(20, 10, batch_size, count, 0.15), partial(engine.train, control=Control(threads=threads))
     trial = training(train, _instances(case, dataset_size, steps=20))
     trial()
-    steps = turns_within(budget, seconds(trial) / 20)
-    snapshots = ceil((dataset_size or 0) / batch_size / steps) or 1
+    steps, snapshots = _whole_epochs(turns_within(budget, seconds(trial) / 20), (dataset_size or 0) // batch_size)
     instances = _instances(case, dataset_size, steps, snapshots)
     return Contender(str(count), training(train, instances), steps * snapshots * count)
+
+
+def _whole_epochs(steps: int, epoch: int) -> tuple[int, int]:
+    """At most so many steps to a snapshot, and snapshots to a training: of whole epochs, each of which is shuffled."""
+    if steps >= epoch:
+        return steps - (steps % epoch if epoch else 0), 1
+    steps = next(fewer for fewer in range(steps, 0, -1) if epoch % fewer == 0)
+    return steps, epoch // steps
 
 
 def _instances(case: Case, dataset_size: int | None, steps: int, snapshots: int = 1) -> Instances:

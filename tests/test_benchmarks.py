@@ -57,6 +57,18 @@ def test_every_turn_of_an_engine_trains_all_its_steps(monkeypatch: pytest.Monkey
         assert contender.turn() == [first, last]
 
 
+@pytest.mark.parametrize(
+    ("steps", "epoch", "expected"), [(21, 100, (20, 5)), (99, 100, (50, 2)), (250, 100, (200, 1)), (21, 0, (21, 1))]
+)
+def test_growth_is_measured_over_whole_epochs(
+    steps: int, epoch: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT)
+    from benchmarks.scaling import _whole_epochs
+
+    assert _whole_epochs(steps, epoch) == expected
+
+
 def test_the_table_and_the_picture_are_written(output: Path) -> None:
     text = (output / "benchmarks.md").read_text()
     for heading in ("Training", "Where a step", "Cost per model-step", "Memory", "Whole processes"):
