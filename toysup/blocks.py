@@ -20,7 +20,7 @@ import numpy.typing as npt
 from toysup.experiments import Condition
 from toysup.models import parameters_of
 
-# What the parameters of a block take at most, all its snapshots together.
+# What the instances of a block take at most, all snapshots of their parameters together.
 _BLOCK_BYTES = 2**26
 # Multiply-adds of a block: some five minutes of one core, which is what a dead worker loses at most.
 _BLOCK_WORK = 1e12
@@ -28,6 +28,8 @@ _BLOCK_WORK = 1e12
 # begin is part of what is on disk.
 _WORK_PER_VALUE = 40
 _FLOAT_BYTES = 4
+# What a feature takes in the tables of an instance, for each context.
+_TABLE_BYTES = 28
 # The attributes by which a file says what it is a block of, and which.
 BLOCK_OF, BLOCK = "block_of", "block"
 Seeds = npt.NDArray[np.int64]
@@ -178,7 +180,8 @@ def _cells_per_block(lengths: Sequence[int], most: int) -> tuple[int, ...]:
 def _bytes(condition: Condition) -> int:
     """What one instance takes, with all its snapshots."""
     parameters = parameters_of(condition.model, condition.first_regime).values()
-    return _FLOAT_BYTES * len(condition.recorded_steps) * sum(math.prod(own.shape) for own in parameters)
+    tables = _TABLE_BYTES * len(condition.first_regime.contexts) * condition.model.n_features
+    return tables + _FLOAT_BYTES * len(condition.recorded_steps) * sum(math.prod(own.shape) for own in parameters)
 
 
 def _work(condition: Condition) -> float:

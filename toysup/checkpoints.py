@@ -73,8 +73,9 @@ class Checkpoint:
         archive = io.BytesIO()
         np.savez(archive, key=np.array(self.key), filled=np.array(self.filled), **content)
         # Training can go on without one; if the disk stays full, the block says so in the end.
-        with suppress(ToysupError), replacing(self.path) as temporary:
-            temporary.write_bytes(hashlib.sha256(archive.getbuffer()).digest() + archive.getbuffer())
+        with suppress(ToysupError), replacing(self.path) as temporary, temporary.open("wb") as file:
+            file.write(hashlib.sha256(archive.getbuffer()).digest())
+            file.write(archive.getbuffer())
         self.written = time.monotonic()
 
     def remove(self) -> None:
