@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -351,7 +352,7 @@ def test_shapes_that_the_kernel_would_overrun_are_refused() -> None:
         advance(start(2, 20, 10)._replace(b=np.zeros((2, 20))), tables, rule, batches, 0, 1)
 
 
-def some_instances(condition: int = 1, seeds: list[int] | None = None, **changes: object) -> Instances:
+def some_instances(condition: int = 1, seeds: Sequence[int] | None = None, **changes: object) -> Instances:
     settings = {"training.steps": 60, "training.dataset_size": 1000, "record.steps": [5, 30]}
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
     experiment = toysup.load_experiment("conditional-importance", changes=settings)
@@ -424,13 +425,42 @@ def test_progress_is_told_with_the_loss() -> None:
     assert all(0 < loss < 1 for _, loss in told)
 
 
-def test_an_edit_of_any_source_is_compiled_anew(tmp_path: Path) -> None:
+def test_progress_within_a_call_is_told_with_the_last_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_WORK_PER_CALL", 1.0)
+    told: list[tuple[int, float]] = []
+    many = some_instances(seeds=range(40), training__steps=3, training__batch_size=1000, record__steps=[1, 2])
+    list(engine.train(many, Control(progress=lambda step, loss: told.append((step, loss)))))
+    # Two groups of 16 and the rest, and a snapshot after each step.
+    assert [step for step, _ in told] == [0, 0, 1, 1, 1, 2, 2, 2, 3]
+    assert np.isnan([loss for _, loss in told[:2]]).all()
+    assert np.isfinite([loss for _, loss in told[2:]]).all()
+
+
+def test_a_large_dataset_is_shuffled_once_an_epoch() -> None:
+    def stride(dataset_size: int) -> int:
+        return engine._stride(
+            some_instances(seeds=range(2000), training__dataset_size=dataset_size, training__batch_size=256)
+        )
+
+    assert stride(256 * 100) == 100
+    assert stride(256 * 10_000) == 10_000
+
+
+def test_more_features_than_a_tile_has_values() -> None:
+    changes = {"model.n_features": 70_000, "model.n_hidden": 1, "training.batch_size": 1, "training.steps": 1}
+    experiment = toysup.load_experiment("tms-intro", changes=changes | {"record.steps": [1]})
+    *_, last = engine.train(instances_of(experiment.conditions[0], [0]))
+    assert np.isfinite(last.parameters["W"]).all()
+
+
+@pytest.mark.parametrize("edited", ["fused/philox.py", "draws.py"])
+def test_an_edit_of_any_source_is_compiled_anew(tmp_path: Path, edited: str) -> None:
     """numba watches the file of the cached function only; the key of its cache holds a digest of all of them."""
-    folder = tmp_path / "fused"
-    shutil.copytree(Path(engine.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    assert digest_of_sources(folder) == SOURCES
-    (folder / "philox.py").write_text((folder / "philox.py").read_text() + "# edited\n")
-    assert digest_of_sources(folder) != SOURCES
+    package = tmp_path / "toysup"
+    shutil.copytree(Path(toysup.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    assert digest_of_sources(package) == SOURCES
+    (package / edited).write_text((package / edited).read_text() + "# edited\n")
+    assert digest_of_sources(package) != SOURCES
     for function in (kernel._advance, batches._draw, batches._order):
         assert SOURCES in [cell.cell_contents for cell in function.py_func.__closure__]
 

@@ -1,5 +1,6 @@
 """The progress of all the work, on stderr."""
 
+import math
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -40,7 +41,9 @@ class ProgressBar(Watch):
 
     def step(self, job: Job, step: int, loss: float) -> None:
         done = self.done + _work(job) * step // job.condition.training.n_steps
-        self.bar.update(self.task, completed=done, description=f"{job.condition.name}, loss {loss:.3g}")
+        # Before the first batches are through there is none.
+        said = f"{job.condition.name}, loss {loss:.3g}" if math.isfinite(loss) else job.condition.name
+        self.bar.update(self.task, completed=done, description=said)
 
     def finished(self, job: Job) -> None:
         self.done += _work(job)

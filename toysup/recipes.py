@@ -69,12 +69,19 @@ class TrainingSpec(Spec):
             return self.batch_size
         return min(self.batch_size, self.dataset_size - (step % self.steps_per_epoch) * self.batch_size)
 
+    def samples(self, steps: int) -> int:
+        """Samples in the first so many batches."""
+        if self.dataset_size is None or self.steps_per_epoch is None:
+            return steps * self.batch_size
+        epochs, more = divmod(steps, self.steps_per_epoch)
+        return epochs * self.dataset_size + more * self.batch_size
+
     def learning_rate_factor(self) -> npt.NDArray[np.float64]:
         """(step,) what the schedule multiplies the learning rate with: 1, 1 − s/S, or (1 + cos πs/S)/2 of S steps."""
+        if self.schedule == "constant":
+            return np.ones(self.n_steps)
         progress = np.arange(self.n_steps) / self.n_steps
         match self.schedule:
-            case "constant":
-                return np.ones(self.n_steps)
             case "linear":
                 return 1 - progress
             case "cosine":

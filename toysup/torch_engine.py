@@ -79,7 +79,8 @@ def train(instances: Instances, control: Control = UNATTENDED, *, device: str = 
         for step, own in zip(steps, parts, strict=True):
             step.restore(control.resume, own)
     first, recorded, stopped = steps[0].taken, set(instances.recorded_steps), Event()
-    pauses = sorted({*recorded, *range(0, instances.training.n_steps, STEPS_PER_PAUSE)} - set(range(first + 1)))
+    every = sorted({*recorded, *range(0, instances.training.n_steps, STEPS_PER_PAUSE)})
+    pauses = [step for step in every if step > first]
     running = [_train(step, pauses, control.progress if step is steps[0] else None, stopped) for step in steps]
     with ThreadPoolExecutor(count) as pool:
         try:
@@ -173,7 +174,7 @@ def _train(step: Step, pauses: Sequence[int], progress: Progress | None, stopped
             step.taken += 1
             step.seen += rows
             if progress is not None and step.taken % STEPS_PER_REPORT == 0:
-                progress(step.taken, float(step.total.mean()) / step.seen)
+                progress(step.taken, float(step.total[step.diverged < 0].mean()) / step.seen)
         yield
 
 

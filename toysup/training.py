@@ -97,7 +97,7 @@ def refuse_seeds(seeds: Sequence[int]) -> None:
     some = [seeds[0], seeds[-1]] if isinstance(seeds, range) and seeds else seeds
     twice = not isinstance(seeds, range) and len(set(seeds)) != len(seeds)
     if not some or min(some) < 0 or max(some) >= MAX_SEED or twice:
-        raise UsageError("seeds must be different whole numbers of 0 or more, at least one")
+        raise UsageError(f"seeds must be different whole numbers from 0 to {MAX_SEED - 1}, at least one")
 
 
 def snapshots_of(

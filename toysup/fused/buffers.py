@@ -70,7 +70,7 @@ def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
     """Buffers for one instance at a time, of the shapes and the dtype of these."""
     _, m, n = state.W.shape
     wide, high_m, high_n = ceil(n, COLUMNS), ceil(m, ROWS), ceil(n, ROWS)
-    tile = ceil(min(_TILE_SAMPLES, _TILE_VALUES // n, batches.size), COLUMNS)
+    tile = ceil(min(_TILE_SAMPLES, max(1, _TILE_VALUES // n), batches.size), COLUMNS)
 
     def matrix(height, width):
         """Zeros that begin on a cache line."""

@@ -1,5 +1,6 @@
 """The fused engine behind the interface that all engines have."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -21,8 +22,11 @@ Arguments = TypeVar("Arguments", State, Tables, Optimizer, Kept)
 _WORK_PER_CALL = 6e10
 # What drawing and judging a value costs, in multiply-adds. Blocks are planned with a number of their own.
 _WORK_PER_VALUE = 40
-# A call shuffles the epoch's order of each instance anew, so it takes so many steps at least.
+# A call shuffles the epoch's order of each instance anew, so it takes an epoch, or so many steps at least; of a large
+# dataset so many that the shuffle is a tenth of the call.
 _STEPS_PER_ORDER = 500
+# What moving an index costs in a shuffle, in multiply-adds.
+_WORK_PER_INDEX = 200
 # Room for the states that one call keeps.
 _KEPT_BYTES = 2**26
 
@@ -48,6 +52,8 @@ def train(
         kept, found = run.advanced(leg)
         for k, stop in enumerate(leg):
             run.count(stop, kept.loss[:, k], found)
+            if stop == leg[-1]:
+                run.tell(stop)
             if stop in recorded:
                 yield run.snapshot(kept.W[:, k], kept.b[:, k])
 
@@ -62,6 +68,7 @@ class _Run:
         self.batches = drawn(self.training.batch_size, self.training.dataset_size or 0, dtype)
         self.total, self.diverged = np.zeros(len(instances)), np.full(len(instances), -1)
         self.step = self.seen = 0
+        self.told = math.nan
 
     def advanced(self, leg: Sequence[int]) -> tuple[Kept, IntArray]:
         """Bring the state to the end of the leg: what was kept on the way, and the step that diverged first, or −1."""
@@ -79,16 +86,15 @@ class _Run:
                 threads=self.control.threads,
             )
             if group.stop < len(self.instances):
-                self._tell(self.step + (leg[-1] - self.step) * group.stop // len(self.instances))
+                self.tell(self.step + (leg[-1] - self.step) * group.stop // len(self.instances))
         return kept, found
 
     def count(self, stop: int, loss: FloatArray, found: IntArray) -> None:
         """Count what was lost up to the step `stop`, and who diverged before it."""
         self.total += loss
-        self.seen += sum(self.training.rows(step) for step in range(self.step, stop))
+        self.seen += self.training.samples(stop) - self.training.samples(self.step)
         self.step = stop
         self.diverged = np.where((self.diverged < 0) & (found >= 0) & (found < stop), found + 1, self.diverged)
-        self._tell(stop)
 
     def snapshot(self, W: Array, b: Array) -> Snapshot:
         """These parameters as a snapshot; the next one's training loss starts here."""
@@ -107,13 +113,14 @@ class _Run:
         self.total, self.diverged = state["total"].astype(np.float64), state["diverged"].astype(np.int64)
         self.step, self.seen = int(state["step"]), int(state["seen"])
 
-    def _tell(self, step: int) -> None:
-        """The loss per sample of the instances that did not diverge; NaN before any is known."""
+    def tell(self, step: int) -> None:
+        """The last known loss per sample of the instances that did not diverge; NaN before any, and where all did."""
         if self.control.progress is None:
             return
         finite = self.diverged < 0
-        known = self.seen and finite.any()
-        self.control.progress(step, float(np.mean(self.total[finite])) / self.seen if known else float("nan"))
+        if self.seen:
+            self.told = float(np.mean(self.total[finite])) / self.seen if finite.any() else math.nan
+        self.control.progress(step, self.told)
 
 
 def prepare() -> None:
@@ -165,8 +172,9 @@ def _legs(instances: Instances) -> Iterator[list[int]]:
 def _stride(instances: Instances) -> int:
     """Steps in a call: at least what makes the shuffle cheap, at most what fills a call with one instance."""
     alone = int(_WORK_PER_CALL / _work_per_step(instances))
-    at_least = min(instances.training.steps_per_epoch or 1, _STEPS_PER_ORDER)
-    return max(1, at_least, alone // len(instances))
+    shuffle = _WORK_PER_INDEX * (instances.training.dataset_size or 0)
+    cheap = max(_STEPS_PER_ORDER, int(10 * shuffle / _work_per_step(instances)))
+    return max(1, min(instances.training.steps_per_epoch or 1, cheap), alone // len(instances))
 
 
 def _groups(instances: Instances) -> list[slice]:

@@ -4,11 +4,14 @@ import hashlib
 from pathlib import Path
 
 
-def digest_of_sources(folder: Path) -> str:
-    """Of all the compiled code in `folder`. numba itself watches the file of the cached function only."""
-    files = sorted(folder.glob("*.py"))
+def digest_of_sources(package: Path) -> str:
+    """Of all the compiled code of toysup in `package`, and of the numbers in it.
+
+    numba itself watches the file of the cached function only.
+    """
+    files = [*sorted((package / "fused").glob("*.py")), package / "draws.py"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 # A cached function that has this in its closure has it in the key under which it is cached.
-SOURCES = digest_of_sources(Path(__file__).parent)
+SOURCES = digest_of_sources(Path(__file__).parent.parent)
