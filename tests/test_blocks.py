@@ -1,6 +1,7 @@
 """Plans cut conditions into blocks, and blocks are one dataset again."""
 
 import math
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 import toysup
 from toysup.blocks import Block, Plan, _cells_per_block, in_order
+from toysup.fused.arguments import tables_of
+from toysup.instances import instances_of
 from toysup.store import Store
 from toysup.work import train_runs
 
@@ -305,6 +308,19 @@ def test_overwriting_keeps_what_is_there_until_all_is_trained(
     assert [path.name for path in (tmp_path / "small").iterdir()] == ["small"]
     # From then on it starts anew.
     assert store().missing(range(8)) == blocks
+
+
+@pytest.mark.parametrize("n_contexts", [1, 100])
+def test_a_block_is_bounded_with_its_tables(small: Small, n_contexts: int) -> None:
+    contexts = [f"c{number}" for number in range(n_contexts)] if n_contexts > 1 else ["all"]
+    (condition,) = small(regime__contexts=contexts).conditions
+    instances_of(condition, range(2))
+    tracemalloc.start()
+    instances = instances_of(condition, range(100))
+    held = (instances, tables_of(instances))
+    each = tracemalloc.get_traced_memory()[0] / len(held[0])
+    tracemalloc.stop()
+    assert each * Plan.of(condition, "fused").seeds_per_block < 1.5 * 2**26
 
 
 def test_what_was_set_aside_goes_once_all_of_it_is_trained_again(
