@@ -40,24 +40,28 @@ def over_sweep(
 ) -> Figures:
     """Statistics, each (sweep axes..., seed), over the axes of a sweep: lines over one axis, a map over two.
 
-    Conditions that sweep the same one axis share a figure; of further axes than two, each value has a map of its own.
+    Conditions that sweep the same one axis and have the same statistics share a figure; of further axes than two, each
+    value has a map of its own.
     """
-    lines: dict[str, dict[str, xr.Dataset]] = {}
+    lines: dict[str, dict[tuple[str, ...], dict[str, xr.Dataset]]] = {}
     for item in group:
         if not item.sweeps:
             continue
         for label, values in by_context({item.condition: _stacked(statistics(item))}).items():
             summary = over_seeds(values)
             if len(item.sweeps) == 1:
-                lines.setdefault(item.sweeps[0], {})[label] = summary
+                names = tuple(summary["statistic"].values.tolist())
+                lines.setdefault(item.sweeps[0], {}).setdefault(names, {})[label] = summary
                 continue
             rest = item.sweeps[2:]
             for cell in product(*(summary[axis].values.tolist() for axis in rest)):
                 at = dict(zip(rest, cell, strict=True))
                 suffix = "-".join(filter(None, [label.replace(", ", "-"), in_a_name(at)]))
                 yield f"{name}-map-{suffix}", figures.sweep_map(summary.sel(at))
-    for axis, summaries in lines.items():
-        yield f"{name}-over-{axis.replace('_', '-')}", figures.along_sweep(summaries)
+    for axis, groups in lines.items():
+        for number, summaries in enumerate(groups.values(), start=1):
+            end = f"-{number}" if len(groups) > 1 else ""
+            yield f"{name}-over-{axis.replace('_', '-')}{end}", figures.along_sweep(summaries)
 
 
 def _stacked(statistics: Mapping[str, xr.DataArray]) -> xr.DataArray:

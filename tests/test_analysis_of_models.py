@@ -155,6 +155,29 @@ def test_a_large_sweep_is_drawn_over_its_axes(folders: dict[str, Path]) -> None:
     assert len(names) == 12
 
 
+def test_lines_of_other_statistics_have_a_figure_of_their_own(tmp_path: Path) -> None:
+    text = """
+name = "apart"
+model = { n_features = 4, n_hidden = 2 }
+regime.feature_probability = [0.1, 0.2]
+training = { steps = 4, batch_size = 8 }
+[[condition]]
+name = "plain"
+[[condition]]
+name = "parted"
+regime.contexts = ["day", "night"]
+regime.subsets = { day = "1-2", night = "3-4" }
+"""
+    (tmp_path / "apart.toml").write_text(text)
+    toysup.save_runs(toysup.train(tmp_path / "apart.toml", seeds=2), tmp_path / "runs")
+    rows("interference", tmp_path / "runs")
+    # One subset has an energy, several have one within and one across.
+    names = {name for name in figure_names(tmp_path) if "-over-" in name}
+    assert names == {f"interference-energy-over-feature-probability-{number}" for number in (1, 2)}
+    rows("dimensionality", tmp_path / "runs")
+    assert "dimensionality-over-feature-probability" in figure_names(tmp_path)
+
+
 def test_quadrants_over_a_sweep_are_summed_within_and_across(folders: dict[str, Path]) -> None:
     (item,) = select(toysup.open_runs(folders["swept"] / "runs"), conditions=["plane"])
     energy = analysis.quadrant_interference(item.at_step["W"])["energy"]
