@@ -145,17 +145,24 @@ def paired(one: xr.Dataset, other: xr.Dataset) -> bool:
 
     It is where both start from equal weights, as models do whose parameters have equal shapes, and see equal samples,
     as regimes do with equal laws of context and features: tables of probability, values, groups and rule. Importance
-    and target may differ.
+    and target may differ. And more than half of the seeds of the side that has fewer are shared: else pairs would leave
+    out most of what can be compared, or all of it.
 
     Parameters
     ----------
     one, other : Dataset
         Trajectories, or a step of them.
     """
-    if _shapes(one) != _shapes(other) or _labels(one) != _labels(other):
+    if _shapes(one) != _shapes(other) or _labels(one) != _labels(other) or not _share_seeds(one, other):
         return False
     tables = ("context_probability", "activation_probability", "group_correlation", "rule_threshold", "rule_tie")
     return all(_equal(one.get(name), other.get(name)) for name in tables)
+
+
+def _share_seeds(one: xr.Dataset, other: xr.Dataset) -> bool:
+    """Whether most seeds of the side that has fewer are shared; so at least two are, where it has two or more."""
+    seeds = [set(np.ravel(dataset["seed"].values).tolist()) for dataset in (one, other)]
+    return 2 * len(set.intersection(*seeds)) > min(map(len, seeds))
 
 
 def _shapes(dataset: xr.Dataset) -> dict[str, tuple[int, ...]]:

@@ -142,6 +142,24 @@ def test_each_cell_is_paired_where_its_models_are(run_analyze: Command, tmp_path
             assert int(row["n_seeds"]) == expected["n_seeds"].item() == (4 if together else 8)
 
 
+def test_conditions_that_share_few_seeds_are_compared_unpaired(
+    run_analyze: Command, trained: xr.DataTree, tmp_path: Path
+) -> None:
+    own = {name: trained["conditional-importance"][name].to_dataset() for name in ("fixed", "conditional")}
+    for first, together, n_seeds in ((3, False, 6), (2, False, 6), (1, True, 2)):
+        other = own["conditional"].assign_coords(seed=own["fixed"]["seed"].values + first)
+        tree = {"/conditional-importance/fixed": own["fixed"], "/conditional-importance/conditional": other}
+        folder = tmp_path / str(first)
+        toysup.save_runs(xr.DataTree.from_dict(tree), folder)
+        found = rows(run_analyze("dimensionality", folder, "--against", "fixed", "--format", "csv"))
+        assert {row["paired"] for row in found} == {str(together)}
+        (row,) = [row for row in found if row["statistic"] == "total_dimensionality"]
+        D = [analysis.total_dimensionality(dataset.W.isel(step=-1)) for dataset in (other, own["fixed"])]
+        expected = analysis.difference(*D, paired=together)
+        assert float(row["mean"]) == pytest.approx(expected["mean"].item())
+        assert int(row["n_seeds"]) == expected["n_seeds"].item() == n_seeds
+
+
 def test_a_report_adjusts_over_all_experiments_and_says_what_has_no_counterpart(
     run_analyze: Command, trained: xr.DataTree, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import random
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -232,3 +233,25 @@ def test_equal_shapes_and_samples_are_paired(trained: xr.DataTree, swept: xr.Dat
     assert analysis.paired(whole, whole)
     cells = [whole.isel(feature_probability=k) for k in (0, 1)]
     assert not analysis.paired(*cells)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "together"),
+    [
+        (range(20), range(2, 25), True),
+        (range(6), range(6, 12), False),
+        (range(10), range(5, 15), False),
+        (range(10), range(4, 14), True),
+        (range(100), range(3), True),
+        # Of two seeds one alone would be a pair without an interval.
+        ([0, 1], [1, 2], False),
+        ([0], [0], True),
+    ],
+)
+def test_conditions_are_paired_where_most_seeds_are_shared(
+    trained: xr.DataTree, one: Iterable[int], other: Iterable[int], together: bool
+) -> None:
+    dataset = trained["conditional-importance/fixed"].to_dataset().isel(step=-1)
+    of = (list(one), list(other))
+    sides = [dataset.isel(seed=np.zeros(len(own), dtype=int)).assign_coords(seed=own) for own in of]
+    assert analysis.paired(*sides) == analysis.paired(*sides[::-1]) == together

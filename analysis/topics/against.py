@@ -12,9 +12,9 @@ from toysup.analysis.selection import Selected, by_experiment
 from toysup.errors import UsageError
 
 MEANING = (
-    "Each condition less the first one here of its experiment, paired by seed where both start from the same weights "
-    "and see the same samples. Effect sizes are in standard deviations, p-values those of permutation tests, adjusted "
-    "for all rows (Holm). That no difference was found does not make two conditions equal."
+    "Each condition less the first one here of its experiment, paired by seed where both start from the same weights, "
+    "see the same samples and share most seeds. Effect sizes are in standard deviations, p-values those of permutation "
+    "tests, adjusted for all rows (Holm). That no difference was found does not make two conditions equal."
 )
 Statistics = Callable[[Selected], Mapping[str, xr.DataArray]]
 
