@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
 from math import factorial, prod
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +47,35 @@ def twins(dataset: xr.Dataset) -> xr.DataArray:
     return named(xr.DataArray(found, coords, (*axes, "feature")), "twins", "first feature with equal tables")
 
 
-def no_null_reason(dataset: xr.Dataset) -> str | None:
-    """Why labels cannot be swapped in a cell of the sweep at least; None where twins have different subsets in all."""
-    for _, regime in regimes_of(dataset):
-        if not any(len({regime.subset[i] for i in members}) > 1 for members in twin_classes(regime)):
-            return _reason(regime)
-    return None
+class NoNull(NamedTuple):
+    """In which cells of a sweep labels cannot be swapped, in words, "" for all of them; and why."""
+
+    cells: str
+    reason: str
+
+
+def no_null(dataset: xr.Dataset) -> NoNull | None:
+    """Where labels cannot be swapped, and why; None where twins have different subsets in all cells of the sweep."""
+    without = [(cell, _reason(regime)) for cell, regime in regimes_of(dataset) if not _swapped(regime)]
+    return NoNull(_some_cells(dataset, [cell for cell, _ in without]), without[0][1]) if without else None
+
+
+def _swapped(regime: Regime) -> bool:
+    """Whether some twins have different subsets."""
+    return any(len({regime.subset[i] for i in members}) > 1 for members in twin_classes(regime))
+
+
+def _some_cells(dataset: xr.Dataset, cells: Sequence[tuple[int, ...]]) -> str:
+    """How many of the sweep's cells these are, given at the axes along which the regime varies; "" if all."""
+    axes = regime_axes(dataset)
+    total = prod(dataset.sizes[axis] for axis in axes)
+    if len(cells) == total:
+        return ""
+    # Along further axes, such as that of a learning rate, a regime stands in several cells.
+    of_each = prod(n for dim, n in dataset["train_loss"].sizes.items() if dim not in (*axes, "seed", "step"))
+    first = zip(axes, cells[0], strict=True)
+    at = ", ".join(f"{axis} = {dataset[axis].values[place].item()!r}" for axis, place in first)
+    return f"in {of_each * len(cells)} of {of_each * total} cells (such as {at})"
 
 
 def _reason(regime: Regime) -> str:

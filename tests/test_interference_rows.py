@@ -63,3 +63,28 @@ def test_without_twins_a_note_says_so(run_analyze: Command, swept: xr.DataTree, 
         assert note == "note: tms-intro has no exact null for its quadrants: its features are all of one subset"
     assert "note:" not in run_analyze("interference", tmp_path / "runs", "--by", "feature").stderr
     assert run_analyze("interference", tmp_path / "runs", "--by", "subset").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("outside", "cells"),
+    [
+        ([0.0, 1.0], " in 2 of 4 cells (such as outside_importance = 0.0)"),
+        ([1.0, 0.5, 0.0], " in 4 of 6 cells (such as outside_importance = 0.5)"),
+        ([0.0, 0.5], ""),
+    ],
+)
+def test_a_note_says_which_cells_have_no_twins(
+    run_analyze: Command, tmp_path: Path, outside: list[float], cells: str
+) -> None:
+    changes = {"regime.contexts": ["a", "b"], "regime.subsets": {"a": "1-3", "b": "4-6"}, "model.n_features": 6}
+    changes |= {"regime.context_input": "flag", "regime.feature_probability": 0.4, "regime.importance_decay": 1.0}
+    changes |= {"regime.outside_importance": outside, "training.learning_rate": [0.01, 0.02]}
+    changes |= {"training.steps": 2, "training.batch_size": 4, "record.steps": [1]}
+    toysup.save_runs(toysup.train(toysup.load_experiment("tms-intro", changes=changes), seeds=2), tmp_path)
+    result = run_analyze("interference", tmp_path, "--format", "csv")
+    # Where importance is equal inside and outside, the flag makes no difference.
+    null = {row["outside_importance"]: row["null_mean"] != "" for row in rows(result) if row["statistic"] == "energy"}
+    assert null == {str(value): value == 1 for value in outside}
+    (note,) = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
+    why = "a flag shows the context, and no features of different subsets are alike up to the context"
+    assert note == f"note: tms-intro has no exact null for its quadrants{cells}: {why}"

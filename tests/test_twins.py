@@ -13,7 +13,7 @@ from scipy import stats
 import toysup
 from toysup import analysis
 from toysup.analysis.nulls import DRAWS
-from toysup.analysis.twins import MOST_RELABELLINGS, no_null_reason, relabellings, twin_classes
+from toysup.analysis.twins import MOST_RELABELLINGS, no_null, relabellings, twin_classes
 from toysup.trajectories import assembled
 
 RUNS = "conditional-importance"
@@ -163,8 +163,9 @@ def test_every_built_in_condition_has_twins_or_a_reason() -> None:
     reasons = {}
     for name in toysup.builtin_experiments():
         for condition in toysup.load_experiment(name).conditions:
-            if reason := no_null_reason(head(name, condition.name)):
-                reasons[f"{name}/{condition.name}"] = reason.split(",")[0]
+            if none := no_null(head(name, condition.name)):
+                assert not none.cells
+                reasons[f"{name}/{condition.name}"] = none.reason.split(",")[0]
     flags = {f"{name}/flag-{depth}" for name in ("context-visible", "z-target") for depth in range(3)}
     assert {name for name, reason in reasons.items() if reason == "a flag shows the context"} == flags
     rules = {name for name, reason in reasons.items() if reason == "its context follows from x"}

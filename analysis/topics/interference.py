@@ -20,7 +20,7 @@ from toysup.analysis.rows import about_contexts, joined, rows_of, summarised
 from toysup.analysis.seeds import over_seeds
 from toysup.analysis.selection import Selected
 from toysup.analysis.series import Figures, by_context, over_sweep, series, summaries_of
-from toysup.analysis.twins import no_null_reason
+from toysup.analysis.twins import no_null
 
 MEANING = (
     "z and p say how far the mean lies from that of models in which twins, features with equal tables up to the "
@@ -93,8 +93,9 @@ def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
 def notes(selected: Sequence[Selected]) -> Iterator[str]:
     """Which conditions have no exact null, and why."""
     for item in selected:
-        if reason := no_null_reason(item.dataset):
-            yield f"{item.condition} has no exact null for its quadrants: {reason}"
+        if none := no_null(item.dataset):
+            cells = f" {none.cells}" if none.cells else ""
+            yield f"{item.condition} has no exact null for its quadrants{cells}: {none.reason}"
 
 
 def quadrants(item: Selected) -> dict[str, xr.DataArray]:
