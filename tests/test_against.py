@@ -142,6 +142,20 @@ def test_each_cell_is_paired_where_its_models_are(run_analyze: Command, tmp_path
             assert int(row["n_seeds"]) == expected["n_seeds"].item() == (4 if together else 8)
 
 
+def test_sweep_values_of_either_side_come_before_the_step(run_analyze: Command, tmp_path: Path) -> None:
+    trained_and_saved(
+        tmp_path,
+        """
+        { name = "two", regime.feature_probability = [0.1, 0.2], regime.importance_decay = [0.8, 0.9] },
+        { name = "one", training.learning_rate = [0.01, 0.1] },
+        """,
+    )
+    found = rows(run_analyze("interference", tmp_path / "runs", "--against", "two", "--format", "csv"))
+    swept = ["learning_rate", "feature_probability", "importance_decay"]
+    assert list(found[0])[:9] == ["experiment", "condition", "against", *swept, "step", "subset", "other_subset"]
+    assert len({tuple(row[axis] for axis in swept) for row in found}) == 8
+
+
 def test_conditions_that_share_few_seeds_are_compared_unpaired(
     run_analyze: Command, trained: xr.DataTree, tmp_path: Path
 ) -> None:

@@ -88,6 +88,9 @@ def _rows(
     about = [str(dim) for dim in summary["mean"].dims if dim not in item.sweeps]
     frame = rows_of(item, statistic, summary, about)
     frame.insert(list(frame.columns).index("condition") + 1, "against", reference.condition)
+    # What only the reference sweeps is a sweep value too, and these come before the step.
+    for axis in (name for name in about if name in reference.sweeps):
+        frame.insert(list(frame.columns).index("step"), axis, frame.pop(axis))
     return frame
 
 
