@@ -46,7 +46,10 @@ def feature_norms(W: xr.DataArray) -> xr.DataArray:
     UsageError if a dim is missing.
     """
     require_dims(W, ("hidden", "feature"), what="W")
-    return named((W**2).sum("hidden", skipna=False) ** 0.5, "feature_norm", "norm of the feature's direction ‖W_i‖")
+    # As in gram_kernel.
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = (W**2).sum("hidden", skipna=False) ** 0.5
+    return named(norms, "feature_norm", "norm of the feature's direction ‖W_i‖")
 
 
 def _gram(W: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from toysup.analysis.blocks import Array, in_blocks
-from toysup.analysis.gram import gram_kernel
+from toysup.analysis.gram import feature_norms, gram_kernel
 from toysup.analysis.labels import named, require_dims, subset_labels, with_other_feature
 from toysup.groups import TOGETHER
 
@@ -47,7 +47,9 @@ def feature_interference(W: xr.DataArray) -> xr.DataArray:
 
     Source: Elhage et al. (2022), "Toy Models of Superposition".
     """
-    total = _off_diagonal_projections(W).sum("other_feature", skipna=False)
+    # As in gram_kernel.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = _off_diagonal_projections(W).sum("other_feature", skipna=False)
     return named(total, "feature_interference", "interference Σ_{j≠i} (Ŵ_i·W_j)²")
 
 
@@ -81,9 +83,11 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
     given = (context * together / marginal.where(marginal > 0, 1)).where(marginal > 0, 0)
     summed = ["context", "other_feature"] if "context" in W.dims else ["other_feature"]
     given = given if "context" in W.dims else given.sum("context")
-    total = (given * _off_diagonal_projections(W)).sum(summed, skipna=False)
     order = [dim for dim in W.dims if dim not in ("context", "hidden", "feature")]
-    total = total.transpose(*order, "feature").astype(W.dtype)
+    # As in gram_kernel.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = (given * _off_diagonal_projections(W)).sum(summed, skipna=False)
+        total = total.transpose(*order, "feature").astype(W.dtype)
     return named(total, "probability_weighted_interference", "interference that an active feature meets")
 
 
@@ -217,7 +221,7 @@ def _quadrants(
 def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
     """(Ŵ_i·W_j)² over (..., feature i, other_feature j), 0 on the diagonal and for a zero column i."""
     require_dims(W, ("hidden", "feature"), what="W")
-    norms = (W**2).sum("hidden", skipna=False) ** 0.5
+    norms = feature_norms(W)
     unit = W / norms.where(norms != 0, 1)
     other = W.rename(feature="other_feature").drop_vars(["subset", "other_feature"], errors="ignore")
     projections = xr.dot(unit.drop_vars("feature", errors="ignore"), other, dim="hidden") ** 2

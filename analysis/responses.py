@@ -53,7 +53,9 @@ def response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     def labelled(arrays: list[np.ndarray], dims: tuple[str, str]) -> xr.DataArray:
         # (model, context, row, column), or without the contexts where there is nothing to tell apart.
         stacked = np.stack(arrays, axis=1).reshape(*shape, *[len(arrays)] * len(seen), *arrays[0].shape[1:])
-        array = xr.DataArray(stacked.astype(np.float32), dims=(*leading, *seen, *dims))
+        # Of a model that diverged more may overflow than its weights do; that it is not finite is in the result.
+        with np.errstate(over="ignore"):
+            array = xr.DataArray(stacked.astype(np.float32), dims=(*leading, *seen, *dims))
         kept = {name: coord for name, coord in dataset.coords.items() if set(coord.dims) <= set(array.dims)}
         return array.assign_coords(kept)
 

@@ -215,3 +215,19 @@ def test_responses_of_the_module_are_the_same(small: Small) -> None:
         for states, array in ((hidden, found.H), (before, found.G)):
             expected = (states[:6] - states[6]).T.detach() / 0.7
             np.testing.assert_allclose(array.sel(context=name), expected, atol=1e-5)
+
+
+def test_what_overflows_is_not_finite_without_a_warning(small: Small) -> None:
+    dataset = dataset_with(small, **DEEP)
+    weights = [name for name, variable in dataset.data_vars.items() if variable.dtype == np.float32]
+    found = analysis.response(dataset.assign({name: dataset[name] * 1e20 for name in weights}))
+    assert np.isinf(found["G"]).any()
+    # Squares that are finite, and their sum that is not.
+    plain = dataset_with(small)
+    plain = plain.assign(W=xr.full_like(plain["W"], 1.5e19))
+    assert np.isinf(analysis.feature_norms(plain["W"])).all()
+    assert np.isnan(analysis.represented_count(plain["W"])).all()
+    # So with projections onto directions.
+    plain = plain.assign(W=plain["W"] * 0.6)
+    assert np.isinf(analysis.feature_interference(plain["W"])).all()
+    assert np.isinf(analysis.probability_weighted_interference(plain)).all()
