@@ -195,7 +195,8 @@ class _Null:
 
     def __init__(self, table: Array) -> None:
         """`table` (column, relabelling), the first the model's own; NaN where a statistic is not defined."""
-        self.known = np.isfinite(table)
+        # Statistics and draws are in float32, in which what is larger is not finite.
+        self.known = np.abs(table) <= np.finfo(np.float32).max
         self.known &= self.known[:, :1]
         self.count = self.known.sum(axis=1)
         unknown = None if self.known.all() else ~self.known

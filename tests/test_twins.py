@@ -279,6 +279,16 @@ def test_seeds_that_are_not_finite_are_left_out() -> None:
     assert bool(nothing[["null_mean", "z", "p_value"]].isnull().all().to_dataarray().all())
 
 
+def test_seeds_whose_statistic_overflows_are_left_out() -> None:
+    dataset = regime(["a", "a", "b", "b"], [1, 0.5, 1, 0.5])
+    G = 1 + symmetric(np.random.default_rng(5), 4, 4, 4) ** 2
+    large = G * np.array([1, 1e20, 1, 1e20])[:, None, None]
+    nulls = (analysis.pooled_quadrant_null(dataset, responses(own, dataset, "seed")) for own in (large, G[::2]))
+    found, few = (null.sel(statistic="energy") for null in nulls)
+    xr.testing.assert_allclose(found[["null_mean", "null_sd", "z"]], few[["null_mean", "null_sd", "z"]])
+    np.testing.assert_allclose(found["p_value"], few["p_value"], atol=0.03)  # they draw other relabellings
+
+
 def test_where_all_relabellings_agree_nothing_can_be_told() -> None:
     dataset = regime(["a", "a", "b", "b"], [1, 0.5, 1, 0.5])
     flat = responses(np.full((3, 4, 4), 0.3), dataset, "seed")
