@@ -582,6 +582,29 @@ def test_a_loss_of_zero_has_a_place() -> None:
     assert figures.loss_comparison(nothing, summaries(nothing)).axes[0].get_xscale() == "linear"
 
 
+def test_an_interval_below_zero_does_not_stretch_the_axis_of_a_loss() -> None:
+    def wide(values: Mapping[str, xr.DataArray]) -> dict[str, xr.Dataset]:
+        return {name: data.assign(ci_low=-data["mean"]) for name, data in summaries(values).items()}
+
+    active, often = by_active(2)
+    one = measures(2, statistics=("loss",))
+    swept = over(one, "outside_importance")
+    drawn = [
+        figures.loss_by_active(wide(active), often).axes[1].yaxis,
+        figures.along_sweep(wide(swept)).axes[0].yaxis,
+        figures.by_condition(one, wide(one)).axes[0].xaxis,
+        figures.loss_comparison(losses(3), wide(losses(3)), references(3)).axes[0].xaxis,
+    ]
+    for axis in drawn:
+        assert axis.get_scale() == "symlog"
+        low, high = axis.get_view_interval()
+        assert -axis.get_transform().linthresh < low < 0 < high
+        # 0 is the lowest tick, and above it there is another.
+        ticks = axis.get_majorticklocs()
+        assert ticks.min() == 0
+        assert (ticks <= high).sum() >= 2
+
+
 def test_each_statistic_has_a_panel_with_the_numbers_of_every_condition() -> None:
     values = measures(3, statistics=("represented", "loss"))
     values["conditional"] = values["conditional"].where(values["conditional"].statistic != "loss")

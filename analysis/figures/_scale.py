@@ -55,7 +55,7 @@ def scale_sweep(ax: Axes, values: ArrayLike) -> None:
 def from_zero(ax: Axes, *, along: Along) -> None:
     """A linear axis that starts a little below 0."""
     high = (ax.get_xlim() if along == "x" else ax.get_ylim())[1]
-    (ax.set_xlim if along == "x" else ax.set_ylim)(-0.02 * high, high)
+    _start(ax, along, -0.02 * high)
     _axis(ax, along).set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
@@ -88,12 +88,20 @@ def _one_digit(value: float, _: object) -> str:
 
 
 def _log_from_zero(ax: Axes, along: Along, positive: NDArray[np.float64]) -> None:
-    """Linear up to the smallest decade, which takes as much room as another; ticks at 0 and every so many decades."""
+    """Linear up to the smallest decade, which takes as much room as another; ticks at 0 and every so many decades.
+
+    It ends a little below 0: what is drawn so cannot be negative, though an interval of its mean may reach there.
+    """
     low, high = int(np.floor(np.log10(positive.min()))), int(np.ceil(np.log10(positive.max())))
     _set_scale(ax, along, "symlog", linthresh=10.0**low, linscale=1.0)
+    _start(ax, along, -0.5 * 10.0**low)
     every = -(-(high - low + 1) // 4)
     decades = [decade for decade in range(high, low - 1, -every) if decade - low + 1 >= 0.8 * every]
     _axis(ax, along).set_major_locator(FixedLocator([0.0, *(10.0**decade for decade in reversed(decades))]))
+
+
+def _start(ax: Axes, along: Along, low: float) -> None:
+    (ax.set_xlim if along == "x" else ax.set_ylim)(low, None)
 
 
 def _set_scale(ax: Axes, along: Along, scale: str, **options: float) -> None:

@@ -24,7 +24,8 @@ def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.
 
     Conditions are lines, the first at the top; each statistic has a panel. Losses that lie far apart have a log axis,
     on which a loss of exactly 0 is drawn at the line marked 0, left of a linear stretch that ends at the smallest
-    decade. A statistic that is NaN for a condition leaves its line empty.
+    decade; the axis ends a little below 0, where an interval that reaches further is cut off. A statistic that is NaN
+    for a condition leaves its line empty.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def loss_by_active(summaries: Mapping[str, xr.Dataset], probability: Mapping[str
     ----------
     summaries
         Per condition a summary over seeds, dims (active,), of what samples with so many active features add to the loss
-        per sample; on a log axis where these lie far apart.
+        per sample; on a log axis where these lie far apart, on which an interval is cut off a little below 0.
     probability
         The same conditions' probability of so many active features, dims (active,).
 

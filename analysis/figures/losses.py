@@ -71,7 +71,8 @@ def loss_comparison(
 ) -> Figure:
     """Draw the loss of each condition on its own data: a dot per seed, the mean with its interval, on a log axis.
 
-    A loss of exactly 0 is drawn on the line marked 0, left of a linear stretch that ends at the smallest decade.
+    A loss of exactly 0 is drawn on the line marked 0, left of a linear stretch that ends at the smallest decade;
+    the axis ends a little below 0, where an interval that reaches further is cut off.
 
     Parameters
     ----------

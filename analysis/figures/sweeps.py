@@ -40,7 +40,7 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Draw statistics along the one axis of a sweep: a line per condition, a panel per statistic.
 
     The interval of the mean is shaded. The axis is logarithmic where its values are spaced so, and so is that of a
-    loss whose values lie far apart.
+    loss whose values lie far apart; where its interval reaches to 0, it is cut off a little below.
 
     Parameters
     ----------
