@@ -20,6 +20,8 @@ JUMP_SIZE = 0.2
 
 # A plateau, and the level on either side of a jump, last a tenth of the snapshots; three tell a line from a slope.
 _HELD, _FEWEST = 0.1, 3
+# A shorter series cannot be cut in two, and does not tell whether it has a plateau or a jump.
+LEAST_LENGTH = 2 * _FEWEST
 # A jump takes at most a fifth of them, and is this many times as steep as what is on either side of it.
 _SUDDEN, _STEEPER = 0.2, 3.0
 # What a change point costs, in units of σ² ln n: BIC for a line's two parameters and its place, and a margin for a σ
@@ -163,7 +165,8 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     Returns
     -------
     DataArray (..., step)
-        1 on a plateau, 0 elsewhere; NaN throughout where a loss is not finite beyond the first.
+        1 on a plateau, 0 elsewhere; NaN throughout where a loss is not finite beyond the first, or where there are
+        fewer than six beyond it, which cannot be cut in two.
 
     Raises
     ------
@@ -173,8 +176,9 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval".
     """
     _with_steps(train_loss, (), what="train_loss")
-    # There is no loss before the first step.
-    known = train_loss.isel(step=slice(1, None)) if train_loss.isel(step=0).isnull().all() else train_loss
+    # There is no loss before the first step; of that step alone, the NaN is what is known.
+    initial = train_loss.sizes["step"] > 1 and train_loss.isel(step=0).isnull().all()
+    known = train_loss.isel(step=slice(1, None)) if initial else train_loss
     known = known.astype(np.float64)
     least = (_ROUNDING * known.max("step")).clip(min=np.finfo(np.float64).tiny)
     logs = xr.apply_ufunc(np.log10, known.clip(min=least, keep_attrs=True), dask="allowed")
@@ -204,7 +208,7 @@ def jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
     -------
     DataArray (..., step, ...)
         The change of level at the first snapshot of the new one, 0 elsewhere; NaN throughout for a series that is not
-        finite.
+        finite, or has fewer than six snapshots: two levels take three each.
 
     Raises
     ------
@@ -246,6 +250,8 @@ def _since(holds: xr.DataArray) -> xr.DataArray:
 def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: float) -> xr.DataArray:
     """What `kernel` makes of the finite series, (series, step) → (series, step), and their penalties; NaN for others.
 
+    Among the others are all series of fewer than `LEAST_LENGTH` values.
+
     A penalty is 4 σ² ln n, with σ, no smaller than `least`, from the median size of the differences of that order, few
     of which are across change points.
     """
@@ -267,9 +273,7 @@ def _each_series(series: Series, *, kernel: Kernel, order: int, least: float) ->
     found = np.full(table.shape, np.nan)
     finite = np.isfinite(table).all(axis=1)
     n = table.shape[1]
-    if n < 2 * _FEWEST:
-        found[finite] = 0
-    elif finite.any():
+    if n >= LEAST_LENGTH and finite.any():
         # Differences of white noise have variances of 2 and 6 σ²; a median of |N(0, 1)| is 0.674.
         spread = np.median(np.abs(np.diff(table[finite], order, axis=1)), axis=1) / 0.674
         sigma = np.maximum(spread / {1: 2.0, 2: 6.0}[order] ** 0.5, least)

@@ -91,8 +91,9 @@ def _sections(selected: Sequence[Selected], own_epoch: bool) -> Iterator[Part]:
     # Of one recorded step there is no training to look at.
     if followed := dynamics.courses([item for item in selected if item.index > 0]):
         tables = {f"dynamics-by-{by}": dynamics.rows(followed, by=by) for by in ("step", "feature", "event")}
+        notes = "".join(f" {note}." for note in dynamics.left_out(followed))
         seen = partial(dynamics.drawn, followed=followed)
-        yield Part(Section("Training", dynamics.MEANING), tables, seen)
+        yield Part(Section("Training", dynamics.MEANING + notes), tables, seen)
     yield from _differences(selected, parts)
 
 

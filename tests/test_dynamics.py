@@ -230,9 +230,16 @@ def test_what_is_not_finite_is_left_out() -> None:
     assert analysis.merge_step(sharing)[1].isnull().all()
 
 
-def test_short_series_have_no_change_points_and_steps_are_needed() -> None:
-    assert analysis.jumps(training([0.0, 1.0])).values.tolist() == [[0, 0]]
-    assert analysis.plateaus(training([np.nan, 1.0])).values.tolist() == [[0, 0]]
+def test_what_cannot_be_cut_in_two_does_not_tell_of_change_points() -> None:
+    for n in (1, 2, 5):
+        assert analysis.jumps(training(staircase(n, stairs=2, height=1))).isnull().all()
+        assert analysis.plateaus(training([np.nan, *[0.1] * n])).isnull().all()
+    assert analysis.plateaus(training([np.nan])).isnull().all()
+    assert analysis.jumps(training(staircase(6, stairs=2, height=1))).values.tolist() == [[0, 0, 0, 1, 0, 0]]
+    assert analysis.plateaus(training([np.nan, *[0.1] * 6])).values.tolist() == [[0, *[1] * 6]]
+
+
+def test_steps_are_needed() -> None:
     for function in (analysis.entries, analysis.jumps, analysis.plateaus, analysis.merge_step):
         with pytest.raises(UsageError, match="step"):
             function(xr.DataArray(np.ones((2, 2)), dims=("hidden", "feature")))
@@ -265,13 +272,16 @@ def table_of(tree: xr.DataTree, by: str) -> list[dict[str, str]]:
 def test_rows_by_step(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
     table = table_of(trained, "step")
     assert list(table[0]) == ["experiment", "condition", "step", "statistic", *NUMBERS, "epoch"]
-    assert len(table) == 4 * 6 * 4  # conditions × statistics × steps
+    # Of four snapshots nobody can tell plateaus and jumps.
+    assert len(table) == 4 * 4 * 4  # conditions × statistics × steps
     (row,) = [r for r in table if (r["condition"], r["statistic"], r["step"]) == ("fixed", "represented", "20")]
     W = trained["conditional-importance/fixed"].W.sel(step=20)
     assert float(row["mean"]) == pytest.approx(float(analysis.represented_count(W).mean()))
     assert float(row["epoch"]) == 5
     assert {r["n_seeds"] for r in table if (r["statistic"], r["step"]) == ("train_loss", "0")} == {"0"}
-    shown = rows(run_analyze("dynamics", runs, "--condition", "fixed", "--epoch", 5, "--format", "csv"))
+    result = run_analyze("dynamics", runs, "--condition", "fixed", "--epoch", 5, "--format", "csv")
+    assert result.stderr.splitlines()[0] == "note: fixed: 3 snapshots are too few for plateau and jumps"
+    shown = rows(result)
     # What comes later is not looked at.
     assert {row["step"] for row in shown} == {"0", "10", "20"}
     names = {path.name for path in (runs / "figures" / "conditional-importance").iterdir()}
@@ -362,14 +372,19 @@ def test_one_seed_and_one_snapshot(run_analyze: Command, trained: xr.DataTree, t
     ]
 
 
-def test_a_seed_that_is_not_finite_is_counted(trained: xr.DataTree) -> None:
-    dataset = trained["conditional-importance/fixed"].to_dataset().load().copy(deep=True)
+def test_a_seed_that_is_not_finite_is_counted() -> None:
+    changes = {"training.steps": 40, "training.dataset_size": 1000, "record.steps": [10, 15, 20, 30]}
+    experiment = toysup.load_experiment("conditional-importance", changes=changes)
+    trained = toysup.train(experiment, seeds=3, conditions=["fixed"])
+    dataset = trained["conditional-importance/fixed"].to_dataset().load()
     dataset["W"].loc[{"seed": 1, "step": 20}] = np.nan
     tree = xr.DataTree.from_dict({"/conditional-importance/fixed": dataset})
     assert {row["n_excluded"] for row in table_of(tree, "feature")} == {"1"}
     counts = {(row["statistic"], row["step"]): row["n_excluded"] for row in table_of(tree, "step")}
     assert [counts["represented", step] for step in ("0", "10", "20", "40")] == ["0", "0", "1", "0"]
     assert [counts["jumps", step] for step in ("0", "40")] == ["1", "1"]
+    # Of six snapshots there are five losses.
+    assert "plateau" not in {statistic for statistic, _ in counts}
 
 
 def test_sweeps_and_contexts_have_rows_and_figures(run_analyze: Command, swept: xr.DataTree, tmp_path: Path) -> None:

@@ -158,6 +158,14 @@ class Course:
         """Whether each training is finite throughout: (sweep axes..., seed)."""
         return _finite(self.features)
 
+    @property
+    def too_short(self) -> list[str]:
+        """The statistics of `along` that take more snapshots than there are."""
+        snapshots = self.dataset.sizes["step"]
+        # There is no loss at the first.
+        values = {"plateau": snapshots - 1, "jumps": snapshots}
+        return [name for name, count in values.items() if count < dynamics.LEAST_LENGTH]
+
     def at(self, item: Selected) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
         """The first seeds, the summaries and `features` of one cell of the sweep.
 
@@ -209,7 +217,7 @@ def rows(followed: Courses, *, by: str) -> Rows:
 
 def _step_rows(course: Course) -> Iterator[pd.DataFrame]:
     epochs = course.dataset["epoch"].values
-    for name in course.first_seeds:
+    for name in course.first_seeds.drop_vars(course.too_short):
         summary = course.summaries["share on plateau" if name == "plateau" else str(name)]
         summary = summary.drop_vars("epoch", errors="ignore").assign(epoch=xr.zeros_like(summary["mean"]))
         summary["epoch"] += xr.DataArray(epochs, dims="step")
@@ -326,7 +334,13 @@ def _by_context(courses: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 
 
 def left_out(followed: Courses) -> Iterator[str]:
-    """A line for each condition with seeds whose training is not finite: how many, and what lacks them."""
+    """Lines on the statistics that take more snapshots than conditions have, and on trainings that are not finite."""
+    short: dict[str, list[str]] = {}
+    for course in followed.values():
+        if names := course.too_short:
+            text = f"{course.dataset.sizes['step']} snapshots are too few for {' and '.join(names)}"
+            short.setdefault(text, []).append(course.item.condition)
+    yield from (f"{', '.join(conditions)}: {text}" for text, conditions in short.items())
     for course in followed.values():
         if count := int((~course.finite).sum()):
             yield (
