@@ -152,8 +152,10 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
 
     log10 of the loss is cut into straight lines (least squares, with a penalty of 4 σ² ln n for each, σ from the second
     differences, at least 0.005 decades). A plateau is a run of lines that each change by at most `fall` decades
-    per tenth of the recorded training, and lasts a tenth of it and three snapshots. Recorded training is counted in
-    snapshots: a tenth of the steps where they are evenly spaced, a tenth of log(step) where they are log-spaced.
+    per tenth of the recorded training, and lasts a tenth of it and three snapshots. It ends, and another starts, where
+    the loss changes from one such line to the next by more than `fall`, and by more than 2 √ln n standard errors.
+    Recorded training is counted in snapshots: a tenth of the steps where they are evenly spaced, a tenth of log(step)
+    where they are log-spaced.
 
     Parameters
     ----------
@@ -165,8 +167,9 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     Returns
     -------
     DataArray (..., step)
-        1 on a plateau, 0 elsewhere; NaN throughout where a loss is not finite beyond the first, or where there are
-        fewer than six beyond it, which cannot be cut in two.
+        1 on a plateau, 0 elsewhere and at the first snapshot of a plateau that follows another at once. NaN throughout
+        where a loss is not finite beyond the first, or where there are fewer than six beyond it, which cannot be cut in
+        two.
 
     Raises
     ------
@@ -301,6 +304,12 @@ class _Line(NamedTuple):
     def slope(self) -> float:
         return (self.last - self.first) / max(self.stop - self.start - 1, 1)
 
+    @property
+    def end_variance(self) -> float:
+        """The variance of `first`, or of `last`, for a noise of variance 1."""
+        count = self.stop - self.start
+        return (4 * count - 2) / (count * (count + 1))
+
 
 def _on_plateau(logs: Series, penalties: Series, *, fall: float) -> Series:
     """1 for the snapshots of plateaus: runs of flat lines that last."""
@@ -309,18 +318,39 @@ def _on_plateau(logs: Series, penalties: Series, *, fall: float) -> Series:
     n = logs.shape[1]
     # About 50 places where a line may start bound the time of a long series.
     stops = lines(logs, penalties, shortest=_FEWEST, stride=max(1, n // 50))
-    return np.array([_flat(_lines(*one), fall) for one in zip(logs, stops, strict=True)])
+    triples = zip(logs, stops, penalties, strict=True)
+    return np.array([_flat(_lines(one, ends), penalty, fall) for one, ends, penalty in triples])
 
 
-def _flat(lines: Sequence[_Line], fall: float) -> Series:
+def _flat(lines: Sequence[_Line], penalty: float, fall: float) -> Series:
     n = lines[-1].stop
     flat = np.zeros(n, dtype=bool)
-    for line in lines:
-        flat[line.start : line.stop] = abs(line.slope) * (n - 1) / 10 <= fall
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]])))
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        flat[start:stop] = stop - start >= _held(n)
+    for start, stop in _standing(lines, penalty, fall):
+        if stop - start >= _held(n):
+            # A plateau that follows another at once starts one snapshot later, which keeps the two apart.
+            flat[start + int(start > 0 and flat[start - 1]) : stop] = True
     return flat.astype(np.float64)
+
+
+def _standing(lines: Sequence[_Line], penalty: float, fall: float) -> list[tuple[int, int]]:
+    """Where runs of flat lines start and stop; one that starts at another level starts another run."""
+    tenth = (lines[-1].stop - 1) / 10
+    runs: list[list[_Line]] = []
+    for line in lines:
+        if abs(line.slope) * tenth > fall:
+            continue
+        before = runs[-1][-1] if runs else None
+        if before and before.stop == line.start and _at_one_level(before, line, penalty, fall):
+            runs[-1].append(line)
+        else:
+            runs.append([line])
+    return [(run[0].start, run[-1].stop) for run in runs]
+
+
+def _at_one_level(before: _Line, after: _Line, penalty: float, fall: float) -> bool:
+    """Whether the change from one line to the next is at most `fall`, or 2 √ln n times its standard error."""
+    change = after.first - before.last
+    return change**2 <= max(fall**2, penalty * (before.end_variance + after.end_variance))
 
 
 def _jumps(series: Series, penalties: Series, *, size: float) -> Series:

@@ -209,6 +209,21 @@ def test_plateaus_of_constant_and_vanished_losses() -> None:
     assert (np.diff(found) == 1).all()
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.003])
+@pytest.mark.parametrize("height", [1.0, 0.05])
+def test_a_sudden_fall_parts_plateaus(height: float, noise: float) -> None:
+    logs = -staircase(45, stairs=3, height=height) + noise * np.random.default_rng(2).normal(size=(20, 45))
+    expected = np.ones(45)
+    expected[[15, 30]] = 0
+    assert (analysis.plateaus(training(10**logs)) == expected).all()
+
+
+def test_noise_parts_no_plateau() -> None:
+    for n in (13, 45, 200):
+        noise = 0.005 * np.random.default_rng(3).normal(size=(400, n))
+        assert analysis.plateaus(training(10**noise)).all("step").mean() > 0.99
+
+
 def test_what_is_not_finite_is_left_out() -> None:
     steps = staircase(13)
     broken = training([steps, np.where(np.arange(13) == 9, np.inf, steps)])
@@ -307,7 +322,10 @@ def test_rows_by_feature_count_seeds(trained: xr.DataTree) -> None:
     assert statistics == {"represented", "entry_step", "entries", "exits", "merge_step"}
 
 
-def scripted(folder: Path) -> Path:
+FALLS = np.r_[np.nan, np.geomspace(1, 0.1, 6), [0.1] * 6]
+
+
+def scripted(folder: Path, loss: np.ndarray = FALLS) -> Path:
     """Runs of `fixed` whose training is known: 13 snapshots, seed 2 not finite."""
     changes = {"training.steps": 120, "training.dataset_size": 1000, "record.steps": list(range(0, 121, 10))}
     experiment = toysup.load_experiment("conditional-importance", changes=changes)
@@ -317,7 +335,6 @@ def scripted(folder: Path) -> Path:
     # Features 1 … 10 are orthogonal throughout; 11 joins 1 as its antipode at step 50, and leaves at 100.
     square[:, range(10), range(10)] = 1
     square[5:10, 0, 10] = -1
-    loss = np.r_[np.nan, np.geomspace(1, 0.1, 6), [0.1] * 6]
     dataset["W"].transpose("seed", "step", "hidden", "feature").values[:] = square
     dataset["train_loss"].transpose("seed", "step").values[:] = loss
     dataset["W"].loc[{"seed": 2, "step": 70}] = np.nan
@@ -356,6 +373,16 @@ def test_events_are_those_that_happened(run_analyze: Command, tmp_path: Path) ->
     assert all(abs(int(key[0]) - 70) <= 20 and size == 120 - int(key[0]) for key, size in plateaus.items())
     del expected["70", "0", "plateau", "", "", "steps"], expected["70", "1", "plateau", "", "", "steps"]
     assert {key: size for key, size in events.items() if key not in plateaus} == pytest.approx(expected, abs=1e-6)
+
+
+def test_two_plateaus_are_two_events(run_analyze: Command, tmp_path: Path) -> None:
+    folder = scripted(tmp_path / "runs", np.r_[np.nan, [1] * 6, [0.1] * 6])
+    table = rows(run_analyze("dynamics", folder, "--by", "event", "--format", "csv"))
+    found = [(r["seed"], r["step"], float(r["mean"])) for r in table if r["event"] == "plateau"]
+    assert found == [("0", "10", 50), ("0", "80", 40), ("1", "10", 50), ("1", "80", 40)]
+    table = rows(run_analyze("dynamics", folder, "--format", "csv"))
+    shares = {int(r["step"]): float(r["mean"]) for r in table if r["statistic"] == "plateau"}
+    assert shares == {step: float(step not in (0, 70)) for step in range(0, 121, 10)}
 
 
 def test_one_seed_and_one_snapshot(run_analyze: Command, trained: xr.DataTree, tmp_path: Path) -> None:
