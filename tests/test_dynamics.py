@@ -23,6 +23,7 @@ from toysup.analysis.topics import dynamics as topic
 from toysup.errors import UsageError
 
 Command = Callable[..., Result]
+Small = Callable[..., toysup.Experiment]
 STEPS = [0, 10, 20, 30, 40]
 NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
 
@@ -425,6 +426,22 @@ def test_sweeps_and_contexts_have_rows_and_figures(run_analyze: Command, swept: 
         assert {row["context"] for row in table_of(seen, by)} >= {"comedy", "tragedy"}
     toysup.save_runs(seen, tmp_path)
     assert run_analyze("dynamics", tmp_path).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"regime__importance": [0] * 6},
+        {"regime__context_probability": {"a": 1, "b": 0}, "regime__importance": [[0] * 6, [1] * 6]},
+    ],
+)
+def test_a_control_in_which_nothing_weighs_is_drawn(
+    run_analyze: Command, small: Small, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    toysup.save_runs(toysup.train(small(**changes), seeds=2), tmp_path)
+    for command in ("dynamics", "report"):
+        result = run_analyze(command, tmp_path)
+        assert result.exit_code == 0, result.output
 
 
 def course(steps: object, *, seeds: int = 3) -> tuple[xr.DataArray, xr.Dataset]:

@@ -169,14 +169,15 @@ class Course:
     def at(self, item: Selected) -> tuple[xr.Dataset, xr.Dataset, xr.Dataset]:
         """The first seeds, the summaries and `features` of one cell of the sweep.
 
-        Features are in the order of importance, without those that have none.
+        Features are in the order of importance, without those that have none unless none has any.
         """
         cell = {axis: value for axis, value in item.cell.items() if axis in self.item.sweeps}
         features = self.features.assign_coords(step=self.dataset["step"]).sel(cell)
         importance = (self.dataset["importance"] * self.dataset["context_probability"]).sum("context")
         weights = importance.sel({axis: value for axis, value in cell.items() if axis in importance.dims}).values
         order = np.argsort(-weights, kind="stable")
-        shown = features.isel(feature=order[weights[order] > 0])
+        weighty = order[weights[order] > 0]
+        shown = features.isel(feature=weighty if len(weighty) else order)
         return self.first_seeds.sel(cell), _stacked({name: self.summaries[name] for name in DRAWN}).sel(cell), shown
 
 
