@@ -413,6 +413,9 @@ def test_a_seed_that_is_not_finite_is_counted() -> None:
     assert [counts["jumps", step] for step in ("0", "40")] == ["1", "1"]
     # Of six snapshots there are five losses.
     assert "plateau" not in {statistic for statistic, _ in counts}
+    selected = select(tree)
+    drawn = dict(topic.drawn(selected, topic.courses(selected)))
+    assert drawn["dynamics-features"].axes[0].get_title() == "fixed (n = 2, 1 excluded)"
 
 
 def test_sweeps_and_contexts_have_rows_and_figures(run_analyze: Command, swept: xr.DataTree, tmp_path: Path) -> None:
@@ -491,21 +494,23 @@ def test_log_spaced_training_has_a_log_axis_that_shows_both_ends() -> None:
 
 
 def test_feature_events_are_drawn_where_they_happen() -> None:
-    table = np.array([[0.0, 20, np.nan], [0, 40, np.nan], [10, np.nan, np.nan]])
+    table = np.array([[0.0, 20, np.nan], [0, 40, np.nan], [10, np.nan, np.nan], [np.nan] * 3])
     entered = xr.DataArray(table, dims=("seed", "feature"), coords={"feature": [2, 1, 3]})
     data = xr.Dataset({"entry_step": entered, "merge_step": entered}).assign_coords(
         step=[0, 10, 20, 30, 40], epoch=("step", [0.0, 1, 2, 3, 4])
     )
-    share = entered.notnull().mean("seed")
-    medians = data.median("seed").assign(represented=share, merged=share)
+    share = entered.isel(seed=slice(3)).notnull().mean("seed")
+    # A fourth seed, which diverged, has no part in the shares.
+    medians = data.median("seed").assign(represented=share, merged=share, n_seeds=3, n_excluded=1)
     with figures.style():
         figure = figures.feature_events({"a": data}, {"a": medians})
     above = figure.axes[0]
+    assert above.get_title() == "a (n = 3, 1 excluded)"
     dots, markers = above.collections
     x, y = np.ma.filled(dots.get_offsets(), np.nan).T
     # In epochs, as all conditions have them, each on the line of its feature.
     np.testing.assert_allclose(np.sort(x[np.isfinite(x)]), [0, 0, 1, 2, 4])
-    assert (np.abs(y - np.tile([0, 1, 2], 3)) < 0.4)[np.isfinite(x)].all()
+    assert (np.abs(y - np.tile([0, 1, 2], 4)) < 0.4)[np.isfinite(x)].all()
     np.testing.assert_allclose(np.ma.filled(markers.get_offsets(), np.nan)[:2], [[0, 0], [3, 1]])
     assert [label.get_text() for label in above.get_yticklabels()] == ["2", "1", "3"]
     assert [text.get_text() for text in above.texts] == ["100", "67", "0", "%"]

@@ -98,8 +98,8 @@ def feature_events(
         Per condition `entry_step` and `merge_step`, dims (seed, feature), NaN where it does not happen; with all
         recorded steps in the coordinate ``step``. Features are drawn in the order given.
     summaries
-        The same conditions' medians of the same names, and the share of seeds, `represented` and `merged`, dims
-        (feature,).
+        The same conditions' medians of the same names; the share of seeds, `represented` and `merged`, with the counts
+        of seeds that it is of and that it leaves out, `n_seeds` and `n_excluded`; dims (feature,).
     first
         The place of the first condition among those that several figures show, which decides its colour.
     time_scale
@@ -129,7 +129,7 @@ def feature_events(
             _feature_lines(row[at], on_axis, medians, look)
             if data.sizes["seed"] > 1:
                 _percentages(row[at], summaries[name][share].values)
-        title = wrapped(f"{name} (n = {data.sizes['seed']})", width=_letters(len(values)))
+        title = wrapped(f"{name} ({n_of(summaries[name])})", width=_letters(len(values)))
         axes[0][at].set_title(title, pad=9)
         # All of the training, also where nothing happens late in it.
         axes[-1][at].set_xlim(*(time.at[name][[0, -1]] + np.array([-0.04, 0.04]) * np.ptp(time.at[name])))

@@ -317,11 +317,12 @@ def _features(features: Mapping[str, xr.Dataset], first: int) -> Figure:
 
 
 def _medians(features: xr.Dataset) -> xr.Dataset:
-    """Of the seeds in which a feature enters or merges for good; and the share that those are of the finite ones."""
+    """Of the seeds in which a feature enters or merges for good; the share of the finite ones that those are."""
     found = features[["entry_step", "merge_step"]].median("seed")
     finite = features["entries"].notnull()
     merged = features["merge_step"].notnull().where(finite)
-    return found.assign(represented=features["represented"].mean("seed"), merged=merged.mean("seed"))
+    found = found.assign(represented=features["represented"].mean("seed"), merged=merged.mean("seed"))
+    return found.assign(n_seeds=finite.sum("seed"), n_excluded=(~finite).sum("seed"))
 
 
 def _by_context(courses: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
