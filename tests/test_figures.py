@@ -502,9 +502,21 @@ def test_loss_curves_are_logarithmic_and_skip_the_initial_step() -> None:
     np.testing.assert_allclose(line.get_xdata(), [0, 1, 2, 3, 4])
 
 
+def test_log_spaced_training_has_a_log_axis_unless_a_linear_one_is_asked_for() -> None:
+    D = dimensionality(1)["fixed"].isel(step=[0, 1, 1, 2]).drop_vars("epoch").assign_coords(step=[0, 1, 10, 100])
+    along = summaries({"fixed": D, "conditional": D})
+    loss = summaries(curves(1, epochs=False))
+    with figures.style():
+        for draw, data in ((figures.dimensionality_over_training, along), (figures.loss_curves, loss)):
+            figure = draw(data)
+            assert_readable(figure)
+            assert {ax.get_xscale() for ax in figure.axes if ax.lines} == {"symlog"}
+            assert draw(data, time_scale="linear").axes[0].get_xscale() == "linear"
+
+
 def test_training_by_steps_in_one_condition_makes_steps_the_axis_of_all() -> None:
     mixed = {"fixed": curves(1)["fixed"], "stream": curves(1, epochs=False)["fixed"]}
-    ax = figures.loss_curves(summaries(mixed), time_scale="log").axes[0]
+    ax = figures.loss_curves(summaries(mixed)).axes[0]
     assert ax.get_xlabel() == "training step"
     assert ax.get_xscale() == "symlog"
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [0, 1, 10, 100, 1000])

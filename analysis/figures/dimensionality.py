@@ -19,7 +19,7 @@ from ._marks import means, seed_dots
 from ._panels import blank, flow, grid
 from ._subsets import Block, by_subset, labels_of
 from ._text import fitted, interval_of, n_of, note, wrapped
-from ._time import Scale, scale_time, time_axis
+from ._time import Scale, scale_of, scale_time, time_axis
 from .style import DOUBLE_COLUMN, FAINT, INK, SINGLE_COLUMN, looks
 
 FIRST_LAST = LinearSegmentedColormap.from_list("toysup_first_last", colormaps["viridis"](np.linspace(0, 0.9, 256)))
@@ -66,7 +66,7 @@ def feature_dimensionality(values: Mapping[str, xr.DataArray], summaries: Mappin
     return figure
 
 
-def dimensionality_over_training(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "linear") -> Figure:
+def dimensionality_over_training(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None = None) -> Figure:
     """Draw the mean D_i of every feature along training: conditions below each other, subsets side by side.
 
     The colour of a line is the place of the feature within its subset; the interval of the mean is shaded.
@@ -77,7 +77,7 @@ def dimensionality_over_training(summaries: Mapping[str, xr.Dataset], *, time_sc
         Per condition a summary of D over seeds, dims (step, feature), dimensionless. The axis is ``epoch(step)`` where
         all conditions have it, else ``step``; coord ``subset(feature)`` where there is one.
     time_scale
-        "linear", or "log" for snapshots that were taken at log-spaced steps.
+        "linear" or "log"; if not given, log where steps are spaced so.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def dimensionality_over_training(summaries: Mapping[str, xr.Dataset], *, time_sc
         for ax in row[len(of_one) :]:
             ax.set_axis_off()
     for ax in axes[-1]:
-        scale_time(ax, time, scale=time_scale)
+        scale_time(ax, time, scale=time_scale or scale_of(time))
     figure.supylabel(_LABEL)
     bar = figure.colorbar(
         colours, ax=[ax for row in axes for ax in row], aspect=14 * len(axes), label="place in the subset"

@@ -22,7 +22,7 @@ from ._scale import scale_values
 from ._statistics import statistic
 from ._subsets import labels_of
 from ._text import interval_of, n_of, note, number, wrapped
-from ._time import Scale, scale_time, time_axis
+from ._time import Scale, scale_of, scale_time, time_axis
 from .conditions import by_condition
 from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
 
@@ -30,7 +30,7 @@ _LOSS, _MEANING, _ = statistic("loss")
 _MOST_INTERVALS = 8
 
 
-def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "linear") -> Figure:
+def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None = None) -> Figure:
     """Draw the training loss along training, one line per condition, with the interval of the mean shaded.
 
     Parameters
@@ -40,7 +40,7 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "lin
         sample, dimensionless, on a log axis; what is not a positive number, such as step 0, has no place on it. The
         x axis is ``epoch(step)`` where all conditions have it, else ``step``.
     time_scale
-        "linear", or "log" for snapshots that were taken at log-spaced steps.
+        "linear" or "log"; if not given, log where steps are spaced so.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale = "lin
     if any((data["mean"] > 0).any() for data in summaries.values()):
         ax.set_yscale("log")
     ax.set_ylabel("training loss per sample")
-    scale_time(ax, time, scale=time_scale)
+    scale_time(ax, time, scale=time_scale or scale_of(time))
     legend_above(figure, *ax.get_legend_handles_labels())
     note(figure, f"{_MEANING} Lines: mean over seeds.{interval_of(summaries.values(), drawn_as='Shaded')}")
     return figure
