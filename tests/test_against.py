@@ -182,7 +182,8 @@ def test_a_report_adjusts_over_all_experiments_and_says_what_has_no_counterpart(
         lambda dataset: dataset.assign_attrs(experiment="other") if "seed" in dataset.dims else dataset
     )
     toysup.save_runs(xr.DataTree.from_dict({"other": other}), tmp_path / "runs")
-    assert run_analyze("report", tmp_path / "runs", "--output", tmp_path / "report").exit_code == 0
+    two = ["--condition", "fixed", "--condition", "split-40"]
+    assert run_analyze("report", tmp_path / "runs", "--output", tmp_path / "report", *two).exit_code == 0
     found = pd.read_csv(tmp_path / "report" / "differences.csv")
     assert set(found["experiment"]) == {"conditional-importance", "other"}
     adjusted = analysis.holm(xr.DataArray(found["p_value"].to_numpy(), dims="row"))
