@@ -502,6 +502,21 @@ def test_loss_curves_are_logarithmic_and_skip_the_initial_step() -> None:
     np.testing.assert_allclose(line.get_xdata(), [0, 1, 2, 3, 4])
 
 
+def test_the_interval_of_a_loss_that_reaches_below_zero_is_drawn_down_to_the_axis() -> None:
+    data = summaries(curves(1))["fixed"]
+    low = data["ci_low"].copy()
+    low[2] = -0.1
+    with figures.style():
+        figure = figures.loss_curves({"fixed": data.assign(ci_low=low)})
+        assert_readable(figure)
+    ax = figure.axes[0]
+    assert 0 < ax.get_ylim()[0] > 0.2 * float(data["ci_low"].min())
+    (band,) = ax.collections
+    lowest = min(float(path.vertices[:, 1].min()) for path in band.get_paths())
+    assert lowest == -0.1
+    assert len(band.get_paths()) == 1
+
+
 def test_log_spaced_training_has_a_log_axis_unless_a_linear_one_is_asked_for() -> None:
     D = dimensionality(1)["fixed"].isel(step=[0, 1, 1, 2]).drop_vars("epoch").assign_coords(step=[0, 1, 10, 100])
     along = summaries({"fixed": D, "conditional": D})

@@ -161,7 +161,8 @@ def _one_course(ax: Axes, at: NDArray[np.float64], seeds: xr.DataArray, summary:
     shown = seeds.where(seeds > 0) if positive else seeds
     ax.plot(at, shown.values.T, color=look.colour, linewidth=0.5, alpha=0.45, zorder=2, gid="seeds")
     mean = summary[["mean", "ci_low", "ci_high"]]
-    mean = mean.where(lambda parts: parts > 0) if positive else mean
+    # A log axis cuts an interval that reaches below it off at its lower end.
+    mean = mean.where(mean["mean"] > 0) if positive else mean
     line(ax, at, mean, look=look._replace(line="-"), label="mean", every=max(1, len(at) // 12))
 
 

@@ -52,7 +52,8 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None
     figure = blank(SINGLE_COLUMN, 2.3)
     ax = figure.subplots()
     for (name, data), look in zip(summaries.items(), looks(len(summaries)), strict=True):
-        positive = data[["mean", "ci_low", "ci_high"]].where(lambda parts: parts > 0)
+        # A log axis cuts an interval that reaches below it off at its lower end.
+        positive = data[["mean", "ci_low", "ci_high"]].where(data["mean"] > 0)
         label = f"{name} ({n_of(data)})"
         line(ax, time.at[name], positive, look=look, label=label, every=max(1, data.sizes["step"] // 12))
     if any((data["mean"] > 0).any() for data in summaries.values()):
