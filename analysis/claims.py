@@ -145,7 +145,10 @@ def judge(claim: Claim, estimates: Mapping[str, Estimate]) -> Verdict:
     if not undecided:
         return Verdict(SUPPORTED, hardest, summaries[hardest], "")
     part = min(undecided, key=lambda part: _room(summaries[part], claim.supports))
-    return Verdict(UNDECIDED, part, summaries[part], _what_would_decide(estimates[part], claim, among=len(estimates)))
+    summary = within = summaries[part]
+    if _depth(summary["mean"].item(), claim.refutes) > 0:
+        within = estimates[part].summary(_refuting(len(estimates)))
+    return Verdict(UNDECIDED, part, summary, _what_would_decide(within, claim))
 
 
 def _refuting(among: int) -> float:
@@ -166,11 +169,9 @@ def _depth(value: float, regions: Regions) -> float:
     return max(min(value - low, high - value) for low, high in regions)
 
 
-def _what_would_decide(estimate: Estimate, claim: Claim, *, among: int) -> str:
-    mean = estimate.summary(CONFIDENCE)["mean"].item()
-    confidence = _refuting(among) if _depth(mean, claim.refutes) > 0 else CONFIDENCE
-    summary = estimate.summary(confidence)
-    low, high, n = (summary[name].item() for name in ("ci_low", "ci_high", "n_seeds"))
+def _what_would_decide(summary: xr.Dataset, claim: Claim) -> str:
+    """Advice by the interval that decides where the mean lies: at 95%, or that at which one of several refutes."""
+    mean, low, high, n = (summary[name].item() for name in ("mean", "ci_low", "ci_high", "n_seeds"))
     if n == 0:
         return "no seed has this number"
     if not np.isfinite([low, high]).all():
