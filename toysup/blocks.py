@@ -22,7 +22,7 @@ from toysup.models import parameters_of
 
 # What the instances of a block take at most, all snapshots of their parameters together.
 _BLOCK_BYTES = 2**26
-# Multiply-adds of a block: some five minutes of one core, which is what a dead worker loses at most.
+# Multiply-adds of a block: one to five minutes of one core, which is what a dead worker loses at most.
 _BLOCK_WORK = 1e12
 # What drawing and judging a value costs, in multiply-adds. Not the engine's number, which may be tuned: where blocks
 # begin is part of what is on disk.
