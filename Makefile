@@ -27,7 +27,7 @@ lint: $(READY)
 
 # 100,000 inputs to both commands that nobody means well with, other ones each time; about an hour.
 fuzz: $(READY)
-	$(BIN)/python -W ignore -m tests.fuzzing --inputs 100000 --keep build/fuzz-failures.jsonl
+	$(BIN)/python -W ignore -m tests.robustness.fuzzing --inputs 100000 --keep build/fuzz-failures.jsonl
 
 # More than ten minutes; leave the machine alone meanwhile. Writes build/benchmarks and the last table of docs/benchmarks.md.
 bench: $(READY)
@@ -35,7 +35,7 @@ bench: $(READY)
 
 # 200 kills of training at random instants, each of which must end as if nothing had happened; about an hour.
 torture: $(READY)
-	$(BIN)/python -m tests.torture
+	$(BIN)/python -m tests.robustness.torture
 
 # Train the reference trajectories of data/ anew.
 data: $(READY)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from toysup.command_errors import with_error_line
+from toysup.command.errors import with_error_line
 from toysup.errors import ToysupError
 
 if TYPE_CHECKING:
-    from toysup.analysis.rows import Rows
-    from toysup.analysis.selection import Selected
-    from toysup.analysis.series import Figures
-    from toysup.analysis.topics.against import Statistics
+    from toysup.analysis.report.panels import Figures
+    from toysup.analysis.report.selection import Selected
+    from toysup.analysis.report.tidy_rows import Rows
+    from toysup.analysis.report.topics.against import Statistics
 
 FORMATS = click.Choice(["table", "csv", "json"])
 # As in toysup.analysis.interference, which a help text must not wait for; a test holds them together.
@@ -50,9 +50,9 @@ class Request:
 
     def selected(self, *, draws: bool = True, against: str | None = None) -> list[Selected]:
         """The conditions asked for, and the one they are held against; refuses first what would fail after the work."""
-        from toysup.analysis.selection import refuse_unknown, select
-        from toysup.runs import open_runs
-        from toysup.storage import refuse_unwritable
+        from toysup.analysis.report.selection import refuse_unknown, select
+        from toysup.storage.netcdf import refuse_unwritable
+        from toysup.storage.runs import open_runs
 
         with warnings.catch_warnings(record=True) as unfinished:
             warnings.simplefilter("always", UserWarning)
@@ -69,13 +69,13 @@ class Request:
         return selected
 
     def print(self, rows: Rows) -> None:
-        from toysup.analysis.rows import rendered
+        from toysup.analysis.report.tidy_rows import rendered
 
         for text in rendered(rows, self.format):
             click.echo(text, nl=False)
 
     def print_differences(self, selected: list[Selected], against: str, statistics: Statistics) -> None:
-        from toysup.analysis.topics.against import differences
+        from toysup.analysis.report.topics.against import differences
 
         rows, notes = differences(selected, against, statistics)
         for note in notes:
@@ -84,7 +84,7 @@ class Request:
 
     def draw(self, selected: list[Selected], figures_of: Callable[[list[Selected]], Figures]) -> None:
         """Write the figures of each experiment to its folder in the output."""
-        from toysup.analysis.drawing import draw
+        from toysup.analysis.report.writing_figures import draw
 
         for path in draw(selected, figures_of, self.output, [self.figure_format]):
             click.echo(f"wrote {path}", err=True)
@@ -136,7 +136,7 @@ def main() -> None:
 @_analysis
 def info(request: Request, specification: bool, verify: bool) -> None:
     """What was trained, and with what: conditions, sizes, seeds, snapshots, versions."""
-    from toysup.analysis.topics.info import rows, specifications, verified
+    from toysup.analysis.report.topics.info import rows, specifications, verified
 
     selected = request.selected(draws=False)
     if specification:
@@ -156,7 +156,7 @@ def info(request: Request, specification: bool, verify: bool) -> None:
 @_analysis
 def gram(request: Request) -> None:
     """The Gram matrix WᵀW, entry by entry, and its pictures through training."""
-    from toysup.analysis.topics.gram import drawn, rows
+    from toysup.analysis.report.topics.gram import drawn, rows
 
     selected = request.selected()
     request.print(rows(selected))
@@ -173,7 +173,7 @@ def _refuse_parts(against: str | None, by: str | None) -> None:
 @_analysis
 def dimensionality(request: Request, against: str | None) -> None:
     """Represented features, total dimensionality, and D and norm of each feature."""
-    from toysup.analysis.topics.dimensionality import counts, drawn, rows
+    from toysup.analysis.report.topics.dimensionality import counts, drawn, rows
 
     selected = request.selected(against=against)
     if against is None:
@@ -192,7 +192,7 @@ def dimensionality(request: Request, against: str | None) -> None:
 @_analysis
 def interference(request: Request, by: str, statistic: str, against: str | None) -> None:
     """Interference between subsets, or what each feature meets."""
-    from toysup.analysis.topics.interference import drawn, notes, quadrants, rows, seed_rows
+    from toysup.analysis.report.topics.interference import drawn, notes, quadrants, rows, seed_rows
 
     _refuse_parts(against, by if by != "quadrant" else None)
     selected = request.selected(against=against)
@@ -214,7 +214,7 @@ def losses(request: Request, by: str | None, against: str | None) -> None:
 
     By part, by the number of active features, or of the references: under their own condition only.
     """
-    from toysup.analysis.topics.losses import cross_losses, drawn, own_loss, rows
+    from toysup.analysis.report.topics.losses import cross_losses, drawn, own_loss, rows
 
     _refuse_parts(against, by)
     selected = request.selected(against=against)
@@ -231,8 +231,8 @@ def losses(request: Request, by: str | None, against: str | None) -> None:
 @_analysis
 def claims(request: Request, no_fail: bool) -> None:
     """The claims of the sources: supported, refuted or undecided. Exits with 3 where one is refuted."""
-    from toysup.analysis.claims import REFUTED
-    from toysup.analysis.topics.claims import rows, text
+    from toysup.analysis.claims.verdicts import REFUTED
+    from toysup.analysis.report.topics.claims import rows, text
 
     verdicts = rows(request.selected(draws=False), own_epoch=request.step is None and request.epoch is None)
     if request.format == "table":
@@ -248,7 +248,7 @@ def claims(request: Request, no_fail: bool) -> None:
 @_analysis
 def dynamics(request: Request, by: str) -> None:
     """Training up to the chosen step: losses, features that enter and merge, plateaus and jumps."""
-    from toysup.analysis.topics.dynamics import courses, drawn, left_out, rows
+    from toysup.analysis.report.topics.dynamics import courses, drawn, left_out, rows
 
     selected = request.selected()
     followed = courses(selected)
@@ -262,7 +262,7 @@ def dynamics(request: Request, by: str) -> None:
 @_analysis
 def report(request: Request) -> None:
     """All tables and figures in one folder, with a page that shows them."""
-    from toysup.analysis.report import write_report
+    from toysup.analysis.report.report import write_report
 
     own_epoch = request.step is None and request.epoch is None
     for path in write_report(request.selected(), request.output, request.figure_format, own_epoch=own_epoch):

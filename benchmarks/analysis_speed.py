@@ -12,8 +12,8 @@ import toysup
 from benchmarks.measurements import Measurement
 from benchmarks.timing import Contender, alternate
 from toysup.analysis import feature_dimensionality, gram, over_seeds, quadrant_interference, total_dimensionality
-from toysup.analysis.selection import select
-from toysup.analysis.topics import info
+from toysup.analysis.report.selection import select
+from toysup.analysis.report.topics import info
 
 
 def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:

@@ -17,11 +17,11 @@ from benchmarks.commands import run
 from benchmarks.measurements import Measurement, Setting
 from benchmarks.memory import MIB, high_water
 from benchmarks.timing import Contender, alternate, seconds
-from toysup.blocks import Plan
-from toysup.experiments import Condition, Experiment, load_experiment
-from toysup.runs import open_runs
-from toysup.store import Job, Store
-from toysup.trajectories import room_for, trajectory_of
+from toysup.experiments.experiment import Condition, Experiment, load_experiment
+from toysup.storage.blocks import Plan
+from toysup.storage.runs import open_runs
+from toysup.storage.schema import room_for, trajectory_of
+from toysup.storage.store import Job, Store
 
 EXPERIMENT = "conditional-importance"
 # Cells along two axes, and seeds: a million models each.
@@ -99,7 +99,7 @@ def _untrained(experiment: Experiment, job: Job) -> xr.Dataset:
 
 def _tasks(count: int) -> Iterator[Measurement]:
     """A task that does nothing, with what a block's carries."""
-    from toysup.cluster import Errand, local_client
+    from toysup.training.cluster import Errand, local_client
 
     experiment = load_experiment(EXPERIMENT)
     condition = experiment.conditions[0]

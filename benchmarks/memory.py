@@ -34,8 +34,8 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
 
 def train(instances: int, snapshots: int, folder: Path) -> dict[str, float]:
     """Train through the command, a step to a snapshot; memory in MiB."""
-    from toysup.fused.engine import prepare
-    from toysup.train_command import main
+    from toysup.command.train import main
+    from toysup.engines.fused.engine import prepare
 
     prepare()
     imports = high_water()

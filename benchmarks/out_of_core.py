@@ -44,10 +44,10 @@ _TRAINED = 4
 def make(folder: Path, *, seeds: int, snapshots: int = SNAPSHOTS) -> int:
     """Blocks of the four conditions of conditional-importance under `folder`; how many bytes of weights they hold."""
     import toysup
-    from toysup.blocks import BLOCK as PLACE
-    from toysup.blocks import BLOCK_OF, Plan
-    from toysup.blocks import Block as Box
-    from toysup.storage import write
+    from toysup.storage.blocks import BLOCK as PLACE
+    from toysup.storage.blocks import BLOCK_OF, Plan
+    from toysup.storage.blocks import Block as Box
+    from toysup.storage.netcdf import write
 
     record = [int(step) for step in np.linspace(0, 10 * (snapshots - 1), snapshots)]
     changes = {"training.steps": record[-1], "training.dataset_size": 25_600, "record.steps": record}

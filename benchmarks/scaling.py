@@ -6,8 +6,8 @@ from functools import partial
 from benchmarks.measurements import Measurement, Setting
 from benchmarks.timing import Contender, alternate, seconds, turns_within
 from benchmarks.training_speed import Case, condition, training
-from toysup.fused import engine
-from toysup.instances import Control, Instances, instances_of
+from toysup.engines.fused import engine
+from toysup.engines.instances import Control, Instances, instances_of
 
 COUNTS = (1, 10, 100, 1000, 10_000)
 REFERENCE = 100

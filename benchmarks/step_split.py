@@ -11,14 +11,14 @@ from numba import njit
 from benchmarks.measurements import Measurement
 from benchmarks.timing import seconds, turns_within
 from benchmarks.training_speed import Case, condition
-from toysup.fused import engine, gradient, kernel
-from toysup.fused.arguments import drawn, new_state, tables_of
-from toysup.fused.buffers import ceil, new_work, plan
-from toysup.fused.sampling import draw_contexts, draw_tile, group_by_context, next_rows
-from toysup.fused.sources import SOURCES
-from toysup.fused.update import update
-from toysup.fused.vectors import COLUMNS
-from toysup.instances import instances_of
+from toysup.engines.compiled_samples.source_digest import SOURCES
+from toysup.engines.compiled_samples.tiles import draw_contexts, draw_tile, group_by_context, next_rows
+from toysup.engines.fused import engine, gradient, kernel
+from toysup.engines.fused.arguments import drawn, new_state, tables_of
+from toysup.engines.fused.buffers import ceil, new_work, plan
+from toysup.engines.fused.update import update
+from toysup.engines.fused.vectors import COLUMNS
+from toysup.engines.instances import instances_of
 
 PARTS = ("generation", "forward", "errors", "backward", "gather and collect", "optimiser")
 # In the order of `PARTS`; the first four are done tile by tile.

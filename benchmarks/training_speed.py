@@ -11,9 +11,10 @@ from benchmarks.machine import peak_rate
 from benchmarks.measurements import Measurement, Setting
 from benchmarks.notebook_loop import NotebookLoop
 from benchmarks.timing import Contender, alternate, seconds, turns_within
-from toysup import Condition, torch_engine
-from toysup.fused import engine as fused_engine
-from toysup.instances import Control, Instances, Snapshot, instances_of
+from toysup import Condition
+from toysup.engines.fused import engine as fused_engine
+from toysup.engines.instances import Control, Instances, Snapshot, instances_of
+from toysup.engines.torch_engine import engine as torch_engine
 
 NOTEBOOK, TORCH, FUSED = "notebook", "torch engine", "fused engine"
 Train = Callable[[Instances], Iterator[Snapshot]]

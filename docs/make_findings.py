@@ -13,7 +13,7 @@ from findings_pages.pages import PAGES
 
 import toysup
 from toysup.analysis import figures
-from toysup.train_command import main as train
+from toysup.command.train import main as train
 
 FOLDER = Path(__file__).parent / "findings"
 

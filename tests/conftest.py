@@ -11,7 +11,7 @@ from hypothesis import settings
 
 import toysup
 from toysup.analysis.command import main as analyze
-from toysup.train_command import main as train
+from toysup.command.train import main as train
 
 # Two test workers with two threads each would wait for one another on two cores.
 torch.set_num_threads(1)

@@ -11,8 +11,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from toysup.analysis import figures
-from toysup.experiments import Condition
-from toysup.storage import replacing
+from toysup.experiments.experiment import Condition
+from toysup.storage.netcdf import replacing
 
 DPI = 140
 TEXTS = Path(__file__).parent / "text"

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.errors import UsageError
-from toysup.regimes import FloatArray, Regime
+from toysup.experiments.regime import FloatArray, Regime
 from toysup.theory.costs import dropping_cost, sharing_cost
 
 # Beyond so many features the search for the cheapest arrangement takes too long.

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from toysup.regimes import FloatArray, Regime
+from toysup.experiments.regime import FloatArray, Regime
 from toysup.theory.tables import require_independent
 
 

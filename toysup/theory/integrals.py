@@ -11,7 +11,7 @@ Here an output is a row: its row of G (row, feature), its bias (row,), and `own`
 
 import numpy as np
 
-from toysup.regimes import FloatArray
+from toysup.experiments.regime import FloatArray
 
 
 def one_active(G: FloatArray, bias: FloatArray, own: FloatArray) -> FloatArray:

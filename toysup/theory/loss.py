@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.errors import UsageError
-from toysup.regimes import FloatArray, Regime
+from toysup.experiments.regime import FloatArray, Regime
 from toysup.theory.integrals import one_active, two_active
 from toysup.theory.remainder import more_active_bound
 from toysup.theory.tables import not_negative, require_independent

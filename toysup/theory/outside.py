@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.errors import UsageError
-from toysup.regimes import FloatArray
+from toysup.experiments.regime import FloatArray
 from toysup.theory.tables import at_most_one, not_negative
 
 

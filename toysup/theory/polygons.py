@@ -3,7 +3,7 @@
 import numpy as np
 
 from toysup.errors import UsageError
-from toysup.regimes import FloatArray
+from toysup.experiments.regime import FloatArray
 
 
 def polygon(k: int, length: float = 1.0, *, n_features: int | None = None) -> FloatArray:

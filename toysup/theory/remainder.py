@@ -6,7 +6,7 @@ u⁺ and u⁻ are the positive and the negative part of u. The expected squares 
 
 import numpy as np
 
-from toysup.regimes import FloatArray, Regime
+from toysup.experiments.regime import FloatArray, Regime
 
 
 def more_active_bound(G: FloatArray, b: FloatArray, regime: Regime) -> FloatArray:

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.errors import UsageError
-from toysup.regimes import FloatArray, Regime
+from toysup.experiments.regime import FloatArray, Regime
 
 
 def one_context(probability: npt.ArrayLike, importance: npt.ArrayLike) -> Regime:

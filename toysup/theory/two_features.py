@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from toysup.regimes import FloatArray
+from toysup.experiments.regime import FloatArray
 from toysup.theory.tables import at_most_one, not_negative
 
 

@@ -1,0 +1,1 @@
+"""Claims about trained models, and the verdicts on them."""

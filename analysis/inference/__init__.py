@@ -1,0 +1,1 @@
+"""What follows from several seeds: intervals, tests and nulls."""

@@ -1,0 +1,155 @@
+"""Twins: features of different subsets that differ by their contexts alone, and their relabellings."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import combinations
+from math import factorial, prod
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.analysis.statistics.labels import named
+from toysup.experiments.regime import Regime
+from toysup.storage.schema import regime_axes, regime_of
+
+MOST_RELABELLINGS = 1024
+"""Up to so many relabellings all are taken; of more, as many: the labels as they are, and random ones."""
+
+Labels = npt.NDArray[np.intp]
+
+
+def twins(dataset: xr.Dataset) -> xr.DataArray:
+    """The class of each feature: the first feature whose tables are equal to its own up to the context.
+
+    Features i and j are of one class if a bijection π of the contexts carries (P(c), p_i(c), I_i(c)) onto
+    (P(πc), p_j(πc), I_j(πc)) for every c; training knows of a subset by these tables alone. They have to be of the same
+    group, too, and where the context follows from x by a rule, or a flag shows it to the model, contexts are not alike:
+    only equal tables make twins then, and the feature that a rule is about has none.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A trajectory with its regime.
+
+    Returns
+    -------
+    DataArray (sweep axes along which the regime varies..., feature)
+        Labels of features; features of one class whose subsets differ are twins.
+    """
+    axes = regime_axes(dataset)
+    features = dataset["feature"].values
+    found = np.empty((*(dataset.sizes[axis] for axis in axes), len(features)), features.dtype)
+    for cell, regime in regimes_of(dataset):
+        for members in twin_classes(regime):
+            found[cell][list(members)] = features[members[0]]
+    coords = {name: dataset[name] for name in (*axes, "feature", "subset")}
+    return named(xr.DataArray(found, coords, (*axes, "feature")), "twins", "first feature with equal tables")
+
+
+class NoNull(NamedTuple):
+    """In which cells of a sweep labels cannot be swapped, in words, "" for all of them; and why."""
+
+    cells: str
+    reason: str
+
+
+def no_null(dataset: xr.Dataset) -> NoNull | None:
+    """Where labels cannot be swapped, and why; None where twins have different subsets in all cells of the sweep."""
+    without = [(cell, _reason(regime)) for cell, regime in regimes_of(dataset) if not _swapped(regime)]
+    return NoNull(_some_cells(dataset, [cell for cell, _ in without]), without[0][1]) if without else None
+
+
+def _swapped(regime: Regime) -> bool:
+    """Whether some twins have different subsets."""
+    return any(len({regime.subset[i] for i in members}) > 1 for members in twin_classes(regime))
+
+
+def _some_cells(dataset: xr.Dataset, cells: Sequence[tuple[int, ...]]) -> str:
+    """How many of the sweep's cells these are, given at the axes along which the regime varies; "" if all."""
+    axes = regime_axes(dataset)
+    total = prod(dataset.sizes[axis] for axis in axes)
+    if len(cells) == total:
+        return ""
+    # Along further axes, such as that of a learning rate, a regime stands in several cells.
+    of_each = prod(n for dim, n in dataset["train_loss"].sizes.items() if dim not in (*axes, "seed", "step"))
+    first = zip(axes, cells[0], strict=True)
+    at = ", ".join(f"{axis} = {dataset[axis].values[place].item()!r}" for axis, place in first)
+    return f"in {of_each * len(cells)} of {of_each * total} cells (such as {at})"
+
+
+def _reason(regime: Regime) -> str:
+    if len(set(regime.subset)) == 1:
+        return "its features are all of one subset"
+    what = [
+        *(["its context follows from x"] if regime.rule is not None else []),
+        *(["a flag shows the context"] if regime.context_input == "flag" else []),
+        *(["it has groups of features"] if regime.group else []),
+    ]
+    return ", and ".join([*what, "no features of different subsets are alike up to the context"])
+
+
+def regimes_of(dataset: xr.Dataset) -> Iterator[tuple[tuple[int, ...], Regime]]:
+    """The regime at each index into the axes along which it varies."""
+    axes = regime_axes(dataset)
+    for cell in np.ndindex(*(dataset.sizes[axis] for axis in axes)):
+        yield cell, regime_of(dataset.isel(dict(zip(axes, cell, strict=True))))
+
+
+def twin_classes(regime: Regime) -> list[tuple[int, ...]]:
+    """The places of the features of each class, in the order of their first features."""
+    classes: dict[Hashable, list[int]] = {}
+    for i in range(len(regime.subset)):
+        classes.setdefault(_kind(regime, i), []).append(i)
+    return [tuple(members) for members in classes.values()]
+
+
+def _kind(regime: Regime, i: int) -> Hashable:
+    """What features that training cannot tell apart have in common."""
+    tables = (regime.context_probability, regime.activation_probability[:, i], regime.importance[:, i])
+    rows = list(zip(*(table.tolist() for table in tables), strict=True))
+    # Contexts are alike, and bijections of them free, unless something beside the tables tells them apart.
+    alike = regime.rule is None and regime.context_input != "flag"
+    singled_out = regime.rule is not None and regime.rule.feature == i + 1
+    return tuple(sorted(rows) if alike else rows), regime.group[i] if regime.group else "", singled_out
+
+
+def relabellings(labels: Sequence[int], classes: Sequence[Sequence[int]]) -> Labels:
+    """The labels of all features with those of each class in another order: (relabelling, feature), each once.
+
+    The first row is `labels` itself. Of more than MOST_RELABELLINGS as many are drawn, from a fixed stream.
+    """
+    own = np.asarray(labels)
+    mixed = [np.asarray(members) for members in classes if len(set(own[list(members)])) > 1]
+    if prod(_count(own[members]) for members in mixed) > MOST_RELABELLINGS:
+        rng = np.random.default_rng(0)
+        drawn = np.tile(own, (MOST_RELABELLINGS, 1))
+        for members in mixed:
+            drawn[1:, members] = rng.permuted(drawn[1:, members], axis=1)
+        return drawn
+    orders = [_orders(own[members]) for members in mixed]
+    each = np.unravel_index(np.arange(prod(map(len, orders))), [len(those) for those in orders] or [1])
+    found = np.tile(own, (prod(map(len, orders)), 1))
+    for members, those, which in zip(mixed, orders, each, strict=False):
+        found[:, members] = those[which]
+    is_own = (found == own).all(axis=1)
+    return np.concatenate([found[is_own], found[~is_own]])
+
+
+def _count(labels: Labels) -> int:
+    return factorial(len(labels)) // prod(factorial(int(count)) for count in np.bincount(labels))
+
+
+def _orders(labels: Labels) -> Labels:
+    """Every distinct order of labels: (order, place)."""
+    first = labels.min()
+    rest = labels[labels != first]
+    if not len(rest):
+        return labels[None]
+    others = _orders(rest)
+    found = []
+    for places in combinations(range(len(labels)), len(rest)):
+        order = np.full((len(others), len(labels)), first)
+        order[:, places] = others
+        found.append(order)
+    return np.concatenate(found)

@@ -1,0 +1,277 @@
+"""Is interference arranged by subset at all? Quadrant statistics against those of models whose twins swap labels."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.analysis.inference.exchangeable_features import regimes_of, relabellings, twin_classes
+from toysup.analysis.inference.relabelling import Relabelled
+from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD, QUADRANT_STATISTICS
+from toysup.analysis.statistics.labels import require_dims
+from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
+from toysup.analysis.statistics.responses import response
+from toysup.storage.schema import regime_axes
+
+DRAWS = 9999
+"""Relabellings of all seeds, each by itself, that the p-value of their mean is found with."""
+BAND = 0.95
+
+Array = npt.NDArray[np.float64]
+
+# Beyond this share of the largest value of a statistic two of its values differ by more than rounding.
+_ROUNDING = 1e-9
+_ROUNDING_OF_DRAWS = 1e-6
+_LONG_NAMES = {
+    "null_mean": "mean under swapped labels of twins",
+    "null_sd": "standard deviation under swapped labels of twins",
+    "z": "distance from the null mean in null standard deviations",
+    "p_value": "share of relabellings at least as far from the null mean",
+    "null_low": f"lower end of the central {100 * BAND:g}% of the null",
+    "null_high": f"upper end of the central {100 * BAND:g}% of the null",
+    "n_relabellings": "relabellings, that of the model itself included; 1 where there are no twins",
+}
+_EACH = ("null_mean", "null_sd", "z", "p_value")
+_POOLED = (*_EACH, "null_low", "null_high")
+
+
+def quadrant_null(
+    dataset: xr.Dataset, G: xr.DataArray | None = None, *, threshold: float = INTERFERING_THRESHOLD
+) -> xr.Dataset:
+    """Each model's quadrant statistics against those of the same model with the labels of twins swapped.
+
+    If training does not know of the subsets, labels are exchangeable within each class of `twins`, and each of the R
+    relabellings is as likely as that of the model, s_1: z = (s_1 − mean_r s_r) / sd_r s_r, and p is the share of
+    relabellings with |s_r − mean| ≥ |s_1 − mean|, itself included. All relabellings are taken where there are at most
+    1024, else 1023 random ones of a fixed stream and its own; those for which a statistic is not defined are left out.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A trajectory with its regime, at any of its steps.
+    G : DataArray (..., feature, other_feature) or (..., output, other_feature), optional
+        What `gram_quadrants` takes, with the axes along which the regime varies; G of `response` if not given.
+    threshold : float
+        A pair interferes if |G_ij| exceeds it.
+
+    Returns
+    -------
+    Dataset (statistic, ..., subset, other_subset)
+        `null_mean`, `null_sd`, `z`, `p_value`; `n_relabellings` of each cell. NaN where there are no twins, for a
+        model that is not finite, and for a statistic that it does not define; where all relabellings agree nothing can
+        be told, z is NaN and p 1. Dimensionless.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Source: Fisher (1935), "The Design of Experiments"; for random relabellings Phipson and Smyth (2010).
+    """
+    whole = response(dataset)["G"] if G is None else G
+    return _null(dataset, whole, lambda cell: [whole.isel(cell)], threshold, _EACH, _each)
+
+
+def pooled_quadrant_null(
+    dataset: xr.Dataset,
+    G: xr.DataArray | Callable[[xr.Dataset], xr.DataArray] | None = None,
+    *,
+    threshold: float = INTERFERING_THRESHOLD,
+) -> xr.Dataset:
+    """The mean over seeds of the quadrant statistics against its null, in which each seed is relabelled by itself.
+
+    With d_k the distance of seed k from its own null mean and v_k its null variance, z = Σ_k d_k / √(Σ_k v_k). The
+    p-value is (1 + m) / (1 + 9999), with m of 9999 draws of a relabelling for each seed (from a fixed stream) at least
+    as far from the null mean as the seeds are. Seeds for which `quadrant_null` is NaN are left out.
+
+    Parameters
+    ----------
+    dataset, G, threshold
+        As `quadrant_null`; G with the dim `seed`. G may be what makes it of some seeds of the dataset: then, and where
+        it is not given, the dataset is read and worked on piece by piece.
+
+    Returns
+    -------
+    Dataset (statistic, ..., subset, other_subset)
+        `null_mean`, `null_sd` (that of the mean over seeds), `z`, `p_value`, and `null_low`, `null_high` between which
+        the central 95% of the null lie; `n_relabellings` of each cell. NaN where there are no twins or no seeds; where
+        all relabellings agree z is NaN and p 1. Dimensionless.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+    """
+    if isinstance(G, xr.DataArray):
+        return _null(dataset, G, lambda cell: [G.isel(cell)], threshold, _POOLED, _pooled, over=("seed",))
+    require_dims(dataset, ("seed",), what="dataset")
+    of = G or (lambda models: response(models)["G"])
+    one = of(dataset.isel(seed=slice(1)))
+    values = math.prod(one.sizes[dim] for dim in one.dims if dim not in dataset["train_loss"].dims)
+    dataset = loaded_if_small(dataset, values=values)
+
+    def parts(cell: Mapping[str, int]) -> Iterator[xr.DataArray]:
+        return map(of, by_seeds(dataset.isel(cell), values=values))
+
+    return _null(dataset, one, parts, threshold, _POOLED, _pooled, over=("seed",))
+
+
+# The models of a cell, (model, *over, row, column) in one array or several.
+Models = Iterable[npt.NDArray[Any]]
+Summary = Callable[[Models, Relabelled, float], Array]
+
+
+def _null(
+    dataset: xr.Dataset,
+    G: xr.DataArray,
+    parts: Callable[[dict[str, int]], Iterable[xr.DataArray]],
+    threshold: float,
+    names: tuple[str, ...],
+    summary: Summary,
+    *,
+    over: tuple[str, ...] = (),
+) -> xr.Dataset:
+    """What `summary` makes (name, model, column) of the models of each cell of the regime.
+
+    `parts` gives them, along the dims `over`; G has their dims, and those of the cells.
+    """
+    rows, axes = "output" if "output" in G.dims else "feature", regime_axes(dataset)
+    require_dims(G, (*axes, *over, rows, "other_feature"), what="G")
+    own = [str(dim) for dim in G.dims if dim not in (*axes, *over, rows, "other_feature")]
+    subsets = list(dict.fromkeys(map(str, dataset["subset"].values)))
+    shape = (*(G.sizes[dim] for dim in own), len(QUADRANT_STATISTICS), len(subsets), len(subsets))
+    counts = np.ones([G.sizes[axis] for axis in axes], dtype=int)
+    found = np.full((len(names), *counts.shape, *shape), np.nan)
+    for cell, relabelled in _relabelled(dataset, _about(G), subsets):
+        counts[cell] = relabelled.n_relabellings
+        if counts[cell] > 1:
+            arrays = (
+                part.transpose(*own, *over, rows, "other_feature").values
+                for part in parts(dict(zip(axes, cell, strict=True)))
+            )
+            models = (array.reshape(-1, *array.shape[len(own) :]) for array in arrays)
+            here: tuple[Any, ...] = (slice(None), *cell)
+            found[here] = summary(models, relabelled, threshold).reshape(len(names), *shape)
+    dims = (*axes, *own, "statistic", "subset", "other_subset")
+    coords: dict[Any, Any] = {name: coord for name, coord in G.coords.items() if set(coord.dims) <= {*axes, *own}}
+    coords |= {"statistic": list(QUADRANT_STATISTICS), "subset": subsets, "other_subset": subsets}
+    variables = {name: (dims, values) for name, values in zip(names, found, strict=True)}
+    return _described(xr.Dataset(variables | {"n_relabellings": (axes, counts)}, coords).transpose("statistic", ...))
+
+
+def _relabelled(
+    dataset: xr.Dataset, about: list[int], subsets: list[str]
+) -> Iterator[tuple[tuple[int, ...], Relabelled]]:
+    """The relabellings at each index into the axes along which the regime varies; many cells share theirs."""
+    known: dict[object, Relabelled] = {}
+    for cell, regime in regimes_of(dataset):
+        classes = tuple(twin_classes(regime))
+        if classes not in known:
+            labels = relabellings([subsets.index(label) for label in regime.subset], classes)
+            known[classes] = Relabelled(labels, about)
+        yield cell, known[classes]
+
+
+def _about(G: xr.DataArray) -> list[int]:
+    """The place of the feature that each row of G is about."""
+    if "output" not in G.dims:
+        return list(range(G.sizes["feature"]))
+    places = {label: place for place, label in enumerate(G["other_feature"].values.tolist())}
+    return [places[label] for label in G["output_feature"].values.tolist()]
+
+
+def _described(result: xr.Dataset) -> xr.Dataset:
+    for name in result.data_vars:
+        result[name].attrs = {"long_name": _LONG_NAMES[str(name)], "units": "1"}
+    return result
+
+
+class _Null:
+    """The null of one model's statistics, by column; NaN where its own is."""
+
+    def __init__(self, table: Array) -> None:
+        """`table` (column, relabelling), the first the model's own; NaN where a statistic is not defined."""
+        # Statistics and draws are in float32, in which what is larger is not finite.
+        self.known = np.abs(table) <= np.finfo(np.float32).max
+        self.known &= self.known[:, :1]
+        self.count = self.known.sum(axis=1)
+        unknown = None if self.known.all() else ~self.known
+        if unknown is not None:
+            table = np.where(unknown, 0, table)
+        self.mean = _ratio(table.sum(axis=1), self.count)
+        self.deviations = table - self.mean[:, None]
+        if unknown is not None:
+            self.deviations[unknown] = 0
+        furthest = np.abs(self.deviations).max(axis=1)
+        self.rounding = _ROUNDING * (np.nan_to_num(np.abs(self.mean)) + furthest)
+        self.deviations[furthest <= self.rounding] = 0
+        self.variance = _ratio(np.einsum("cr,cr->c", self.deviations, self.deviations), self.count)
+
+    def drawn(self, rng: np.random.Generator, draws: int) -> npt.NDArray[np.float32]:
+        """Deviations (draw, column) of random relabellings; of a column's known ones where the one drawn has none."""
+        chosen = rng.integers(0, self.known.shape[1], draws)
+        found = np.take(np.ascontiguousarray(self.deviations.astype(np.float32).T), chosen, axis=0)
+        for column in np.flatnonzero((self.count > 0) & (self.count < self.known.shape[1])):
+            known = self.known[column]
+            again = ~known[chosen]
+            found[again, column] = rng.choice(self.deviations[column, known], again.sum())
+        return found
+
+
+def _each(models: Models, relabelled: Relabelled, threshold: float) -> Array:
+    found = []
+    for null in map(_Null, chain.from_iterable(relabelled.statistics(array, threshold) for array in models)):
+        own, sd = null.deviations[:, 0], np.sqrt(null.variance)
+        as_far = null.known & (np.abs(null.deviations) >= (np.abs(own) - null.rounding)[:, None])
+        found.append([null.mean, sd, _ratio(own, sd), _ratio(as_far.sum(axis=1), null.count)])
+    return np.array(found).swapaxes(0, 1)
+
+
+def _pooled(models: Models, relabelled: Relabelled, threshold: float) -> Array:
+    pools: list[_Pool] = []
+    for array in models:
+        pools = pools or [_Pool(relabelled) for _ in array]
+        for pool, seeds in zip(pools, array, strict=True):
+            pool.add(seeds, threshold)
+    return np.stack([pool.summary() for pool in pools], axis=1)
+
+
+class _Pool:
+    """The null of the mean over the seeds that were added."""
+
+    def __init__(self, relabelled: Relabelled) -> None:
+        self.relabelled, self.rng = relabelled, np.random.default_rng(0)
+        self.count, self.mean, self.variance, self.own, self.furthest = np.zeros((5, relabelled.n_columns))
+        # In float32, which takes half as long, and counts as far what is nearly so.
+        self.drawn = np.zeros((DRAWS, relabelled.n_columns), np.float32)
+
+    def add(self, seeds: npt.NDArray[Any], threshold: float) -> None:
+        for null in map(_Null, self.relabelled.statistics(seeds, threshold)):
+            used = null.count > 0
+            if not used.any():
+                continue
+            self.count += used
+            self.mean += np.where(used, null.mean, 0)
+            self.variance += np.where(used, null.variance, 0)
+            self.own += null.deviations[:, 0]
+            self.furthest += np.abs(null.deviations).max(axis=1)
+            self.drawn += null.drawn(self.rng, DRAWS)
+
+    def summary(self) -> Array:
+        """(name of _POOLED, column)"""
+        by_size = np.sort(self.drawn.T)
+        as_far = np.abs(by_size) >= (np.abs(self.own) - _ROUNDING_OF_DRAWS * self.furthest)[:, None]
+        p = np.where(self.count > 0, (1 + as_far.sum(axis=1)) / (1 + DRAWS), np.nan)
+        mean, sd = _ratio(self.mean, self.count), np.sqrt(self.variance)
+        outside = round((1 + DRAWS) * (1 - BAND) / 2)
+        low, high = (mean + _ratio(by_size[:, end], self.count) for end in (outside - 1, -outside))
+        return np.array([mean, _ratio(sd, self.count), _ratio(self.own, sd), p, low, high])
+
+
+def _ratio(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Array:
+    ratio: Array = np.divide(one, other, out=np.full(np.shape(one), np.nan), where=other > 0)
+    return ratio

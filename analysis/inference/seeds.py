@@ -1,0 +1,261 @@
+"""Statistics over seeds, the unit of replication: means, shares and any statistic, each with its interval."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy import special
+
+from toysup.analysis.statistics.labels import require_dims
+from toysup.errors import UsageError
+
+CONFIDENCE = 0.95
+RESAMPLES = 1999
+# Values that are summarised at once; bounds memory, not the result.
+_VALUES = 2**21
+
+Array = npt.NDArray[np.float64]
+
+
+def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
+    """The mean over seeds with Hall's skewness-corrected t interval, for each entry of the other dims.
+
+    For a symmetric sample it is Student's interval, m ± t s/√n; see `skewed_t` for the rest. Seeds that are not finite
+    are left out of an entry and counted. One seed, or equal values, give no interval: NaN. That n seeds agree says
+    nothing about what happens less often than once in n/3 seeds.
+
+    Parameters
+    ----------
+    values : DataArray (..., seed, ...)
+        One number per seed and entry.
+    confidence : float
+        Coverage of the interval, between 0 and 1.
+
+    Returns
+    -------
+    Dataset (dims of `values` without `seed`)
+        `mean`, `ci_low`, `ci_high` in the units of `values`; counts `n_seeds` (used) and `n_excluded`.
+
+    Raises
+    ------
+    UsageError
+        If there is no dim `seed`, or the confidence is not between 0 and 1.
+
+    Source: Hall (1992), "On the removal of skewness by transformation", with quantiles of t for those of the normal.
+    """
+    refuse_confidence(confidence)
+    blocks = [(finite.sum(axis=1), mean_and_shape(table, finite)) for table, finite in _by_entries(values)]
+    count = np.concatenate([used for used, _ in blocks])
+    mean, variance, skewness = np.concatenate([shape for _, shape in blocks], axis=1)
+    low, high = (mean - np.sqrt(variance) * t for t in skewed_t(skewness, count - 1, confidence))
+    columns = {"mean": mean, "ci_low": low, "ci_high": high}
+    return summary_of(values, columns, count, "mean over seeds, skewness-corrected t interval (Hall)", confidence)
+
+
+def share_of_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
+    """The share of seeds for which something holds, with its exact binomial interval (Clopper-Pearson).
+
+    It covers at least as often as it says. Where n > 1 seeds agree it is one-sided in effect but has a width: if all
+    hold, its lower end is (α/2)^(1/n) at confidence 1 − α, 0.83 for 20 seeds. One seed gives no interval: NaN.
+
+    Parameters
+    ----------
+    holds : DataArray of bool (..., seed, ...)
+        Or of 0 and 1; NaN is a seed of which it is not known, which is left out and counted.
+    confidence : float
+        Coverage of the interval, between 0 and 1.
+
+    Returns
+    -------
+    Dataset (dims of `holds` without `seed`)
+        As of `over_seeds`; `mean` is the share.
+
+    Raises
+    ------
+    UsageError
+        If there is no dim `seed`, a value is neither 0 nor 1, or the confidence is not between 0 and 1.
+
+    Source: Clopper and Pearson (1934), "The use of confidence or fiducial limits illustrated in the case of the
+    binomial".
+    """
+    refuse_confidence(confidence)
+    counts = []
+    for table, finite in _by_entries(holds):
+        if not np.isin(table[finite], (0, 1)).all():
+            raise UsageError("a share of seeds needs values that are true or false (0 or 1)")
+        counts.append((finite.sum(axis=1), np.where(finite, table, 0).sum(axis=1)))
+    n, k = (np.concatenate(each) for each in zip(*counts, strict=True))
+    share = np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0)
+    tail = (1 - confidence) / 2
+    # Quantiles of beta distributions, of which those with a parameter of 0 are points.
+    low = np.where(k == 0, 0.0, special.betaincinv(np.maximum(k, 1), n - k + 1, tail))
+    high = np.where(k == n, 1.0, special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
+    low, high = (np.where(n > 1, end, np.nan) for end in (low, high))
+    columns = {"mean": share, "ci_low": low, "ci_high": high}
+    return summary_of(holds, columns, n, "share of seeds, exact binomial interval (Clopper-Pearson)", confidence)
+
+
+def interval_of(
+    values: xr.DataArray,
+    statistic: Callable[..., Any],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+) -> xr.Dataset:
+    """Any statistic over seeds with its bootstrap interval (BCa, scipy's), for each entry of the other dims.
+
+    For means take `over_seeds`, which covers better and resamples nothing. The resamples follow from a fixed stream, so
+    that the same values give the same interval; they are drawn entry by entry, about 10 ms each.
+
+    Parameters
+    ----------
+    values : DataArray (..., seed, ...)
+        One number per seed and entry.
+    statistic : callable
+        From an array and the keyword `axis` to the statistic along that axis, such as `np.median`.
+    confidence : float
+        Coverage of the interval, between 0 and 1.
+    resamples : int
+        Bootstrap resamples of the seeds.
+
+    Returns
+    -------
+    Dataset (dims of `values` without `seed`)
+        As of `over_seeds`, with `estimate` in the place of `mean`. No interval (NaN) for one seed, for equal values, or
+        where BCa has none because no resample, or every one, lies below the estimate.
+
+    Raises
+    ------
+    UsageError
+        If there is no dim `seed`, or the confidence is not between 0 and 1.
+
+    Source: Efron (1987), "Better bootstrap confidence intervals".
+    """
+    refuse_confidence(confidence)
+    table, finite = by_seed(values)
+    estimate, low, high = np.full((3, len(table)), np.nan)
+    for row, (entry, used) in enumerate(zip(table, finite, strict=True)):
+        if used.any():
+            estimate[row] = statistic(entry[used], axis=-1)
+        if used.any() and np.ptp(entry[used]) > 0:
+            low[row], high[row] = _bootstrapped(entry[used], statistic, confidence, resamples)
+    columns = {"estimate": estimate, "ci_low": low, "ci_high": high}
+    return summary_of(values, columns, finite.sum(axis=1), "bootstrap over seeds (BCa)", confidence)
+
+
+def _bootstrapped(
+    sample: Array, statistic: Callable[..., Any], confidence: float, resamples: int
+) -> tuple[float, float]:
+    # What starts a command must not wait for scipy.stats.
+    from scipy import stats
+
+    with warnings.catch_warnings():
+        # Where BCa has no interval it is NaN, which says so.
+        warnings.simplefilter("ignore")
+        interval = stats.bootstrap(
+            (sample,), statistic, n_resamples=resamples, confidence_level=confidence, rng=np.random.default_rng(0)
+        ).confidence_interval
+    return interval.low, interval.high
+
+
+def skewed_t(skewness: Array, degrees: Array, confidence: float) -> tuple[Array, Array]:
+    """Quantiles T of (estimate − truth) / standard error, the upper first, where the estimate is skewed.
+
+    `skewness` is that of the estimate, γ/√n for a mean of n seeds. An interval at confidence 1 − α is the estimate
+    − T · standard error for T = g⁻¹(±q), where q is Student's quantile at 1 − α/2 and g(T) = T + γT²/(3√n)
+    + γ²T³/(27n) + γ/(6√n), so that g(T) has no skewness up to 1/n. NaN where there are no degrees of freedom or no
+    skewness is known.
+    """
+    q = np.asarray(special.stdtrit(np.where(degrees > 0, degrees, np.nan), (1 + confidence) / 2), dtype=np.float64)
+    upper, lower = (_inverse(skewness, end) for end in (q, -q))
+    return upper, lower
+
+
+def _inverse(skewness: Array, g: Array) -> Array:
+    """g⁻¹ = (3√n/γ)(c − 1) with c³ = 1 + (γ/√n)(g − γ/(6√n)); c − 1 = (c³ − 1)/(c² + c + 1) divides by no γ of 0."""
+    shifted = g - skewness / 6
+    c = np.cbrt(1 + skewness * shifted)
+    return np.asarray(3 * shifted / (c * c + c + 1))
+
+
+def mean_and_shape(table: Array, finite: npt.NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+    """The mean of each row over its finite seeds, and the variance and the skewness of that mean: s²/n and γ/√n.
+
+    NaN where there is nothing to know them from: of one seed, or of equal values.
+    """
+    n = finite.sum(axis=1, keepdims=True)
+    kept = np.where(finite, table, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = kept.sum(axis=1, keepdims=True) / n
+        deviation = np.where(finite, table - mean, 0)
+        # Of equal values sums leave a rest by rounding; what is left of them is exactly equal.
+        equal = np.max(table, axis=1, initial=-np.inf, where=finite) == np.min(
+            table, axis=1, initial=np.inf, where=finite
+        )
+        scale = np.where(equal, np.nan, np.abs(deviation).max(axis=1, initial=0))[:, None]
+        # Powers of what is at most 1 neither overflow nor vanish.
+        unit = deviation / scale
+        second, third = ((unit**power).sum(axis=1, keepdims=True) / n for power in (2, 3))
+        variance = scale**2 * second / (n - 1)
+        skewness = third / second**1.5 / np.sqrt(n)
+    return mean[:, 0], variance[:, 0], skewness[:, 0]
+
+
+def by_seed(values: xr.DataArray) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """The values as (entry, seed), and which of them are finite."""
+    require_dims(values, ("seed",), what="values")
+    table = _table(values).astype(np.float64)
+    return table, np.isfinite(table)
+
+
+def _table(values: xr.DataArray) -> Array:
+    last = values.transpose(..., "seed").values
+    # Of no seeds NumPy could not tell how many entries there are.
+    table: Array = last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
+    return table
+
+
+def _by_entries(values: xr.DataArray) -> Iterator[tuple[Array, npt.NDArray[np.bool_]]]:
+    """As `by_seed`, of so many entries at a time that what is made of them takes tens of megabytes."""
+    require_dims(values, ("seed",), what="values")
+    table = _table(values)
+    size = max(1, _VALUES // max(1, table.shape[1]))
+    for start in range(0, max(1, len(table)), size):
+        # In one order, so that sums do not depend on how the values lay in memory.
+        block = np.ascontiguousarray(table[start : start + size], dtype=np.float64)
+        yield block, np.isfinite(block)
+
+
+def refuse_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must lie between 0 and 1, not {confidence}")
+
+
+def summary_of(
+    values: xr.DataArray,
+    columns: dict[str, Array],
+    used: npt.NDArray[np.int64],
+    method: str,
+    confidence: float,
+) -> xr.Dataset:
+    """The columns of all entries with the counts of seeds, under the dims and coords of `values` without `seed`."""
+    dims = tuple(dim for dim in values.dims if dim != "seed")
+    shape = [values.sizes[dim] for dim in dims]
+    counts = {"n_seeds": used, "n_excluded": values.sizes["seed"] - used}
+    summary = xr.Dataset({name: (dims, column.reshape(shape)) for name, column in (columns | counts).items()})
+    summary = summary.assign_coords({name: c for name, c in values.coords.items() if "seed" not in c.dims})
+    what, units = values.attrs.get("long_name", values.name or "value"), values.attrs.get("units", "1")
+    words = {
+        "ci_low": f"{100 * confidence:g}% interval, lower end",
+        "ci_high": f"{100 * confidence:g}% interval, upper end",
+    }
+    for name in columns:
+        summary[name].attrs = {"long_name": f"{what}, {words.get(name, f'{name} over seeds')}", "units": units}
+    summary["n_seeds"].attrs = {"long_name": "seeds used", "units": "1"}
+    summary["n_excluded"].attrs = {"long_name": "seeds left out because they are not finite", "units": "1"}
+    summary.attrs = {"method": method, "confidence_level": confidence}
+    return summary

@@ -1,0 +1,1 @@
+"""What trained models lose, where it comes from, and what simple predictors lose."""

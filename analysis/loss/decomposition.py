@@ -1,0 +1,150 @@
+"""Where a loss comes from: what is not represented, interference and bias; and how many features were active."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from toysup.analysis.loss.evaluation import DEFAULT_SAMPLES, Rows, common_samples, evaluated, squared_error
+from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
+from toysup.analysis.statistics.forward_pass import Models
+from toysup.analysis.statistics.labels import named
+from toysup.errors import UsageError
+from toysup.experiments.model import is_plain
+from toysup.storage.schema import condition_of, regime_axes, regime_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PARTS = ("unrepresented", "own", "interference", "bias")
+# The last one is open.
+ACTIVE = ("0", "1", "2", "3", "4", "5+")
+# Outputs of which a represented feature's parts are differences.
+_STAGES = ("own", "linear", "whole")
+
+
+def loss_decomposition(
+    dataset: xr.Dataset,
+    *,
+    threshold: float = REPRESENTED_THRESHOLD,
+    n_samples: int = DEFAULT_SAMPLES,
+    by_batch: bool = False,
+) -> xr.DataArray:
+    """The loss of y = φ(WᵀW x + b), feature by feature, in four parts that sum to it, on the same samples.
+
+    With e_i(y) = P(c) I_i(c) E[(y − t_i)² | c] and G = WᵀW, a feature that is not represented (‖W_i‖² < threshold) has
+    all of its loss in `unrepresented`. One that is has, in this order, `own` = e_i(φ(G_ii x_i)), what its own entry
+    costs; `interference` = e_i(φ(Σ_j G_ij x_j)) − own, what the other features add; `bias` = e_i(y_i) less these two,
+    what the bias changes, which is negative where it helps.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Trajectories of plain tied models; any leading dims (sweep axes, seed, step).
+    threshold : float
+        Of ‖W_i‖², from which on a feature is represented.
+    n_samples, by_batch
+        As in `losses`.
+
+    Returns
+    -------
+    DataArray (..., [batch], part, context, feature)
+        Importance-weighted squared error per sample, float64; NaN in all parts for a model that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If the models are not of that kind: where a layer is not linear, the model sees its context or an output is not
+        about one feature, there is no own entry.
+    """
+    if reason := no_parts(dataset):
+        raise UsageError(f"the loss of {dataset.attrs['condition_name']} has no parts: {reason}")
+    stages = evaluated(dataset, None, _stages, kinds=("part", _STAGES), n_samples=n_samples, by_batch=by_batch)
+    own, linear, whole = (stages.sel(part=stage, drop=True) for stage in _STAGES)
+    shown = represented(dataset["W"], threshold=threshold)
+    parts = [whole.where(~shown, 0), *(part.where(shown, 0) for part in (own, linear - own, whole - linear))]
+    order = stages.dims
+    result = xr.concat([part.where(np.isfinite(whole)) for part in parts], "part").assign_coords(part=list(PARTS))
+    return named(result.transpose(*order), "loss", stages.attrs["long_name"], threshold=threshold, n_samples=n_samples)
+
+
+def no_parts(dataset: xr.Dataset) -> str | None:
+    """Why `loss_decomposition` is not defined for these models; None where it is."""
+    condition = condition_of(dataset)
+    regime = condition.first_regime
+    if regime.target == "z":
+        return "its target is z, which has several outputs about a feature"
+    if not is_plain(condition.model, regime):
+        return "its models are not y = φ(WᵀW x + b), so no entry of G is all that an output owes to its own feature"
+    return None
+
+
+def _stages(models: Models, x: Rows, context: int) -> "Tensor":
+    import torch
+
+    from toysup.experiments.activations import activation
+
+    act, rows, W = activation(models.spec.activation), torch.from_numpy(x), models.parameters["W"]
+    linear = (rows @ W.mT) @ W
+    before = ((W**2).sum(dim=1)[:, None] * rows, linear, linear + models.parameters["b"])
+    return torch.stack([squared_error(models, act(a), x, context).sum(dim=1) for a in before], dim=1)
+
+
+def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_batch: bool = False) -> xr.Dataset:
+    """The loss by the number k of features that are active in a sample: P(c) I_i(c) E[(y_i − t_i)² 1{k active} | c].
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Trajectories of any models; any leading dims (sweep axes, seed, step).
+    n_samples, by_batch
+        As in `losses`.
+
+    Returns
+    -------
+    Dataset
+        `loss` (..., [batch], active, context, feature), importance-weighted squared error per sample, which sums to
+        that of `losses` over `active` (0, 1, 2, 3, 4, 5+); and `probability` (sweep axes..., active, context),
+        P(c and k active), the share of the same samples. Their ratio is the loss given k.
+
+    Raises
+    ------
+    UsageError
+        As `losses`.
+    """
+    loss = evaluated(dataset, None, _by_active, kinds=("active", ACTIVE), n_samples=n_samples, by_batch=by_batch)
+    axes = regime_axes(dataset)
+    sizes = [dataset.sizes[axis] for axis in axes]
+    shares = [_shares(dataset.isel(dict(zip(axes, cell, strict=True))), n_samples) for cell in np.ndindex(*sizes)]
+    probability = xr.DataArray(
+        np.reshape(shares, (*sizes, *shares[0].shape)),
+        dims=(*axes, "active", "context"),
+        coords={axis: dataset[axis] for axis in axes} | {"context": dataset["context"].values},
+    )
+    long_name = "probability of the context and of so many active features"
+    return xr.Dataset({"loss": loss, "probability": named(probability, "probability", long_name)})
+
+
+def _by_active(models: Models, x: Rows, context: int) -> "Tensor":
+    import torch
+
+    error = squared_error(models, models.outputs(x, context), x, context)
+    # Sums over the rows of each number, as a product with a matrix of ones and zeros.
+    return torch.from_numpy(_numbers(x).astype(np.float32)) @ error
+
+
+def _numbers(x: Rows) -> np.ndarray:
+    """Whether so many features of a row are active: (active, row)."""
+    count: np.ndarray = np.minimum((x != 0).sum(axis=1), len(ACTIVE) - 1) == np.arange(len(ACTIVE))[:, None]
+    return count
+
+
+def _shares(dataset: xr.Dataset, n_samples: int) -> np.ndarray:
+    """P(c and k active) in the samples: (active, context)."""
+    regime = regime_of(dataset)
+    contexts = range(len(regime.contexts))
+    if regime.rule is not None:
+        x, context = common_samples(regime, n_samples)
+        return np.stack([(_numbers(x) & (context == c)).mean(axis=1) for c in contexts], axis=1)
+    shares = [_numbers(common_samples(regime, n_samples, c)[0]).mean(axis=1) for c in contexts]
+    return np.stack(shares, axis=1) * regime.context_probability

@@ -1,0 +1,187 @@
+"""Trained models on common samples: what is summed over them, by context and by batch of samples."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.analysis.statistics.forward_pass import Models
+from toysup.analysis.statistics.labels import named
+from toysup.errors import UsageError
+from toysup.experiments.regime import Regime
+from toysup.sampling.random_words import WORD_VALUES, words
+from toysup.sampling.samples import draw, output_importance, sample_law, targets
+from toysup.storage.schema import regime_axes, regime_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.float32]
+# Σ over rows of x (row, feature), in the context of this index, of squared errors: (model, kind, output).
+Errors = Callable[[Models, Rows, int], "Tensor"]
+
+DEFAULT_SAMPLES = 2**14
+BATCHES = 16
+# Models are compared on a random stream of its own: no run may have this seed.
+EVALUATION_SEED = 2**62
+# Values of the largest layer of some models for some samples: 1 MiB of float32.
+_BLOCK_VALUES = 2**18
+
+
+def evaluated(
+    trained: xr.Dataset,
+    under: xr.Dataset | None,
+    errors: Errors,
+    *,
+    kinds: tuple[str, Sequence[str]] | None = None,
+    n_samples: int,
+    by_batch: bool,
+) -> xr.DataArray:
+    """P(c) I_i(c) E[error | c], dims (..., [batch], [kind], context, feature): of what `errors` sums over samples.
+
+    `kinds` names the dim of its kinds and labels them; without it there is one. See `losses` for the rest.
+    """
+    under = trained if under is None else under
+    _refuse_other_inputs(trained, under)
+    if n_samples < 1 or (by_batch and n_samples % BATCHES):
+        raise UsageError(f"n_samples must be a positive multiple of {BATCHES if by_batch else 1}, not {n_samples}")
+    axes = regime_axes(under)
+    if missing := [axis for axis in axes if axis not in trained.dims or not trained[axis].equals(under[axis])]:
+        raise UsageError(f"the regime varies along {', '.join(missing)}, but the models do not; select one value first")
+    leading = [str(dim) for dim in trained["train_loss"].dims]
+    rest = [dim for dim in leading if dim not in axes]
+    sizes = [trained.sizes[axis] for axis in axes]
+    dim, labels = kinds or ("kind", [""])
+    cells = []
+    for cell in np.ndindex(*sizes):
+        at = dict(zip(axes, cell, strict=True))
+        regime = regime_of(under.isel(at))
+        models = Models(trained.isel(at), regime, rest, np.float32)
+        sums = _sums(models, regime, errors, len(labels), n_samples)
+        if not by_batch:
+            sums = sums.mean(axis=1, keepdims=True)
+        weighted = output_importance(regime.target, regime.importance) * sums
+        # z has an output for each context and feature; features run fastest.
+        cells.append(weighted.reshape(*weighted.shape[:-1], -1, len(regime.subset)).sum(axis=-2))
+    shape = [*sizes, *(trained.sizes[dim] for dim in rest), *cells[0].shape[1:]]
+    result = xr.DataArray(np.asarray(cells).reshape(shape), dims=(*axes, *rest, "batch", dim, "context", "feature"))
+    result = result.transpose(*leading, ...)
+    kept = {name: coord for name, coord in trained.coords.items() if set(coord.dims) <= {*leading, "feature"}}
+    result = result.assign_coords(kept | {"context": under["context"].values})
+    result = result.assign_coords({dim: list(labels)}) if kinds else result.isel({dim: 0})
+    result = result if by_batch else result.isel(batch=0)
+    return named(result, "loss", "importance-weighted squared error per sample", n_samples=n_samples)
+
+
+def squared_error(models: Models, outputs: "Tensor", x: Rows, context: int) -> "Tensor":
+    """(y − t)² of outputs y (model, row, output) for x (row, feature), in the place of y."""
+    import torch
+
+    regime = models.regime
+    index = torch.full((len(x),), context)
+    return outputs.sub_(targets(regime.target, torch.from_numpy(x), index, len(regime.contexts), torch)).square_()
+
+
+def common_samples(regime: Regime, n_samples: int, context: int | None = None) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """x (sample, feature) and the context (sample,) of the samples that all models meet, one batch after the other.
+
+    Each batch is a Sobol' sequence with a digital shift of its own, which fills the space more evenly than independent
+    draws do: each sample has the regime's law, the batches are independent, and sums over one vary less.
+    """
+    law = sample_law([regime], [EVALUATION_SEED])
+    found = _evenly_spread(n_samples, len(regime.subset))[None]
+    x, contexts = draw(law, np.arange(n_samples)[None, :], np, context=context, feature_words=found)
+    return x[0], contexts[0]
+
+
+def batch_of(n_samples: int) -> npt.NDArray[np.int64]:
+    """(sample,) the batch of each sample."""
+    return np.arange(n_samples) // -(-n_samples // BATCHES)
+
+
+def _evenly_spread(n_samples: int, n_features: int) -> npt.NDArray[np.int64]:
+    """Words (sample, feature), each uniform; XOR with a uniform word keeps a sequence even and makes it random."""
+    from scipy.stats import qmc  # takes as long to import as all the rest of SciPy that is needed
+
+    size = -(-n_samples // BATCHES)
+    sequence = qmc.Sobol(n_features, scramble=False, bits=32).random_base2((size - 1).bit_length())[:size]
+    shifts = words(EVALUATION_SEED, "shift", BATCHES * n_features).reshape(BATCHES, 1, n_features)
+    shifted = (sequence * WORD_VALUES).astype(np.int64) ^ shifts
+    return shifted.reshape(-1, n_features)[:n_samples]
+
+
+def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_samples: int) -> Array:
+    """E[1{c} error] of each model, by batch: (model, batch, kind, context, output)."""
+    from toysup.engines.torch_engine.threads import one_thread_each
+
+    found = np.zeros((len(models), BATCHES, n_kinds, len(regime.contexts), regime.n_outputs))
+    width = max(regime.n_outputs, len(regime.subset))
+    # As many samples at once whatever models there are, so that what a model's come to does not depend on its company.
+    rows = max(1, min(-(-n_samples // BATCHES), _BLOCK_VALUES // width))
+    parts = list(models.parts(max(2, _BLOCK_VALUES // (rows * width))))
+    with one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
+        for c, batches in _samples(regime, n_samples):
+            totals = partial(_totals, errors=errors, context=c, batches=batches, rows=rows)
+            found[:, :, :, c] = np.concatenate(list(pool.map(totals, parts)))[: len(models)]
+    # With fewer samples in the last batch, each batch still counts as much as it has samples.
+    found *= BATCHES / n_samples
+    if regime.rule is not None:
+        return found
+    return regime.context_probability[:, None] * found[:, :, :, _evaluated_as(regime)]
+
+
+def _totals(models: Models, *, errors: Errors, context: int, batches: Sequence[Rows], rows: int) -> Array:
+    """Sums over the samples of each batch, so many at a time: (model, batch, kind, output)."""
+    sums = [sum(errors(models, x, context).double().numpy() for x in _parts(batch, rows)) for batch in batches]
+    return np.stack(sums, axis=1)
+
+
+def _samples(regime: Regime, n_samples: int) -> Iterator[tuple[int, list[Rows]]]:
+    """The samples of each context in which models are evaluated, by batch."""
+    batch = batch_of(n_samples)
+    if regime.rule is not None:
+        x, context = common_samples(regime, n_samples)
+        for c in range(len(regime.contexts)):
+            yield c, [x[(batch == b) & (context == c)] for b in range(BATCHES)]
+        return
+    for c in sorted(set(_evaluated_as(regime))):
+        x, _ = common_samples(regime, n_samples, c)
+        yield c, [x[batch == b] for b in range(BATCHES)]
+
+
+def _evaluated_as(regime: Regime) -> list[int]:
+    """For each context the first one in which models have the same errors."""
+    probability, n_contexts = regime.activation_probability, len(regime.contexts)
+    if regime.context_inputs or regime.target == "z":
+        return list(range(n_contexts))
+    return [next(k for k in range(n_contexts) if (probability[k] == probability[c]).all()) for c in range(n_contexts)]
+
+
+def _parts(x: Rows, rows: int) -> Iterator[Rows]:
+    """At least one, which may be empty."""
+    for start in range(0, max(1, len(x)), rows):
+        yield x[start : start + rows]
+
+
+def comparable(trained: xr.Dataset, under: xr.Dataset) -> bool:
+    """Whether the regime of `under` gives its models the inputs, and asks for the outputs, that `trained` knows."""
+    return _inputs(trained) == _inputs(under)
+
+
+def _inputs(dataset: xr.Dataset) -> tuple[Any, ...]:
+    shown = tuple(dataset["context_input"].values) if "context_input" in dataset.coords else ()
+    attrs = (dataset.attrs.get("values", "uniform"), dataset.attrs.get("target", "x"))
+    contexts = tuple(dataset["context"].values) if shown or attrs[1] == "z" else ()
+    return dataset.sizes["feature"], shown, contexts, *attrs
+
+
+def _refuse_other_inputs(trained: xr.Dataset, under: xr.Dataset) -> None:
+    names = ("numbers of features", "inputs of the context", "contexts", "laws of values", "targets")
+    for name, one, other in zip(names, _inputs(trained), _inputs(under), strict=True):
+        if one != other:
+            raise UsageError(f"models cannot be evaluated under a regime with other {name} ({one} and {other})")

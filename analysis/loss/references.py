@@ -1,0 +1,188 @@
+"""What gives a loss its meaning: what simple predictors lose under the same regime."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.analysis.loss.evaluation import DEFAULT_SAMPLES, common_samples
+from toysup.analysis.loss.linear_map import Moments, linear_loss
+from toysup.analysis.statistics.interference import active_together
+from toysup.analysis.statistics.labels import named
+from toysup.errors import UsageError
+from toysup.experiments.regime import Regime
+from toysup.sampling.samples import context_inputs, output_importance, targets
+from toysup.storage.schema import condition_of, regime_axes, regime_of
+from toysup.theory import best_arrangement
+
+Array = npt.NDArray[np.float64]
+
+REFERENCES = ("zero", "constant", "best_features", "linear", "antipodal")
+KINDS = ("exact", "sampled", "bound", "undefined")
+
+
+class _Reference(NamedTuple):
+    loss: float
+    kind: str
+    reason: str = ""
+
+
+def loss_references(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES) -> xr.Dataset:
+    """What simple predictors lose under the regime of `dataset`, with as many hidden dimensions m as its models have.
+
+    `zero`: y = 0. `constant`: each output is the best number that the activation can give, the nearest to E[w t] / E[w]
+    with the weight w = I(c). `best_features`: the m features whose constant costs most are kept exactly, the rest are
+    constant. `linear`: the best y = A x + b with rank A ≤ m, where x is all that the models see. `antipodal`: the best
+    arrangement of single features and antipodal pairs on m directions, which a tied ReLU model can take
+    (`theory.best_arrangement`).
+
+    Parameters
+    ----------
+    dataset : Dataset
+        A trajectory with its tables; its models matter by their sizes and activation alone.
+    n_samples : int
+        Samples that moments come from where the context follows from x.
+
+    Returns
+    -------
+    Dataset (sweep axes of the regime..., reference)
+        `loss`, importance-weighted squared error per sample; `kind`: "exact", "sampled" (exact but for the moments),
+        "bound" (an upper bound, found numerically), or "undefined", where the loss is NaN and `reason` says why.
+
+    Raises
+    ------
+    UsageError
+        If the models' activation is not known.
+    """
+    axes = regime_axes(dataset)
+    sizes = [dataset.sizes[axis] for axis in axes]
+    cells = [list(_references(dataset.isel(dict(zip(axes, at, strict=True))), n_samples)) for at in np.ndindex(*sizes)]
+    dims, shape = (*axes, "reference"), (*sizes, len(REFERENCES))
+    columns = {
+        name: (dims, np.reshape([[getattr(one, name) for one in cell] for cell in cells], shape))
+        for name in _Reference._fields
+    }
+    result = xr.Dataset(columns, {axis: dataset[axis] for axis in axes} | {"reference": list(REFERENCES)})
+    return result.assign(loss=named(result["loss"], "loss", "importance-weighted squared error per sample"))
+
+
+def _references(dataset: xr.Dataset, n_samples: int) -> Iterator[_Reference]:
+    """The references of one cell, in their order."""
+    regime, model = regime_of(dataset), condition_of(dataset).model
+    moments = exact_moments(dataset, regime) if regime.rule is None else _sampled_moments(regime, n_samples)
+    kind = "exact" if regime.rule is None else "sampled"
+    low, high = _output_range(model.activation)
+    constant = _constant_losses(moments, low, high)
+    yield _Reference(float((moments.weight * moments.square).sum()), kind)
+    yield _Reference(float(constant.sum()), kind)
+    if regime.target != "x":
+        yield _undefined(f"its target is {regime.target}, not x")
+    elif low > min(0.0, regime.value_range[0]):
+        yield _undefined(f"outputs of {model.activation} cannot be negative, as its values can")
+    elif high < max(0.0, regime.value_range[1]):
+        yield _undefined(f"outputs of {model.activation} are at most {high:g}, its values {regime.value_range[1]:g}")
+    else:
+        yield _Reference(float(np.sort(constant)[: max(0, len(constant) - model.n_hidden)].sum()), kind)
+    loss, exact = linear_loss(moments, model.n_hidden)
+    yield _Reference(loss, kind if exact else "bound")
+    yield _antipodal(regime, model.activation, model.n_hidden)
+
+
+def _antipodal(regime: Regime, activation: str, n_hidden: int) -> _Reference:
+    if activation != "relu":
+        return _undefined(f"its activation is {activation}, not relu")
+    try:
+        best = best_arrangement(regime, n_hidden)
+    except UsageError as error:
+        return _undefined(
+            str(error).removeprefix("no formula for this regime: ").removesuffix("; sample its loss instead")
+        )
+    return _Reference(best.loss, "exact" if best.exact else "bound")
+
+
+def _undefined(reason: str) -> _Reference:
+    return _Reference(np.nan, "undefined", reason)
+
+
+def _constant_losses(moments: Moments, low: float, high: float) -> Array:
+    """min over k in [low, high] of E[w (k − t)²] for each output."""
+    weight, first, square = (
+        (moments.weight * moment).sum(axis=0)
+        for moment in (moments.inputs[:, :1, 0], moments.cross[:, :, 0], moments.square)
+    )
+    best = np.clip(np.divide(first, weight, out=np.zeros_like(first), where=weight > 0), low, high)
+    loss: Array = best**2 * weight - 2 * best * first + square
+    return loss
+
+
+def _output_range(activation_name: str) -> tuple[float, float]:
+    """The least and the largest output of an activation, on a grid that is fine where activations bend."""
+    import torch
+
+    from toysup.experiments.activations import activation
+
+    outward = np.concatenate([np.linspace(0, 10, 10_001), np.geomspace(10, 1e6, 101)])
+    outputs = activation(activation_name)(torch.from_numpy(np.concatenate([-outward[::-1], outward])))
+    return float(outputs.min()), float(outputs.max())
+
+
+def exact_moments(dataset: xr.Dataset, regime: Regime) -> Moments:
+    """The moments of a regime whose context does not follow from x: features are active together as its tables say."""
+    p = regime.activation_probability
+    together = active_together(dataset).transpose("context", "feature", "other_feature").values.astype(np.float64)
+    (one, two), (size, signed) = _value_moments(*regime.value_range)
+    of_x = _with_diagonal(together * one * one, p * two)
+    shown = np.asarray(context_inputs(regime.context_input, np.arange(len(p)), len(p), np), dtype=np.float64)
+    known = np.concatenate([np.ones((len(p), 1)), shown], axis=1)
+    # u is (1, x, what shows the context), and given the context only x is random.
+    mean = np.concatenate([known[:, :1], p * one, known[:, 1:]], axis=1)
+    inputs = mean[:, :, None] * mean[:, None, :]
+    features = slice(1, 1 + p.shape[1])
+    inputs[:, features, features] = of_x
+    cross, square = inputs[:, features], p * two
+    if regime.target == "abs":
+        cross = mean[:, None, :] * (p * size)[:, :, None]
+        cross[:, :, features] = _with_diagonal(together * size * one, p * signed)
+    elif regime.target == "z":
+        own = np.eye(len(p))
+        cross = (own[:, :, None, None] * cross[:, None]).reshape(len(p), -1, mean.shape[1])
+        square = (own[:, :, None] * square[:, None]).reshape(len(p), -1)
+    P = regime.context_probability
+    return Moments(P[:, None, None] * inputs, P[:, None, None] * cross, P[:, None] * square, _weight(regime))
+
+
+def _value_moments(low: float, high: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """E[v], E[v²] and E[|v|], E[|v| v] of a value that is uniform on [low, high]."""
+    if low == high:
+        return (low, low**2), (abs(low), abs(low) * low)
+    width = high - low
+    plain = (low + high) / 2, (low**2 + low * high + high**2) / 3
+    return plain, ((high * abs(high) - low * abs(low)) / (2 * width), (abs(high) ** 3 - abs(low) ** 3) / (3 * width))
+
+
+def _with_diagonal(pairs: Array, own: Array) -> Array:
+    found = pairs.copy()
+    np.einsum("cii->ci", found)[:] = own
+    return found
+
+
+def _sampled_moments(regime: Regime, n_samples: int) -> Moments:
+    x, context = common_samples(regime, n_samples)
+    n_contexts = len(regime.contexts)
+    shown = context_inputs(regime.context_input, context, n_contexts, np)
+    u = np.concatenate([np.ones((len(x), 1)), x, shown], axis=1, dtype=np.float64)
+    t = np.asarray(targets(regime.target, x, context, n_contexts, np), dtype=np.float64)
+    of = [(u[context == c], t[context == c]) for c in range(n_contexts)]
+    return Moments(
+        np.stack([own.T @ own for own, _ in of]) / len(x),
+        np.stack([target.T @ own for own, target in of]) / len(x),
+        np.stack([(target**2).sum(axis=0) for _, target in of]) / len(x),
+        _weight(regime),
+    )
+
+
+def _weight(regime: Regime) -> Array:
+    weight = output_importance(regime.target, regime.importance)
+    return np.broadcast_to(weight, (len(regime.contexts), regime.n_outputs))

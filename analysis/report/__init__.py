@@ -1,0 +1,1 @@
+"""What `toysup-analyze` reports: tidy rows, figures and the page that shows them."""

@@ -1,0 +1,87 @@
+"""One HTML page that a person reads from top to bottom: sections with figures, tables and links."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+
+import pandas as pd
+
+from toysup.analysis.report.tidy_rows import shown
+
+# What a browser shows; other formats of a figure are linked beside it.
+SHOWN_FORMAT = "png"
+STYLE = """
+body { font: 16px/1.5 Georgia, serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+h1, h2, h3, table, figcaption { font-family: system-ui, sans-serif; }
+figure { margin: 1.5rem 0; } figure img { max-width: 100%; }
+figcaption, .note { font-size: 0.85rem; color: #555; }
+table { border-collapse: collapse; font-size: 0.85rem; margin: 1rem 0; }
+th, td { padding: 0.2rem 0.7rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
+caption { text-align: left; font-size: 0.85rem; color: #555; padding: 0.3rem 0; }
+.wide { overflow-x: auto; }
+td.supported { color: #1b6e3c; font-weight: 600; } td.refuted { color: #a3271f; font-weight: 600; }
+"""
+
+
+@dataclass
+class Section:
+    """A heading, what a reader should know, the figures, tables under their captions, and the files with all rows."""
+
+    heading: str
+    text: str
+    tables: Sequence[tuple[str, pd.DataFrame]] = ()
+    files: Sequence[str] = ()
+    figures: list[str] = field(default_factory=list)
+
+
+def page(title: str, note: str, sections: Sequence[Section]) -> str:
+    """The whole page."""
+    head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
+    body = "".join([f"<h1>{escape(title)}</h1><p class=note>{escape(note)}</p>", *map(_section, sections)])
+    return f"<!doctype html><html lang=en><head>{head}</head><body>{body}</body></html>\n"
+
+
+def _section(section: Section) -> str:
+    parts = [f"<h2>{escape(section.heading)}</h2>", f"<p>{escape(section.text)}</p>" if section.text else ""]
+    for path in section.figures:
+        if path.endswith(f".{SHOWN_FORMAT}"):
+            stem = path.removesuffix(SHOWN_FORMAT)
+            links = [_link(other) for other in section.figures if other.startswith(stem)]
+            image = f'<img src="{escape(path)}" alt="{escape(path)}">'
+            parts.append(f"<figure>{image}<figcaption>{' · '.join(links)}</figcaption></figure>")
+    parts += [_table(caption, table) for caption, table in section.tables if len(table)]
+    if section.files:
+        parts.append(f"<p class=note>All rows: {' · '.join(map(_link, section.files))}</p>")
+    return "".join(parts)
+
+
+def _link(path: str) -> str:
+    return f'<a href="{escape(path)}">{escape(path)}</a>'
+
+
+def with_interval(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean and interval in one cell; columns that say nothing, or the same in all rows, left out."""
+    kept = rows.drop(columns=["mean", "ci_low", "ci_high", "step"])
+    value = [
+        f"{shown(mean)} [{shown(low)}, {shown(high)}]" if pd.notna(low) else shown(mean)
+        for mean, low, high in zip(rows["mean"], rows["ci_low"], rows["ci_high"], strict=True)
+    ]
+    kept.insert(list(kept.columns).index("statistic") + 1, "mean [interval]", value)
+    silent = [column for column in kept if kept[column].isna().all()]
+    kept = kept.drop(columns=[*silent, *(["condition"] if "trained_on" in kept else [])])
+    if not kept["n_excluded"].any():
+        kept = kept.drop(columns="n_excluded")
+    return kept.drop(columns="experiment") if kept["experiment"].nunique() == 1 else kept
+
+
+def _table(caption: str, frame: pd.DataFrame) -> str:
+    header = "".join(f"<th>{escape(str(column).replace('_', ' '))}</th>" for column in frame.columns)
+    lines = ["".join(map(_cell, row)) for row in frame.itertuples(index=False)]
+    rows = "".join(f"<tr>{line}</tr>" for line in lines)
+    caption = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f"<div class=wide><table>{caption}<tr>{header}</tr>{rows}</table></div>"
+
+
+def _cell(value: object) -> str:
+    kind = f" class={value}" if value in ("supported", "refuted") else ""
+    return f"<td{kind}>{escape(shown(value))}</td>"

@@ -1,0 +1,88 @@
+"""What figures show side by side: conditions, the cells of their sweeps, and contexts."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import TypeVar
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from toysup.analysis import figures
+from toysup.analysis.inference.seeds import over_seeds
+from toysup.analysis.report.selection import Selected, label_of
+
+# The most conditions (or cells of a sweep) that one figure shows side by side.
+MAX_SERIES = 12
+
+Figures = Iterator[tuple[str, Figure]]
+Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
+
+
+def series(group: Sequence[Selected]) -> Iterator[tuple[str, dict[str, Selected]]]:
+    """What is drawn side by side: an experiment's conditions and the cells of their sweeps, so many at a time.
+
+    Gives a suffix for the figures' names, and each condition or cell under its label. Where sweeps have more cells,
+    only what is not swept stands side by side: `over_sweep` draws the rest.
+    """
+    together = [(label_of(item, len(group)), item) for condition in group for item in condition.cells()]
+    if len(together) > MAX_SERIES and any(item.cell for _, item in together):
+        together = [(label, item) for label, item in together if not item.cell]
+    if not together:
+        return
+    count = -(-len(together) // MAX_SERIES)
+    size = -(-len(together) // count)
+    for number in range(count):
+        yield f"-{number + 1}" if count > 1 else "", dict(together[number * size : (number + 1) * size])
+
+
+def over_sweep(
+    group: Sequence[Selected], name: str, statistics: Callable[[Selected], Mapping[str, xr.DataArray]]
+) -> Figures:
+    """Statistics, each (sweep axes..., seed), over the axes of a sweep: lines over one axis, a map over two.
+
+    Conditions that sweep the same one axis and have the same statistics share a figure; of further axes than two, each
+    value has a map of its own.
+    """
+    lines: dict[str, dict[tuple[str, ...], dict[str, xr.Dataset]]] = {}
+    for item in group:
+        if not item.sweeps:
+            continue
+        for label, values in by_context({item.condition: _stacked(statistics(item))}).items():
+            summary = over_seeds(values)
+            if len(item.sweeps) == 1:
+                names = tuple(summary["statistic"].values.tolist())
+                lines.setdefault(item.sweeps[0], {}).setdefault(names, {})[label] = summary
+                continue
+            rest = item.sweeps[2:]
+            for cell in product(*(summary[axis].values.tolist() for axis in rest)):
+                at = dict(zip(rest, cell, strict=True))
+                suffix = "-".join(filter(None, [label.replace(", ", "-"), in_a_name(at)]))
+                yield f"{name}-map-{suffix}", figures.sweep_map(summary.sel(at))
+    for axis, groups in lines.items():
+        for number, summaries in enumerate(groups.values(), start=1):
+            end = f"-{number}" if len(groups) > 1 else ""
+            yield f"{name}-over-{axis.replace('_', '-')}{end}", figures.along_sweep(summaries)
+
+
+def _stacked(statistics: Mapping[str, xr.DataArray]) -> xr.DataArray:
+    return xr.Dataset({name: values.drop_attrs() for name, values in statistics.items()}).to_dataarray("statistic")
+
+
+def in_a_name(cell: Mapping[str, float]) -> str:
+    return "-".join(f"{axis}={value!r}" for axis, value in cell.items())
+
+
+def by_context(values: Mapping[str, Labelled]) -> dict[str, Labelled]:
+    """Values that depend on the context as one entry for each; all others as they are."""
+    entries: dict[str, Labelled] = {}
+    for label, array in values.items():
+        if "context" not in array.dims:
+            entries[label] = array
+            continue
+        for context in array["context"].values.tolist():
+            entries[f"{label}, {context}"] = array.sel(context=context, drop=True)
+    return entries
+
+
+def summaries_of(values: Mapping[str, xr.DataArray]) -> dict[str, xr.Dataset]:
+    return {label: over_seeds(array) for label, array in values.items()}

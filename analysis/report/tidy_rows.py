@@ -1,0 +1,120 @@
+"""Tidy rows: one number each, with its interval over seeds, as a table, CSV or JSON."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from toysup.analysis.inference.seeds import over_seeds
+from toysup.analysis.report.selection import Selected
+
+NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
+
+
+def rows_of(
+    selected: Selected, statistic: str | None, summary: xr.Dataset, about: Sequence[str] = (), **labels: str
+) -> pd.DataFrame:
+    """The rows of one statistic: a summary over seeds with the dims `about` and those of the sweep.
+
+    Where none is named, those of each along the dim `statistic`: one frame takes far less than one for each. What the
+    summary has beside the numbers of all rows follows them in columns of its own. A row is at the chosen step unless
+    rows are about steps.
+    """
+    named, along = ({"statistic": statistic}, []) if statistic is not None else ({}, ["statistic"])
+    dims = [*along, *selected.sweeps, *about]
+    numbers = [*NUMBERS, *(str(name) for name in summary.data_vars if name not in NUMBERS)]
+    bare = summary[numbers].drop_vars([name for name in summary.coords if name not in dims])
+    frame = bare.to_dataframe(dim_order=dims).reset_index() if dims else pd.DataFrame([_scalars(bare)])
+    frame = frame.assign(experiment=selected.experiment, condition=selected.condition, **named, **labels)
+    if "step" not in about:
+        frame["step"] = int(selected.dataset["step"].values[selected.index])
+    further = [name for name in about if name != "step"]
+    return frame[["experiment", "condition", *selected.sweeps, "step", *labels, *further, "statistic", *numbers]]
+
+
+def summarised(item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of statistics that are about the same; where a model sees its context, also by context."""
+    summaries = {name: over_seeds(values) for name, values in statistics.items()}
+    return joined(
+        [rows_of(item, name, summary, [*about_contexts(summary), *about]) for name, summary in summaries.items()]
+    )
+
+
+def about_contexts(values: xr.Dataset) -> list[str]:
+    return ["context"] if "context" in values.dims else []
+
+
+def _scalars(summary: xr.Dataset) -> dict[str, Any]:
+    return {str(name): values.item() for name, values in summary.data_vars.items()}
+
+
+def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """All rows under one header; a column that some rows lack is empty there."""
+    whose, about, more = [], [], []
+    for frame in frames:
+        own = list(frame.columns)
+        whose += own[: own.index("step")]
+        about += own[own.index("step") : own.index("statistic")]
+        more += own[own.index("statistic") :]
+    # Conditions and sweep values, then what a row is about, then its numbers, whichever frame brought them.
+    columns = list(dict.fromkeys([*whose, *about, "statistic", *NUMBERS, *more]))
+    whole = pd.concat([frame.astype(object) for frame in frames], ignore_index=True)
+    return whole.reindex(columns=columns)
+
+
+Rows = pd.DataFrame | Iterable[pd.DataFrame]
+
+
+def rendered(rows: Rows, format: str) -> Iterator[str]:
+    """The rows as "table", "csv" (empty where NaN) or "json" (a list of objects, null where NaN), in pieces.
+
+    Rows may come in several frames with the same columns. A table has to see all of them to know how wide it is.
+    """
+    frames = iter([rows] if isinstance(rows, pd.DataFrame) else rows)
+    if format == "csv":
+        yield from (frame.to_csv(index=False, header=number == 0) for number, frame in enumerate(frames))
+    elif format == "json":
+        yield from _json(frames)
+    else:
+        yield _table(pd.concat(frames, ignore_index=True))
+
+
+def _json(frames: Iterator[pd.DataFrame]) -> Iterator[str]:
+    """One list of all records, as `json.dumps` writes it."""
+    between = "["
+    for frame in frames:
+        records = [{key: _plain(v) for key, v in zip(frame, row, strict=True)} for row in frame.itertuples(index=False)]
+        if records:
+            yield between + json.dumps(records, indent=1)[1:-2]
+            between = ","
+    yield "\n]\n" if between == "," else "[]\n"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _table(frame: pd.DataFrame) -> str:
+    """Columns as wide as what they hold: a row is never wrapped or cut, whatever the terminal's width."""
+    lines = [list(frame.columns), *([shown(value) for value in row] for row in frame.itertuples(index=False))]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [str.rjust if column in NUMBERS else str.ljust for column in frame.columns]
+    header, *rows = [
+        "  " + "   ".join(align(cell, width) for align, cell, width in zip(aligned, line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    rule = " " + "─" * (sum(widths) + 3 * len(widths) - 1)
+    return "\n".join(["", header, rule, *rows, "", ""])
+
+
+def shown(value: object) -> str:
+    """A cell as a person reads it: four significant digits, a dash where there is nothing."""
+    value = _plain(value)
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

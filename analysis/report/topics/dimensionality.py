@@ -1,0 +1,89 @@
+"""Represented features, total dimensionality, and D and norm of each feature."""
+
+from collections.abc import Sequence
+from math import prod
+
+import pandas as pd
+import xarray as xr
+
+from toysup.analysis import figures
+from toysup.analysis.inference.seeds import over_seeds
+from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
+from toysup.analysis.report.selection import Selected
+from toysup.analysis.report.tidy_rows import joined, summarised
+from toysup.analysis.statistics.dimensionality import (
+    feature_dimensionality,
+    represented,
+    represented_count,
+    total_dimensionality,
+)
+from toysup.analysis.statistics.gram import feature_norms
+from toysup.analysis.statistics.piecewise import along, piecewise
+from toysup.analysis.statistics.responses import context_selectivity, response
+
+MEANING = "A feature is represented if ‖W_i‖² ≥ 0.5; D_i is the share of a dimension that it has to itself."
+# Values of all seeds that are summarised at once.
+_STEPS_HELD = 2**24
+
+
+def rows(selected: Sequence[Selected]) -> pd.DataFrame:
+    """Counts per model first (no feature), then each feature's dimensionality, norm and context selectivity."""
+    frames, later = [], []
+    for item in selected:
+        frames.append(summarised(item, counts(item)))
+        of_features = item.each(_of_features)
+        if "context_selectivity" in of_features:
+            frames.append(summarised(item, {"context_selectivity": mean_selectivity(of_features)}))
+        each = {str(name): of_features[name] for name in of_features if name != "represented"}
+        later.append(summarised(item, each, ["feature"]))
+    frames += later
+    return joined([frames[-1].head(0), *frames])
+
+
+def counts(item: Selected) -> dict[str, xr.DataArray]:
+    """What is counted of each model."""
+    found = item.each(_counts)
+    return {str(name): found[name] for name in found}
+
+
+def _counts(models: xr.Dataset) -> xr.Dataset:
+    H = response(models)["H"]
+    return xr.Dataset({"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)})
+
+
+def _of_features(models: xr.Dataset) -> xr.Dataset:
+    """What is told of each feature, and whether it is represented."""
+    H = response(models)["H"]
+    found = {"feature_dimensionality": feature_dimensionality(H), "feature_norm": feature_norms(H)}
+    if "context" in H.dims:
+        found |= {"context_selectivity": context_selectivity(models), "represented": represented(H)}
+    return xr.Dataset(found)
+
+
+def mean_selectivity(of_features: xr.Dataset) -> xr.DataArray:
+    """The mean context selectivity of the features that are represented in some context; NaN where none is."""
+    shown = of_features["represented"].any("context")
+    return of_features["context_selectivity"].where(shown).mean("feature")
+
+
+def _dimensionalities(models: xr.Dataset) -> xr.DataArray:
+    return feature_dimensionality(response(models)["H"])
+
+
+def _along_training(item: Selected) -> xr.Dataset:
+    """The summary of D over seeds at every step: of so many steps at a time, for all seeds of these are needed."""
+    sizes = item.dataset.sizes
+    models = prod(item.at_step["train_loss"].sizes.values())
+    size = max(1, _STEPS_HELD // (models * sizes["feature"] * sizes["context"]))
+    parts = [item.dataset.isel(step=slice(start, start + size)) for start in range(0, sizes["step"], size)]
+    return along("step", [over_seeds(piecewise(part, _dimensionalities, values=item.entries)) for part in parts])
+
+
+def drawn(group: Sequence[Selected]) -> Figures:
+    """D of each feature at the chosen step, and along training."""
+    for suffix, items in series(group):
+        values = by_context({label: item.each(_dimensionalities) for label, item in items.items()})
+        yield f"dimensionality{suffix}", figures.feature_dimensionality(values, summaries_of(values))
+        courses = by_context({label: _along_training(item) for label, item in items.items()})
+        yield f"dimensionality-over-training{suffix}", figures.dimensionality_over_training(courses)
+    yield from over_sweep(group, "dimensionality", counts)

@@ -1,0 +1,133 @@
+"""Interference between subsets, or what each feature meets."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from toysup.analysis import figures
+from toysup.analysis.inference.comparisons import holm
+from toysup.analysis.inference.exchangeable_features import no_null
+from toysup.analysis.inference.quadrant_null import quadrant_null
+from toysup.analysis.inference.seeds import over_seeds
+from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
+from toysup.analysis.report.selection import Selected
+from toysup.analysis.report.tidy_rows import about_contexts, joined, rows_of, summarised
+from toysup.analysis.statistics.interference import (
+    QUADRANT_STATISTICS,
+    feature_interference,
+    probability_weighted_interference,
+)
+from toysup.analysis.statistics.responses import response
+
+MEANING = (
+    "z and p say how far the mean lies from that of models in which twins, features with equal tables up to the "
+    "context, swap their subsets at random."
+)
+# Rows about seeds that are put together at once.
+_ROWS = 2**15
+NULL = ["null_mean", "null_sd", "z", "p_value"]
+
+
+def rows(selected: Sequence[Selected], *, by: str) -> pd.DataFrame:
+    """By quadrant: its statistics, and their null. By feature: what the others do to it."""
+    if by == "feature":
+        return joined([_by_feature(item) for item in selected])
+    return _adjusted(joined([_by_quadrant(item) for item in selected]))
+
+
+def seed_rows(selected: Sequence[Selected]) -> Iterator[pd.DataFrame]:
+    """The statistics of each seed's quadrants, and their null; some rows at a time."""
+    none = joined([next(_by_seed(item.of_one_seed())).head(0) for item in selected])
+    return (joined([none, found]) for item in selected for found in _by_seed(item))
+
+
+def _by_feature(item: Selected) -> pd.DataFrame:
+    """What the others do to a feature, also weighted with their probability."""
+    found = item.each(_of_features)
+    return summarised(item, {str(name): found[name] for name in found}, ["feature"])
+
+
+def _of_features(models: xr.Dataset) -> xr.Dataset:
+    H = response(models)["H"]
+    return xr.Dataset(
+        {
+            "feature_interference": feature_interference(H),
+            "probability_weighted_interference": probability_weighted_interference(models, H),
+        }
+    )
+
+
+def _by_quadrant(item: Selected) -> pd.DataFrame:
+    summary = over_seeds(item.quadrants.to_dataarray("statistic"))
+    summary = summary.assign({name: item.null[name] for name in NULL})
+    return rows_of(item, None, summary, [*about_contexts(summary), "subset", "other_subset"])
+
+
+def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
+    values = item.quadrants.to_dataarray("statistic").astype(np.float64)
+    finite = np.isfinite(values)
+    nothing = xr.full_like(values, np.nan)
+    each = xr.Dataset({"mean": values, "ci_low": nothing, "ci_high": nothing})
+    each = each.assign(n_seeds=finite.astype(int), n_excluded=(~finite).astype(int))
+    null = item.each(lambda models: quadrant_null(models, item.responses_of(models)))
+    each = each.assign({name: null[name] for name in NULL})
+    about = ["seed", *about_contexts(each), "subset", "other_subset"]
+    first = [*item.sweeps, "seed"][0]
+    size = max(1, _ROWS * each.sizes[first] // each["z"].isel(statistic=0).size)
+    for name in QUADRANT_STATISTICS:
+        for start in range(0, each.sizes[first], size):
+            here = slice(start, start + size)
+            yield rows_of(item, name, each.sel(statistic=name).isel({first: here}), about)
+
+
+def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
+    """With Holm's p-values over all rows of one statistic in an experiment: its conditions, cells and quadrants."""
+    families = frame["p_value"].astype(float).groupby([frame["experiment"], frame["statistic"]])
+    adjusted = families.transform(lambda p: holm(xr.DataArray(p.to_numpy(), dims="row")).values)
+    return frame.assign(p_adjusted=adjusted.astype(object))
+
+
+def notes(selected: Sequence[Selected]) -> Iterator[str]:
+    """Which conditions have no exact null, and why."""
+    for item in selected:
+        if none := no_null(item.dataset):
+            cells = f" {none.cells}" if none.cells else ""
+            yield f"{item.condition} has no exact null for its quadrants{cells}: {none.reason}"
+
+
+def quadrants(item: Selected) -> dict[str, xr.DataArray]:
+    """The statistics of each quadrant."""
+    found = item.quadrants
+    return {name: found[name] for name in QUADRANT_STATISTICS}
+
+
+def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",)) -> Figures:
+    """These statistics of each quadrant, one figure each."""
+    for suffix, items in series(group):
+        quadrants = {label: item.quadrants for label, item in items.items()}
+        for statistic in statistics:
+            values = by_context({label: dataset[statistic] for label, dataset in quadrants.items()})
+            nulls = by_context({label: item.null.sel(statistic=statistic) for label, item in items.items()})
+            figure = figures.quadrant_interference(values, summaries_of(values), nulls, statistic=statistic)
+            yield f"interference-{statistic.replace('_', '-')}{suffix}", figure
+    for statistic in statistics:
+        name = f"interference-{statistic.replace('_', '-')}"
+        yield from over_sweep(group, name, partial(within_and_across, statistic=statistic))
+
+
+def within_and_across(item: Selected, *, statistic: str) -> dict[str, xr.DataArray]:
+    """One statistic of the quadrants within subsets and of those across, energies summed and all else averaged."""
+    values = item.quadrants[statistic]
+    same = values["subset"] == values["other_subset"]
+    if values.sizes["subset"] == 1:
+        return {statistic: values.isel(subset=0, other_subset=0, drop=True)}
+    dims = ["subset", "other_subset"]
+    summed, name = statistic.startswith("energy"), statistic.removesuffix("_fraction")
+    # A model that is not finite stays NaN in a sum, in which what is left out counts as 0.
+    return {
+        f"{name}_{where}": values.where(own, 0).sum(dims, skipna=False) if summed else values.where(own).mean(dims)
+        for where, own in (("within", same), ("across", ~same))
+    }

@@ -1,0 +1,1 @@
+"""What is measured of a model: xarray in, xarray out."""

@@ -1,0 +1,87 @@
+"""How many dimensions each feature has to itself, and which features are represented at all."""
+
+import numpy as np
+import xarray as xr
+
+from toysup.analysis.statistics.gram import feature_norms, gram_kernel
+from toysup.analysis.statistics.kernels import Array, in_blocks
+from toysup.analysis.statistics.labels import named, require_dims
+
+REPRESENTED_THRESHOLD = 0.5
+
+
+def feature_dimensionality(W: xr.DataArray) -> xr.DataArray:
+    """D_i = ‖W_i‖² / Σ_j (Ŵ_i·W_j)², the share of a dimension that feature i has; 0 for a zero column.
+
+    It is 1 for a feature orthogonal to all others, ½ for each of an antipodal pair, and Σ_i D_i ≤ rank W. Invariant
+    under rotation of the hidden space and scaling of W.
+
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; dimensionless, any leading dims.
+
+    Returns
+    -------
+    DataArray (..., feature)
+        In dimensions, between 0 and 1, in the dtype of W; NaN where a model is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Source: Elhage et al. (2022), "Toy Models of Superposition"; the "capacity" of Scherlis et al. (2022).
+    """
+    require_dims(W, ("hidden", "feature"), what="W")
+    result = xr.apply_ufunc(
+        _dimensionality,
+        W,
+        input_core_dims=[["hidden", "feature"]],
+        output_core_dims=[["feature"]],
+        dask="parallelized",
+        dask_gufunc_kwargs={"allow_rechunk": True},
+        output_dtypes=[W.dtype],
+    )
+    return named(result, "feature_dimensionality", "feature dimensionality D_i")
+
+
+def total_dimensionality(W: xr.DataArray) -> xr.DataArray:
+    """Σ_i D_i, in dimensions: (..., hidden, feature) → (...); at most rank W. UsageError if a dim is missing."""
+    total = feature_dimensionality(W).sum("feature", skipna=False)
+    return named(total, "total_dimensionality", "total dimensionality Σ D_i")
+
+
+def represented(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.DataArray:
+    """Whether each feature is represented, ‖W_i‖² ≥ `threshold`: (..., hidden, feature) → bool (..., feature).
+
+    UsageError if a dim is missing.
+    """
+    result = feature_norms(W) ** 2 >= threshold
+    return named(result, "represented", "represented: ‖W_i‖² reaches the threshold", threshold=threshold)
+
+
+def represented_count(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.DataArray:
+    """The number of represented features: (..., hidden, feature) → (...), NaN for a model that is not finite.
+
+    UsageError if a dim is missing.
+    """
+    count = represented(W, threshold=threshold).sum("feature")
+    finite = (feature_norms(W) < np.inf).all("feature")
+    return named(count.where(finite), "represented", "represented features", threshold=threshold)
+
+
+def _dimensionality(W: Array) -> Array:
+    n = W.shape[-1]
+    return in_blocks(_block_dimensionality, W, (n,), values=n**2)
+
+
+def _block_dimensionality(W: Array, out: Array) -> None:
+    # D does not depend on the scale of W, so take it out first: squares of tiny weights would underflow.
+    largest = np.abs(W).max(axis=(-2, -1), keepdims=True)
+    largest[largest == 0] = 1
+    with np.errstate(invalid="ignore"):
+        G = gram_kernel(W / largest)
+        total = np.einsum("mij,mij->mi", G, G)
+        total[total == 0] = 1
+        np.divide(np.diagonal(G, axis1=-2, axis2=-1) ** 2, total, out=out)

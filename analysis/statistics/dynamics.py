@@ -1,0 +1,387 @@
+"""Dynamics: from which step on features are represented or share directions, and plateaus and jumps on the way."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
+from toysup.analysis.statistics.gram import feature_norms, gram
+from toysup.analysis.statistics.labels import named, require_dims
+from toysup.errors import UsageError
+
+SHARING_THRESHOLD = 0.9
+PLATEAU_FALL = 0.01
+JUMP_SIZE = 0.2
+
+# A plateau, and the level on either side of a jump, last a tenth of the snapshots; three tell a line from a slope.
+_HELD, _FEWEST = 0.1, 3
+# A shorter series cannot be cut in two, and does not tell whether it has a plateau or a jump.
+LEAST_LENGTH = 2 * _FEWEST
+# A jump takes at most a fifth of them, and is this many times as steep as what is on either side of it.
+_SUDDEN, _STEEPER = 0.2, 3.0
+# What a change point costs, in units of σ² ln n: BIC for a line's two parameters and its place, and a margin for a σ
+# that is estimated from a dozen snapshots.
+_PENALTY = 4.0
+# The smallest σ: smooth series have no noise, and would be cut at every bend.
+_LEAST_DECADES, _LEAST_DIMENSIONS = 0.005, 0.01
+# Losses below this share of the largest are rounding.
+_ROUNDING = 1e-12
+
+Series = npt.NDArray[np.float64]
+Kernel = Callable[[Series, Series], Series]
+
+
+def entries(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.Dataset:
+    """When each feature enters: the step from which it is represented to the end, and how often it came and went.
+
+    Most features are represented at initialisation, where Xavier makes ‖W_i‖² about 2m/(n + m). One that stays so has
+    the first step for its entry step, 0 entries and 0 exits; one that leaves and comes back has 1 and 1, and its entry
+    step is that of its return.
+
+    Parameters
+    ----------
+    W : DataArray (..., step, ..., hidden, feature)
+        Weights onto the hidden state along training, or what stands for them (H of `response`); any other leading dims.
+    threshold : float
+        A feature is represented where ‖W_i‖² reaches it.
+
+    Returns
+    -------
+    Dataset (..., feature)
+        `entry_step`, NaN for a feature that is not represented at the last step; `entries` and `exits`, how often it is
+        represented and was not one snapshot before, and the reverse. All NaN for a trajectory that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+    """
+    _with_steps(W, ("hidden", "feature"), what="W")
+    holds, finite = represented(W, threshold=threshold), _finite(W)
+    earlier, later = holds.isel(step=slice(-1)).drop_vars("step"), holds.isel(step=slice(1, None)).drop_vars("step")
+    came, went = (later & ~earlier).sum("step"), (earlier & ~later).sum("step")
+    return xr.Dataset(
+        {
+            "entry_step": named(_since(holds).where(finite), "entry_step", "step from which a feature is represented"),
+            "entries": named(came.where(finite), "entries", "times that a feature enters"),
+            "exits": named(went.where(finite), "exits", "times that a feature leaves"),
+        }
+    )
+
+
+def sharing(
+    W: xr.DataArray, *, threshold: float = SHARING_THRESHOLD, represented_threshold: float = REPRESENTED_THRESHOLD
+) -> xr.DataArray:
+    """Which pairs of features share a direction: −1 antipodal, 1 parallel, 0 neither.
+
+    A pair i ≠ j shares a direction if both are represented and |cos(W_i, W_j)| reaches the threshold.
+
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; any leading dims.
+    threshold : float
+        On |cos|, above 0.
+    represented_threshold : float
+        On ‖W_i‖².
+
+    Returns
+    -------
+    DataArray (..., feature, other_feature)
+        Symmetric, 0 on the diagonal, in the dtype of W; NaN for a model that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing, or the threshold is not between 0 and 1.
+    """
+    require_dims(W, ("hidden", "feature"), what="W")
+    if not 0 < threshold <= 1:
+        raise UsageError(f"a threshold on |cos| lies between 0 and 1, unlike {threshold}")
+    shown, norms = represented(W, threshold=represented_threshold), feature_norms(W)
+    cosine = gram((W / norms.where(norms > 0)).where(shown, 0).transpose(..., "hidden", "feature"))
+    # The cosine of equal directions is 1 up to rounding.
+    reached = abs(cosine) >= threshold - 1e-6
+    pair = xr.DataArray(~np.eye(W.sizes["feature"], dtype=bool), dims=("feature", "other_feature"))
+    sign = xr.apply_ufunc(np.sign, cosine, dask="allowed")
+    found = sign.where(reached & pair, 0).where(_finite(W, over=("hidden", "feature")))
+    return named(found, "sharing", "shared direction: −1 antipodal, 1 parallel", threshold=threshold)
+
+
+def sharing_pairs(sharing: xr.DataArray) -> xr.DataArray:
+    """How many pairs share a direction: (..., feature, other_feature), as `sharing` gives it → (...).
+
+    NaN for a model that is not finite; UsageError if a dim is missing.
+    """
+    require_dims(sharing, ("feature", "other_feature"), what="sharing")
+    count = abs(sharing).sum(["feature", "other_feature"], skipna=False) / 2
+    return named(count, "sharing_pairs", "pairs of features that share a direction")
+
+
+def merge_step(sharing: xr.DataArray) -> xr.DataArray:
+    """The step from which a pair shares a direction, with one sign, to the end.
+
+    Parameters
+    ----------
+    sharing : DataArray (..., step, ..., feature, other_feature)
+        As `sharing` gives it.
+
+    Returns
+    -------
+    DataArray (..., feature, other_feature)
+        NaN for a pair that does not share a direction at the last step, and for a trajectory that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+    """
+    _with_steps(sharing, ("feature", "other_feature"), what="sharing")
+    last = sharing.isel(step=-1, drop=True)
+    finite = sharing.notnull().all([dim for dim in ("step", "context") if dim in sharing.dims])
+    return named(_since((sharing == last) & (last != 0)).where(finite), "merge_step", "step from which a pair shares")
+
+
+def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.DataArray:
+    """Where the training loss stands still.
+
+    log10 of the loss is cut into straight lines (least squares, with a penalty of 4 σ² ln n for each, σ from the second
+    differences, at least 0.005 decades). A plateau is a run of lines that each change by at most `fall` decades
+    per tenth of the recorded training, and lasts a tenth of it and three snapshots. It ends, and another starts, where
+    the loss changes from one such line to the next by more than `fall`, and by more than 2 √ln n standard errors.
+    Recorded training is counted in snapshots: a tenth of the steps where they are evenly spaced, a tenth of log(step)
+    where they are log-spaced.
+
+    Parameters
+    ----------
+    train_loss : DataArray (..., step)
+        Mean loss since the previous snapshot; NaN at the first.
+    fall : float
+        In decades per tenth of the recorded training: 0.01 is 2.3%.
+
+    Returns
+    -------
+    DataArray (..., step)
+        1 on a plateau, 0 elsewhere and at the first snapshot of a plateau that follows another at once. NaN throughout
+        where a loss is not finite beyond the first, or where there are fewer than six beyond it, which cannot be cut in
+        two.
+
+    Raises
+    ------
+    UsageError
+        If there is no dim `step`.
+
+    Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval".
+    """
+    _with_steps(train_loss, (), what="train_loss")
+    # There is no loss before the first step; of that step alone, the NaN is what is known.
+    initial = train_loss.sizes["step"] > 1 and train_loss.isel(step=0).isnull().all()
+    known = train_loss.isel(step=slice(1, None)) if initial else train_loss
+    known = known.astype(np.float64)
+    least = (_ROUNDING * known.max("step")).clip(min=np.finfo(np.float64).tiny)
+    logs = xr.apply_ufunc(np.log10, known.clip(min=least, keep_attrs=True), dask="allowed")
+    found = _along_steps(logs, partial(_on_plateau, fall=fall), order=2, least=_LEAST_DECADES)
+    whole = found.reindex(step=train_loss["step"], fill_value=0.0).assign_coords(train_loss.coords)
+    whole = whole.where(found.notnull().all("step")).transpose(*train_loss.dims)
+    return named(whole, "plateau", "whether the training loss stands still", fall=fall)
+
+
+def jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
+    """Where a series such as D_i changes suddenly from one level to another, and by how much.
+
+    The series is cut into constant pieces (least squares, with a penalty of 4 σ² ln n for each, σ from the first
+    differences, at least 0.01). A jump lies between two successive pieces that last a tenth of the recorded
+    training each, and three snapshots, and that are at most a fifth of it apart. Its size is the distance between the
+    ends of the lines through the two pieces; it is at least `size`, and three times as steep as either line. So what
+    grows or decays smoothly has no jump, nor has what changes before its first level has lasted.
+
+    Parameters
+    ----------
+    values : DataArray (..., step, ...)
+        Such as `feature_dimensionality`.
+    size : float
+        The least change of level, in the units of `values`.
+
+    Returns
+    -------
+    DataArray (..., step, ...)
+        The change of level at the first snapshot of the new one, 0 elsewhere; NaN throughout for a series that is not
+        finite, or has fewer than six snapshots: two levels take three each.
+
+    Raises
+    ------
+    UsageError
+        If there is no dim `step`.
+
+    Source: Elhage et al. (2022), "Toy Models of Superposition"; Maidstone et al. (2017), "On optimal multiple
+    changepoint algorithms for large data".
+    """
+    _with_steps(values, (), what="values")
+
+    found = _along_steps(values, partial(_jumps, size=size), order=1, least=_LEAST_DIMENSIONS)
+    return named(found, "jumps", "sudden change of level", size=size)
+
+
+def _with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> None:
+    require_dims(array, ("step", *dims), what=what)
+    if "step" not in array.coords:
+        raise UsageError(f"{what} needs the coordinate step, which says when things happen")
+
+
+def _finite(W: xr.DataArray, *, over: tuple[str, ...] = ("step", "context", "hidden", "feature")) -> xr.DataArray:
+    """Whether a trajectory, or a model, is finite throughout."""
+    return (abs(W) < np.inf).all([dim for dim in over if dim in W.dims])
+
+
+def _since(holds: xr.DataArray) -> xr.DataArray:
+    """The first step of the last unbroken run of True, where that reaches the last step; else NaN."""
+    steps = np.append(holds["step"].values.astype(np.float64), np.nan)
+    numbers = xr.DataArray(np.arange(1, len(steps), dtype=np.int32), dims="step")
+    # The number of the last snapshot where it does not hold, which is the place of the one after it.
+    last = (~holds.drop_vars("step") * numbers).max("step")
+    since: xr.DataArray = xr.apply_ufunc(
+        lambda places: steps[places], last, dask="parallelized", output_dtypes=[np.float64]
+    )
+    return since
+
+
+def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: float) -> xr.DataArray:
+    """What `kernel` makes of the finite series, (series, step) → (series, step), and their penalties; NaN for others.
+
+    Among the others are all series of fewer than `LEAST_LENGTH` values.
+
+    A penalty is 4 σ² ln n, with σ, no smaller than `least`, from the median size of the differences of that order, few
+    of which are across change points.
+    """
+    found: xr.DataArray = xr.apply_ufunc(
+        partial(_each_series, kernel=kernel, order=order, least=least),
+        values.astype(np.float64),
+        input_core_dims=[["step"]],
+        output_core_dims=[["step"]],
+        dask="parallelized",
+        dask_gufunc_kwargs={"allow_rechunk": True},
+        output_dtypes=[np.float64],
+    )
+    return found.transpose(*values.dims)
+
+
+def _each_series(series: Series, *, kernel: Kernel, order: int, least: float) -> Series:
+    """The same of an array (..., step)."""
+    table = series.reshape(-1, series.shape[-1])
+    found = np.full(table.shape, np.nan)
+    finite = np.isfinite(table).all(axis=1)
+    n = table.shape[1]
+    if n >= LEAST_LENGTH and finite.any():
+        # Differences of white noise have variances of 2 and 6 σ²; a median of |N(0, 1)| is 0.674.
+        spread = np.median(np.abs(np.diff(table[finite], order, axis=1)), axis=1) / 0.674
+        sigma = np.maximum(spread / {1: 2.0, 2: 6.0}[order] ** 0.5, least)
+        found[finite] = kernel(table[finite], _PENALTY * np.log(n) * sigma**2)
+    return found.reshape(series.shape)
+
+
+class _Line(NamedTuple):
+    """A straight line through the snapshots start, …, stop − 1."""
+
+    start: int
+    stop: int
+    first: float
+    last: float
+
+    @classmethod
+    def through(cls, series: Series, start: int, stop: int) -> "_Line":
+        count = stop - start
+        piece, at = series[start:stop], np.arange(count) - (count - 1) / 2
+        mean = float(piece.sum()) / count
+        half = (count - 1) / 2 * float(at @ piece) / max(float(at @ at), 1.0)
+        return cls(start, stop, mean - half, mean + half)
+
+    @property
+    def slope(self) -> float:
+        return (self.last - self.first) / max(self.stop - self.start - 1, 1)
+
+    @property
+    def end_variance(self) -> float:
+        """The variance of `first`, or of `last`, for a noise of variance 1."""
+        count = self.stop - self.start
+        return (4 * count - 2) / (count * (count + 1))
+
+
+def _on_plateau(logs: Series, penalties: Series, *, fall: float) -> Series:
+    """1 for the snapshots of plateaus: runs of flat lines that last."""
+    from toysup.analysis.statistics.change_points import lines  # numba, which who measures interference does not need
+
+    n = logs.shape[1]
+    # About 50 places where a line may start bound the time of a long series.
+    stops = lines(logs, penalties, shortest=_FEWEST, stride=max(1, n // 50))
+    triples = zip(logs, stops, penalties, strict=True)
+    return np.array([_flat(_lines(one, ends), penalty, fall) for one, ends, penalty in triples])
+
+
+def _flat(lines: Sequence[_Line], penalty: float, fall: float) -> Series:
+    n = lines[-1].stop
+    flat = np.zeros(n, dtype=bool)
+    for start, stop in _standing(lines, penalty, fall):
+        if stop - start >= _held(n):
+            # A plateau that follows another at once starts one snapshot later, which keeps the two apart.
+            flat[start + int(start > 0 and flat[start - 1]) : stop] = True
+    return flat.astype(np.float64)
+
+
+def _standing(lines: Sequence[_Line], penalty: float, fall: float) -> list[tuple[int, int]]:
+    """Where runs of flat lines start and stop; one that starts at another level starts another run."""
+    tenth = (lines[-1].stop - 1) / 10
+    runs: list[list[_Line]] = []
+    for line in lines:
+        if abs(line.slope) * tenth > fall:
+            continue
+        before = runs[-1][-1] if runs else None
+        if before and before.stop == line.start and _at_one_level(before, line, penalty, fall):
+            runs[-1].append(line)
+        else:
+            runs.append([line])
+    return [(run[0].start, run[-1].stop) for run in runs]
+
+
+def _at_one_level(before: _Line, after: _Line, penalty: float, fall: float) -> bool:
+    """Whether the change from one line to the next is at most `fall`, or 2 √ln n times its standard error."""
+    change = after.first - before.last
+    return change**2 <= max(fall**2, penalty * (before.end_variance + after.end_variance))
+
+
+def _jumps(series: Series, penalties: Series, *, size: float) -> Series:
+    """The sizes of the jumps where new levels start, 0 elsewhere."""
+    from toysup.analysis.statistics.change_points import levels  # as in _on_plateau
+
+    found = np.zeros_like(series)
+    far = np.flatnonzero(np.ptp(series, axis=1) >= size)
+    for at, stops in zip(far, levels(series[far], penalties[far]), strict=True):
+        for place, change in _changes(_lines(series[at], stops), size):
+            found[at, place] = change
+    return found
+
+
+def _changes(lines: Sequence[_Line], size: float) -> Iterator[tuple[int, float]]:
+    """Where a level starts after a jump, and its size."""
+    n = lines[-1].stop
+    levels = [line for line in lines if line.stop - line.start >= _held(n)]
+    for before, after in pairwise(levels):
+        change, apart = after.first - before.last, after.start - before.stop
+        steepness = abs(change) / (apart + 1)
+        steep = steepness >= _STEEPER * max(abs(before.slope), abs(after.slope))
+        if abs(change) >= size and apart <= _SUDDEN * (n - 1) and steep:
+            yield after.start, change
+
+
+def _lines(series: Series, stops: Sequence[int]) -> list[_Line]:
+    """The lines through the pieces of a series that end at these places."""
+    return [_Line.through(series, start, stop) for start, stop in pairwise([0, *stops])]
+
+
+def _held(n: int) -> int:
+    """How many of n snapshots a level or a plateau lasts at least."""
+    return max(_FEWEST, int(np.ceil(_HELD * (n - 1))))

@@ -1,0 +1,66 @@
+"""The forward pass of trained models, in torch: the one place where statistics need more than weights."""
+
+from collections.abc import Iterator, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from toysup.experiments.model import ModelSpec, architecture, parameters_of
+from toysup.experiments.regime import Regime
+from toysup.sampling.samples import context_inputs
+from toysup.storage.schema import condition_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = npt.NDArray[Any]
+
+
+class Models:
+    """Trained models along one axis, from the variables of `dataset` stacked over the dims `leading`."""
+
+    def __init__(self, dataset: xr.Dataset, regime: Regime, leading: Sequence[str], dtype: type[np.floating]) -> None:
+        import torch
+
+        self.spec: ModelSpec = condition_of(dataset).model
+        self.regime = regime
+        self.parameters: dict[str, Tensor] = {}
+        for name, (dims, shape, *_) in parameters_of(self.spec, regime).items():
+            values = dataset[name].transpose(*leading, *dims).values.reshape(-1, *shape)
+            # A vector gets an axis for the rows of x.
+            values = values[:, None] if len(dims) == 1 else values
+            self.parameters[name] = torch.from_numpy(np.ascontiguousarray(values, dtype))
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parameters.values())))
+
+    def parts(self, size: int) -> Iterator["Models"]:
+        """So many of the models at a time; one that is left over is there twice, as torch has other digits for one."""
+        for start in range(0, len(self), size):
+            some = copy(self)
+            members = [*range(start, min(start + size, len(self)))]
+            members *= 2 if len(members) == 1 else 1
+            some.parameters = {name: values[members] for name, values in self.parameters.items()}
+            yield some
+
+    def states(self, x: Array, context: int | Array) -> tuple["Tensor", "Tensor"]:
+        """Hidden state (model, row, hidden) and output before its activation (model, row, output).
+
+        Of x (row, feature), where `context` is the index of the context, of all rows or each (row,).
+        """
+        import torch
+
+        rows = torch.from_numpy(x)
+        index = torch.from_numpy(np.broadcast_to(context, len(x)).copy())
+        shown = context_inputs(self.regime.context_input, index, len(self.regime.contexts), torch).to(rows.dtype)
+        hidden, before = architecture(self.spec.architecture).forward(self.spec, self.parameters, rows, shown)
+        return hidden, before
+
+    def outputs(self, x: Array, context: int | Array) -> "Tensor":
+        """y (model, row, output)."""
+        from toysup.experiments.activations import activation
+
+        return activation(self.spec.activation)(self.states(x, context)[1])

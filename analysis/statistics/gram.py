@@ -1,0 +1,65 @@
+"""The Gram matrix of a model's features, and their norms."""
+
+import numpy as np
+import xarray as xr
+
+from toysup.analysis.statistics.kernels import Array, in_blocks
+from toysup.analysis.statistics.labels import named, require_dims, with_other_feature
+
+
+def gram(W: xr.DataArray) -> xr.DataArray:
+    """The Gram matrix G = WᵀW: entry (i, j) is the linear response of output i to input feature j.
+
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; dimensionless, any leading dims.
+
+    Returns
+    -------
+    DataArray (..., feature, other_feature)
+        Dimensionless, in the dtype of W; `other_feature` carries `other_subset`.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Source: Elhage et al. (2022), "Toy Models of Superposition".
+    """
+    require_dims(W, ("hidden", "feature"), what="W")
+    result = xr.apply_ufunc(
+        _gram,
+        W,
+        input_core_dims=[["hidden", "feature"]],
+        output_core_dims=[["feature", "other_feature"]],
+        dask="parallelized",
+        dask_gufunc_kwargs={"allow_rechunk": True, "output_sizes": {"other_feature": W.sizes["feature"]}},
+        output_dtypes=[W.dtype],
+    )
+    return named(with_other_feature(result, W), "gram", "Gram matrix WᵀW")
+
+
+def feature_norms(W: xr.DataArray) -> xr.DataArray:
+    """The norm ‖W_i‖ of each feature's direction: (..., hidden, feature) → (..., feature), dimensionless.
+
+    UsageError if a dim is missing.
+    """
+    require_dims(W, ("hidden", "feature"), what="W")
+    # As in gram_kernel.
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = (W**2).sum("hidden", skipna=False) ** 0.5
+    return named(norms, "feature_norm", "norm of the feature's direction ‖W_i‖")
+
+
+def _gram(W: Array) -> Array:
+    n = W.shape[-1]
+    return in_blocks(gram_kernel, W, (n, n), values=n**2)
+
+
+def gram_kernel(W: Array, out: Array | None = None) -> Array:
+    # A model that diverged may overflow; that it is not finite is in the result.
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Of two arrays: for views of one, NumPy takes a product of its own, which is slower for small matrices.
+        product: Array = np.matmul(np.swapaxes(W, -1, -2), W.copy(), out=out)
+    return product

@@ -1,0 +1,382 @@
+"""Training to a folder: here and on a cluster, alone at it, and going on where it stopped."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from click.testing import Result
+from distributed import Client, KilledWorker, LocalCluster
+
+import toysup
+from toysup.analysis.report.topics.info import _difference
+from toysup.storage.store import Job, lock_of, path_of
+from toysup.training import train as training
+from toysup.training import train_runs as work
+from toysup.training.cluster import local_client
+from toysup.training.train_runs import Order, Watch, alone_at, carry_out, train_runs
+
+Command = Callable[..., Result]
+Small = Callable[..., toysup.Experiment]
+
+
+@pytest.fixture
+def cut(small: Small, monkeypatch: pytest.MonkeyPatch) -> toysup.Experiment:
+    """Four seeds to a block."""
+    from toysup.storage.blocks import _bytes
+
+    monkeypatch.setattr("toysup.storage.blocks._BLOCK_BYTES", 4 * _bytes(small().conditions[0]))
+    return small()
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Two threads of this process stand for workers: they see what is patched here."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0") as cluster,
+        Client(cluster) as found,
+    ):
+        yield found
+
+
+@dataclass
+class Notes(Watch):
+    """Writes down what a watch is told."""
+
+    steps: list[tuple[str, int]] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    losses: list[tuple[int, int]] = field(default_factory=list)
+
+    def step(self, job: Job, step: int, loss: float) -> None:
+        self.steps.append((job.path.name, step))
+
+    def finished(self, job: Job) -> None:
+        self.kept.append(job.path.name)
+
+    def lost(self, workers: int, blocks: int) -> None:
+        self.losses.append((workers, blocks))
+
+
+def require_all(runs: xr.DataTree, experiment: toysup.Experiment, seeds: int) -> None:
+    whole = toysup.train(experiment, seeds=seeds)
+    for leaf in whole.leaves:
+        xr.testing.assert_equal(runs[leaf.path].to_dataset().load(), leaf.to_dataset())
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("with_client", [False, True], ids=["here", "cluster"])
+def test_what_is_missing_is_trained(cut: toysup.Experiment, tmp_path: Path, client: Client, with_client: bool) -> None:
+    options: dict[str, Any] = {"client": client} if with_client else {}
+    notes = Notes()
+    require_all(train_runs(cut, tmp_path, seeds=6, watch=notes, **options), cut, 6)
+    assert len(notes.kept) == 2
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nc")}
+    again = Notes()
+    require_all(train_runs(cut, tmp_path, seeds=10, watch=again, **options), cut, 10)
+    assert [name.rpartition("-")[0] for name in sorted(again.kept)] == ["cells0-seeds6to7", "cells0-seeds8to9"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert all(name.endswith(".nc") and "/." not in name for name in files(tmp_path))
+    assert not notes.losses
+
+
+def test_a_worker_without_the_folder_hands_its_blocks_back(
+    cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+    from toysup.training import cluster
+
+    keep = cluster._keep
+    monkeypatch.setattr(cluster, "_token_in", lambda lock: "")
+    monkeypatch.setattr(cluster, "_keep", lambda job, content: (seen.append(content), keep(job, content)))
+    require_all(train_runs(cut, tmp_path, seeds=3, client=client), cut, 3)
+    require_all(train_runs(cut, tmp_path, seeds=6, client=client), cut, 6)
+    assert len(seen) == 3
+    assert all(content.startswith(b"\x89HDF") for content in seen)
+
+
+def failing(times: int, error: Exception) -> Callable[..., bool]:
+    original, left = work.train_and_keep, iter(range(times))
+
+    def fail(experiment: toysup.Experiment, job: Job, **options: Any) -> bool:
+        if job.seeds[0] == 4 and next(left, None) is not None:
+            raise error
+        return original(experiment, job, **options)
+
+    return fail
+
+
+def test_a_block_that_fails_is_trained_again_and_given_up_in_the_end(
+    cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "train_and_keep", failing(2, RuntimeError("a worker of a bad kind")))
+    notes = Notes()
+    require_all(train_runs(cut, tmp_path / "again", seeds=10, client=client, watch=notes), cut, 10)
+    assert notes.losses == [(0, 1), (0, 1)]
+    monkeypatch.setattr(work, "train_and_keep", failing(99, RuntimeError("a worker of a bad kind")))
+    with pytest.raises(toysup.ToysupError, match=r"given up after 5 attempts: RuntimeError: .*the same command trains"):
+        train_runs(cut, tmp_path / "never", seeds=10, client=client)
+    left = [name for name in files(tmp_path / "never") if name.endswith(".nc")]
+    assert len(left) == 2
+    monkeypatch.setattr(work, "train_and_keep", failing(1, toysup.ToysupError("x.nc: cannot be written: disk full")))
+    with pytest.raises(toysup.ToysupError, match=r"x.nc: cannot be written: disk full; the same command"):
+        train_runs(cut, tmp_path / "full", seeds=10, client=client)
+
+
+def test_a_second_trainer_says_so(cut: toysup.Experiment, tmp_path: Path, run_train: Command) -> None:
+    order = Order.of(cut, tmp_path, range(2))
+    with alone_at(order), pytest.raises(toysup.ToysupError, match="another trainer is at work"):
+        train_runs(cut, tmp_path, seeds=2)
+    assert not list(tmp_path.rglob(".*"))
+    require_all(train_runs(cut, tmp_path, seeds=2), cut, 2)
+    # What is there already needs no lock.
+    with alone_at(Order.of(cut, tmp_path, range(4))):
+        train_runs(cut, tmp_path, seeds=2)
+
+
+def test_who_has_nothing_to_do_leaves_alone_what_another_trainer_has_there(
+    cut: toysup.Experiment, tmp_path: Path
+) -> None:
+    train_runs(cut, tmp_path, seeds=2)
+    whole = files(tmp_path)
+    order = Order.of(cut, tmp_path, range(4))
+    with alone_at(order) as (task,):
+        aside = task.store.aside
+        theirs = [".small.abcdefgh.part.nc", ".small.checkpoint.npz", f"{aside.name}/small.nc"]
+        aside.mkdir()
+        for name in theirs:
+            (aside.parent / name).write_bytes(task.store.file.read_bytes())
+        train_runs(cut, tmp_path, seeds=2)
+        # Who planned before the other began does not either.
+        carry_out(order, [replace(task, blocks=[])], Watch())
+        assert all((aside.parent / name).exists() for name in theirs)
+    # Of one that was killed it would be all that is left.
+    train_runs(cut, tmp_path, seeds=2)
+    assert files(tmp_path) == whole
+
+
+def test_a_worker_whose_trainer_has_ended_writes_nothing(
+    cut: toysup.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toysup.training.cluster import Errand, _train_there
+
+    def ends_meanwhile(*arguments: Any, **options: Any) -> xr.Dataset:
+        trained = training.train_job(*arguments, **options)
+        lock_of(path_of(tmp_path, "small", "small")).write_text("the next trainer's")
+        return trained
+
+    order = Order.of(cut, tmp_path, range(2))
+    with alone_at(order) as (task,):
+        (job,) = map(task.store.job, task.blocks)
+        monkeypatch.setattr(work, "train_job", ends_meanwhile)
+        with pytest.raises(RuntimeError, match="no longer this trainer's"):
+            _train_there(Errand(cut, "cpu", 1, order.token), job)
+        assert not job.path.exists()
+
+
+def test_runs_of_another_specification_are_never_joined(small: Small, tmp_path: Path) -> None:
+    train_runs(small(), tmp_path, seeds=1)
+    other = small(**{"training.learning_rate": 0.5})
+    job = Job(other.conditions[0], range(1, 2), "torch", path_of(tmp_path, "small", "small"), None)
+    before = job.path.read_bytes()
+    with pytest.raises(toysup.UsageError, match="runs of another specification"):
+        job.keep(training.train_job(other, job))
+    assert job.path.read_bytes() == before
+
+
+def test_seeds_are_refused_before_anything_is_set_aside(cut: toysup.Experiment, tmp_path: Path) -> None:
+    train_runs(cut, tmp_path, seeds=6)
+    before = files(tmp_path)
+    for wrong in ([], [-1], [2, 2], range(-3, 2), [2**62]):
+        with pytest.raises(toysup.UsageError, match="seeds must be different whole numbers"):
+            train_runs(cut, tmp_path, seeds=wrong, overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_a_lock_is_the_systems_so_a_killed_trainer_holds_none(cut: toysup.Experiment, tmp_path: Path) -> None:
+    file = path_of(tmp_path, "small", "small")
+    file.parent.mkdir(parents=True)
+    code = (
+        "import os, signal, sys; from pathlib import Path; from toysup.storage.store import locked\n"
+        "with locked(Path(sys.argv[1]), 'token'): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(file)], check=False).returncode == -9
+    assert lock_of(file).read_text() == "token"
+    require_all(train_runs(cut, tmp_path, seeds=2), cut, 2)
+    assert not lock_of(file).exists()
+
+
+def test_names_that_begin_alike_keep_their_files(small: Small, tmp_path: Path) -> None:
+    experiment = small()
+    (one,) = experiment.conditions
+    both = experiment.model_copy(update={"conditions": (one, one.model_copy(update={"name": "small.part"}))})
+    (tmp_path / "small").mkdir()
+    theirs = [".small.part.checkpoint.npz", ".small.part.lock", ".small.part.abcdefgh.part.nc", "notes.txt"]
+    mine = [".small.checkpoint.npz", ".small.abcdefgh.part.nc", "..small.checkpoint.abcdefgh.part.npz"]
+    for name in [*theirs, *mine]:
+        (tmp_path / "small" / name).touch()
+    train_runs(both, tmp_path, seeds=1, conditions=["small"])
+    assert files(tmp_path / "small") == sorted([*theirs, "small.nc"])
+
+
+def test_workers_from_the_command_line(run_train: Command, tmp_path: Path) -> None:
+    arguments = ["tms-intro", "-o", tmp_path, "--seeds", 2, "--set", "training.steps=3"]
+    refused = run_train(*arguments, "--workers", 2, "--scheduler", "tcp://127.0.0.1:1")
+    assert refused.exit_code == 2
+    assert "exclude one another" in refused.stderr
+    assert not list(tmp_path.iterdir())
+    result = run_train(*arguments, "--workers", 2)
+    assert result.exit_code == 0, result.stderr
+    assert "2 seeds, 2 trained now" in result.stdout
+    assert files(tmp_path) == ["tms-intro/tms-intro.nc"]
+
+
+def test_info_says_what_made_a_file(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+    run_train("tms-intro", "-o", tmp_path, "--seeds", 2, "--set", "training.steps=3", "--set", "training.optimizer=sgd")
+    (row,) = json.loads(run_analyze("info", tmp_path, "--format", "json").stdout)
+    assert (row["files"], row["schema"]) == (1, 1)
+    assert "numba" in row["versions"]
+    (specification,) = json.loads(run_analyze("info", tmp_path, "--specification").stdout).values()
+    assert specification["training"]["optimizer"] == "sgd"
+    assert specification["training"]["steps"] == 3
+
+
+def test_what_diverged_hides_no_difference() -> None:
+    infinite = np.array([np.inf, np.nan, 1.0])
+    assert _difference(infinite, infinite) == 0
+    assert _difference(np.array([np.inf, np.nan, 1.5]), infinite) == 0.5
+    assert _difference(np.array([1.0, np.nan, 1.0]), infinite) == np.inf
+
+
+def test_verifying_trains_again_and_compares(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+    import netCDF4
+
+    run_train("tms-intro", "-o", tmp_path, "--seeds", 2, "--set", "training.steps=3")
+    good = run_analyze("info", tmp_path, "--verify", "--format", "json")
+    assert good.exit_code == 0
+    (row,) = json.loads(good.stdout)
+    assert (row["verdict"], row["seeds"], row["max_difference"]) == ("identical", "0, 1", 0)
+    for share, verdict, code in ((1e-4, "rounding", 0), (0.5, "differs", 1)):
+        changed = shutil.copytree(tmp_path / "tms-intro", tmp_path / verdict)
+        with netCDF4.Dataset(changed / "tms-intro.nc", "a") as file:
+            file["b"][..., -1, :] = file["b"][..., -1, :] * (1 + share)
+        result = run_analyze("info", changed, "--verify", "--format", "json")
+        assert (result.exit_code, json.loads(result.stdout)[0]["verdict"]) == (code, verdict)
+
+
+def test_more_seeds_than_one_call_may_ask_for_are_refused(
+    cut: toysup.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(toysup.UsageError, match="seeds are too many"):
+        train_runs(cut, tmp_path, seeds=10**30)
+    monkeypatch.setattr("toysup.storage.store.MAX_SEEDS", 5)
+    with pytest.raises(toysup.UsageError, match="small: ask for at most 5 seeds at once, not 6"):
+        train_runs(cut, tmp_path, seeds=6)
+    assert not files(tmp_path)
+
+
+def test_an_empty_folder_of_blocks_is_none(small: Small, tmp_path: Path) -> None:
+    """As a killed trainer leaves it, which had finished no block."""
+    (tmp_path / "small" / "small").mkdir(parents=True)
+    require_all(train_runs(small(), tmp_path, seeds=2), small(), 2)
+    assert files(tmp_path) == ["small/small.nc"]
+    assert not (tmp_path / "small" / "small").exists()
+
+
+def test_saving_keeps_away_from_a_trainer_at_work(small: Small, tmp_path: Path) -> None:
+    trained = toysup.train(small(), seeds=2)
+    with alone_at(Order.of(small(), tmp_path, range(2))) as (task,):
+        theirs = task.store.file.with_name(".small.checkpoint.npz")
+        theirs.write_text("theirs")
+        with pytest.raises(toysup.ToysupError, match="another trainer is at work"):
+            toysup.save_runs(trained, tmp_path)
+        assert theirs.read_text() == "theirs"
+    toysup.save_runs(trained, tmp_path)
+    assert files(tmp_path) == ["small/small.nc"]
+
+
+def test_an_impossible_interval_of_checkpoints_is_refused_before_anything_is_set_aside(
+    cut: toysup.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_runs(cut, tmp_path, seeds=10)
+    before = files(tmp_path)
+    monkeypatch.setenv("TOYSUP_CHECKPOINT_SECONDS", "soon")
+    with pytest.raises(toysup.UsageError, match="soon: must be a number of seconds"):
+        train_runs(cut, tmp_path, seeds=10, overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_a_block_that_was_not_written_is_not_finished(
+    cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker lost sight of the lock; the next attempt hands it back."""
+    from toysup.training import cluster
+
+    looks: list[str] = []
+
+    def token(lock: Path) -> str:
+        looks.append(lock.name)
+        return lock.read_text() if len(looks) == 1 else ""
+
+    monkeypatch.setattr(cluster, "_token_in", token)
+    notes = Notes()
+    require_all(train_runs(cut, tmp_path, seeds=2, client=client, watch=notes), cut, 2)
+    assert notes.losses == [(0, 1)]
+
+
+@pytest.mark.parametrize("name", ["figures", "b.nc"])
+def test_names_whose_folder_would_not_be_read_are_refused(tmp_path: Path, name: str) -> None:
+    rest = (
+        "training = { steps = 4, batch_size = 8 }\nmodel = { n_features = 4, n_hidden = 2 }\n"
+        "regime = { feature_probability = 0.2 }\n[[condition]]\nname = "
+    )
+    for experiment, condition in ((name, "own"), ("own", name)):
+        (tmp_path / "e.toml").write_text(f"name = '{experiment}'\n{rest}'{condition}'")
+        with pytest.raises(toysup.UsageError, match="give another name"):
+            toysup.load_experiment(tmp_path / "e.toml")
+
+
+def test_a_block_that_cannot_be_written_is_said_once(
+    cut: toysup.Experiment, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A file lies where the folder of blocks goes: the worker logs nothing of its own."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "small").touch()
+    with local_client(1) as own, pytest.raises(toysup.ToysupError, match="cannot be"):
+        train_runs(cut, tmp_path, seeds=10, client=own)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_block_whose_workers_are_lost_is_given_up(
+    cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dask says so after four of them, which count as four attempts."""
+    lost = KilledWorker("a block", SimpleNamespace(address="there"), 3)
+    monkeypatch.setattr(work, "train_and_keep", failing(99, lost))
+    notes = Notes()
+    with pytest.raises(toysup.ToysupError, match="its workers were lost"):
+        train_runs(cut, tmp_path, seeds=10, client=client, watch=notes)
+    assert notes.losses == [(0, 1)]
+
+
+def test_verifying_with_an_engine_that_cannot_is_refused(small: Small, run_analyze: Command, tmp_path: Path) -> None:
+    tree = toysup.train(small(), seeds=1)
+    for engine in ("quantum", "fused"):
+        own = small(model__tied=False) if engine == "fused" else small()
+        tree = toysup.train(own, seeds=1).map_over_datasets(
+            lambda data, engine=engine: data.assign_attrs(engine=engine) if "seed" in data.dims else data
+        )
+        toysup.save_runs(tree, tmp_path / engine)
+        result = run_analyze("info", tmp_path / engine, "--verify")
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith("Error: ")

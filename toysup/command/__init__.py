@@ -1,0 +1,1 @@
+"""The command `toysup-train`: the only place that knows click and rich."""

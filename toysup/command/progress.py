@@ -1,0 +1,74 @@
+"""The progress of all the work, on stderr."""
+
+import math
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from toysup.storage.store import Job
+from toysup.training.train_runs import Task, Watch
+
+
+class ProgressBar(Watch):
+    """A bar over the steps of all models, with the loss of the block at hand, and what was lost on the way."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[blocks]}, left"),
+            TimeRemainingColumn(),
+        )
+        # Without a terminal rich leaves an empty line for each bar.
+        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.count = sum(len(task.blocks) for task in tasks)
+        total = sum(task.n_steps for task in tasks)
+        self.task = self.bar.add_task("training", total=total, blocks=f"0 of {self.count} blocks")
+        self.done = self.finished_blocks = self.workers = self.again = 0
+
+    def __enter__(self) -> "ProgressBar":
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def step(self, job: Job, step: int, loss: float) -> None:
+        done = self.done + _work(job) * step // job.condition.training.n_steps
+        # Before the first batches are through there is none.
+        said = f"{job.condition.name}, loss {loss:.3g}" if math.isfinite(loss) else job.condition.name
+        self.bar.update(self.task, completed=done, description=said)
+
+    def finished(self, job: Job) -> None:
+        self.done += _work(job)
+        self.finished_blocks += 1
+        self._show()
+
+    def lost(self, workers: int, blocks: int) -> None:
+        self.workers, self.again = self.workers + workers, self.again + blocks
+        self._show()
+
+    def _show(self) -> None:
+        blocks = f"{self.finished_blocks} of {self.count} blocks"
+        if self.workers or self.again:
+            blocks += f", {self.losses()}"
+        self.bar.update(self.task, completed=self.done, blocks=blocks)
+
+    def losses(self) -> str:
+        """What was lost, in words."""
+        return f"{_counted(self.workers, 'worker')} lost, {_counted(self.again, 'block')} trained again"
+
+
+def _work(job: Job) -> int:
+    """Steps of all the models of a block."""
+    return job.n_instances * job.condition.training.n_steps
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

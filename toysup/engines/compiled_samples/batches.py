@@ -1,0 +1,133 @@
+"""Whole batches of samples for engines that are not compiled, by the compiled generator."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, uint32, uint64
+
+from toysup.engines.compiled_samples.source_digest import SOURCES
+from toysup.engines.compiled_samples.tiles import draw_contexts, shuffle
+from toysup.engines.compiled_samples.words import CONTEXT, COPY, FEATURE, GROUP, philox
+from toysup.engines.fused.buffers import WORDS
+from toysup.sampling.random_words import WORD_VALUES
+from toysup.sampling.samples import SampleLaw
+
+Array = npt.NDArray[np.generic]
+
+
+class _Law(NamedTuple):
+    """`SampleLaw` as arrays of fixed types: without groups `of` is empty, without a rule `rule_feature` is −1."""
+
+    seed: Array
+    context_threshold: Array
+    threshold: Array
+    scale: Array
+    low: Array
+    copied_scale: Array
+    of: Array
+    copies: Array
+    lower: Array
+    upper: Array
+    rule_feature: int
+    rule_threshold: Array
+    rule_tie: Array
+
+
+def draw_batch(law: SampleLaw, samples: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """x (instance, row, feature) and context (instance, row) of the samples (instance or 1, row)."""
+    indices = np.ascontiguousarray(samples, np.uint64)
+    shape = (len(law.threshold), indices.shape[1])
+    x = np.empty((*shape, law.threshold.shape[2]), np.float32)
+    context = np.zeros(shape, np.int64)
+    _draw(_typed(law), indices, x, context)
+    return x, context
+
+
+def _typed(law: SampleLaw) -> _Law:
+    def words(array: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+        return np.ascontiguousarray(array, np.uint64)
+
+    group, rule = law.group, law.rule
+    nowhere = np.zeros((1, 1, 1), np.uint64)
+    return _Law(
+        seed=words(law.key[1]) << np.uint64(32) | words(law.key[0]),
+        context_threshold=words(law.context_threshold if rule is None else law.context_threshold[:, :0]),
+        threshold=words(law.threshold),
+        scale=np.ascontiguousarray(law.scale),
+        low=np.array([law.low], np.float32),
+        copied_scale=np.array([law.width / WORD_VALUES], np.float32),
+        of=np.zeros(0, np.int64) if group is None else np.ascontiguousarray(group.of),
+        copies=nowhere[0] if group is None else words(group.copies),
+        lower=nowhere if group is None else words(group.lower),
+        upper=nowhere if group is None else words(group.upper),
+        rule_feature=-1 if rule is None else rule.feature,
+        rule_threshold=np.zeros(0) if rule is None else np.ascontiguousarray(rule.threshold),
+        rule_tie=nowhere[0, 0] if rule is None else words(rule.tie),
+    )
+
+
+def order(seed: int, epoch: int, size: int) -> npt.NDArray[np.uint32]:
+    """The order of `toysup.sampling.random_words.order`."""
+    places = np.empty(size, np.uint32)
+    _order(places, np.uint64(epoch), np.uint64(seed), np.empty((4, WORDS), np.uint64))
+    return places
+
+
+@njit
+def _fill(words, purpose, sample, seed):
+    for block in range((len(words) + 3) // 4):
+        four = philox(uint64(block), sample, purpose, seed)
+        for q, f in enumerate(range(4 * block, min(4 * block + 4, len(words)))):
+            words[f] = four[q]
+
+
+@njit
+def _judged(law, i, x, sample):
+    """The context of x by the rule."""
+    statistic = 0.0
+    for f in range(len(x)):
+        if law.rule_feature in (0, f + 1):
+            statistic += np.float64(x[f])
+    if statistic > law.rule_threshold[i]:
+        return 0
+    if statistic < law.rule_threshold[i]:
+        return 1
+    return 0 if philox(uint64(0), sample, CONTEXT, law.seed[i])[0] < law.rule_tie[i] else 1
+
+
+def _compiled(sources: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    @njit(nogil=True, cache=True)
+    def draw(law, samples, x, context):
+        sources  # noqa: B018 — see toysup.engines.compiled_samples.source_digest
+        n = x.shape[2]
+        word, shared, copy = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
+        for i in range(len(x)):
+            own, seed = samples[i % len(samples)], law.seed[i]
+            draw_contexts(own, len(own), law.context_threshold[i], seed, context[i])
+            for r in range(len(own)):
+                c = context[i, r]
+                _fill(word, FEATURE, own[r], seed)
+                if len(law.of) > 0:
+                    _fill(shared, GROUP, own[r], seed)
+                    _fill(copy, COPY, own[r], seed)
+                for f in range(n):
+                    active, scale = word[f] < law.threshold[i, c, f], law.scale[i, c, f]
+                    if len(law.of) > 0 and copy[f] < law.copies[i, f]:
+                        among = shared[law.of[f]]
+                        active = law.lower[i, c, f] <= among < law.upper[i, c, f]
+                        scale = law.copied_scale[0]
+                    x[i, r, f] = np.float32(uint32(word[f])) * scale + law.low[0] if active else np.float32(0)
+                if law.rule_feature >= 0:
+                    context[i, r] = _judged(law, i, x[i, r], own[r])
+
+    @njit(nogil=True, cache=True)
+    def fill_order(places, epoch, seed, words):
+        sources  # noqa: B018
+        shuffle(places, epoch, seed, words)
+
+    return draw, fill_order
+
+
+_draw, _order = _compiled(SOURCES)

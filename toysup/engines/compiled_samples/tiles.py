@@ -1,0 +1,142 @@
+"""The samples of `toysup.sampling`, drawn where they are used: a tile of values, one sample to a column."""
+
+import numpy as np
+from numba import njit, uint32, uint64
+
+from toysup.engines.compiled_samples.words import CONTEXT, FEATURE, ORDER, philox
+from toysup.engines.fused.buffers import ceil_div
+from toysup.engines.fused.vectors import wide_vectors
+
+_HALF = uint64(32)
+
+
+@njit
+def next_rows(step, size, order, sample):
+    """The samples of this step, and their number: the last batch of an epoch may be smaller."""
+    if len(order) == 0:
+        first = uint64(step) * uint64(size)
+        for r in range(size):
+            sample[r] = first + uint64(r)
+        return size
+    offset = step % ceil_div(len(order), size) * size
+    rows = min(size, len(order) - offset)
+    for r in range(rows):
+        sample[r] = order[offset + r]
+    return rows
+
+
+@njit
+def shuffle_if_new(step, size, order_epoch, seed, order, words):
+    """The epoch of this step, after shuffling `order` for it unless it is `order_epoch`, whose order is there."""
+    if len(order) == 0:
+        return order_epoch
+    epoch = step // ceil_div(len(order), size)
+    if epoch != order_epoch:
+        shuffle(order, uint64(epoch), seed, words)
+    return epoch
+
+
+@njit
+def shuffle(order, epoch, seed, words):
+    """Fisher-Yates of 0 .. len-1, from the end, where word i of the epoch decides the place of i.
+
+    `words` (4, any) is room for some of them.
+    """
+    for i in range(len(order)):
+        order[i] = i
+    top, chunk = len(order) - 1, words.shape[1]
+    for first in range(top // 4 // chunk * chunk, -1, -chunk):
+        _order_words(uint64(first), epoch, seed, words)
+        for i in range(top, max(4 * first, 1) - 1, -1):
+            r = (words[i & 3, (i >> 2) - first] * uint64(i + 1)) >> _HALF
+            order[i], order[r] = order[r], order[i]
+        top = 4 * first - 1
+
+
+@njit
+def _order_words(first, epoch, seed, words):
+    wide_vectors()
+    w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
+    for k in range(words.shape[1]):
+        w0[k], w1[k], w2[k], w3[k] = philox(first + uint64(k), epoch, ORDER, seed)
+
+
+@njit
+def draw_contexts(sample, rows, context_threshold, seed, context):
+    """The context of each sample; with one context there is nothing to draw."""
+    if len(context_threshold) == 0:
+        return
+    wide_vectors()
+    for r in range(rows):
+        context[r] = philox(uint64(0), sample[r], CONTEXT, seed)[0]
+    for r in range(rows):
+        reached = 0
+        for t in context_threshold:
+            reached += context[r] >= t
+        context[r] = reached
+
+
+@njit
+def group_by_context(rows, sample, context, grouped, group):
+    """Sort the samples by context, keeping their order within it: those of c are grouped[group[c] : group[c + 1]]."""
+    n_contexts = len(group) - 1
+    if n_contexts == 1:
+        group[1] = rows
+        for r in range(rows):
+            grouped[r] = sample[r]
+        return
+    for c in range(n_contexts + 1):
+        group[c] = 0
+    for r in range(rows):
+        group[context[r] + 1] += 1
+    for c in range(n_contexts):
+        group[c + 1] += group[c]
+    for r in range(rows):
+        c = context[r]
+        grouped[group[c]] = sample[r]
+        group[c] += 1
+    # Each entry now holds the end of its group, which is the start of the next.
+    for c in range(n_contexts, 0, -1):
+        group[c] = group[c - 1]
+    group[0] = 0
+
+
+@njit
+def draw_tile(tile, input_row, threshold, scale, offset, seed, X):
+    """The values of all inputs of the samples in `tile`, one sample to a column."""
+    zeros = len(X) - 4
+    for block in range((len(input_row) + 3) // 4):
+        r0, t0, s0 = _input(4 * block, input_row, threshold, scale, zeros)
+        r1, t1, s1 = _input(4 * block + 1, input_row, threshold, scale, zeros)
+        r2, t2, s2 = _input(4 * block + 2, input_row, threshold, scale, zeros)
+        r3, t3, s3 = _input(4 * block + 3, input_row, threshold, scale, zeros)
+        if min(r0, r1, r2, r3) < zeros:
+            x = X[r0], X[r1], X[r2], X[r3]
+            _draw_block(tile, uint64(block), seed, (t0, t1, t2, t3), (s0, s1, s2, s3), offset, x)
+
+
+@njit
+def _input(f, input_row, threshold, scale, zeros):
+    """The row, threshold and scale of feature f; beyond the last, those of one that is never active."""
+    if f < len(input_row):
+        return input_row[f], threshold[f], scale[f]
+    return zeros + f % 4, uint32(0), np.float32(0)
+
+
+@njit
+def _draw_block(tile, block, seed, threshold, scale, offset, x):
+    wide_vectors()
+    x0, x1, x2, x3 = x
+    for j in range(len(tile)):
+        w0, w1, w2, w3 = philox(block, tile[j], FEATURE, seed)
+        x0[j] = value(w0, threshold[0], scale[0], offset)
+        x1[j] = value(w1, threshold[1], scale[1], offset)
+        x2[j] = value(w2, threshold[2], scale[2], offset)
+        x3[j] = value(w3, threshold[3], scale[3], offset)
+
+
+@njit(inline="always")
+def value(word, threshold, scale, offset):
+    """One word decides whether a feature is active and, since it is then uniform below the threshold, its value."""
+    word = uint32(word)
+    return np.float32(word) * scale + offset if word < threshold else np.float32(0)

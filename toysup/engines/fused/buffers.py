@@ -1,0 +1,136 @@
+"""Where the kernel works: one instance's plan and buffers, small enough to stay in a core's caches."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from toysup.engines.fused.arguments import Array, Batches, State
+from toysup.engines.fused.vectors import COLUMNS, ROWS
+
+# A tile of n features holds this many values at most, and this many samples: small enough for L2, long enough that the
+# end of a loop over samples costs little.
+_TILE_VALUES = 2**16
+_TILE_SAMPLES = 1024
+# Blocks of words of an order that are drawn at once.
+WORDS = 256
+
+
+class Work(NamedTuple):
+    """Plan and buffers of one instance; rows are padded to `ROWS`, columns to `COLUMNS`."""
+
+    n_inputs: Array  # per context
+    n_outputs: Array
+    input_row: Array  # (C, n) the row of X that holds a feature; one of the last four, of zeros, if never active
+    output: Array  # (C, n) the features whose errors count
+    sample: Array
+    context: Array
+    grouped: Array
+    group: Array
+    order: Array
+    words: Array
+    tile: Array
+    X: Array
+    A: Array
+    H: Array
+    D: Array
+    W_in: Array
+    W_out: Array
+    W_out_T: Array
+    b_out: Array
+    K: Array
+    M: Array
+    HG: Array
+    DX: Array
+    zeros: Array
+    grad_W: Array
+    grad_b: Array
+
+
+class Layer(NamedTuple):
+    """One context's part of the model: views of the buffers of `Work`."""
+
+    gram: bool
+    X: Array
+    A: Array
+    H: Array
+    D: Array
+    W_in: Array
+    W_out: Array
+    W_out_T: Array
+    b_out: Array
+    K: Array
+    M: Array
+    HG: Array
+    DX: Array
+    zeros: Array
+
+
+def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
+    """Buffers for one instance at a time, of the shapes and the dtype of these."""
+    _, m, n = state.W.shape
+    wide, high_m, high_n = ceil(n, COLUMNS), ceil(m, ROWS), ceil(n, ROWS)
+    tile = ceil(min(_TILE_SAMPLES, max(1, _TILE_VALUES // n), batches.size), COLUMNS)
+
+    def matrix(height, width):
+        """Zeros that begin on a cache line."""
+        flat = np.zeros(height * width + 64, state.W.dtype)
+        skip = -flat.ctypes.data % 64 // flat.itemsize
+        return flat[skip : skip + height * width].reshape(height, width)
+
+    return Work(
+        n_inputs=np.zeros(n_contexts, np.int64),
+        n_outputs=np.zeros(n_contexts, np.int64),
+        input_row=np.zeros((n_contexts, n), np.int64),
+        output=np.zeros((n_contexts, n), np.int64),
+        sample=np.zeros(batches.size, np.uint64),
+        context=np.zeros(batches.size, np.int64),
+        grouped=np.zeros(batches.size, np.uint64),
+        group=np.zeros(n_contexts + 1, np.int64),
+        order=np.zeros(batches.dataset_size, np.uint32),
+        words=np.zeros((4, WORDS), np.uint64),
+        tile=np.zeros(tile, np.uint64),
+        X=matrix(high_n + 4, tile),
+        A=matrix(high_n, tile),
+        H=matrix(high_m, tile),
+        D=matrix(high_m, tile),
+        W_in=matrix(high_m, wide),
+        W_out=matrix(high_m, wide),
+        W_out_T=matrix(high_n, high_m),
+        b_out=matrix(high_n, 1),
+        K=matrix(high_n, wide),
+        M=matrix(high_n, wide),
+        HG=matrix(high_m, wide),
+        DX=matrix(high_m, wide),
+        zeros=matrix(max(high_m, high_n), 1),
+        grad_W=np.zeros((m, n), state.W.dtype),
+        grad_b=np.zeros(n, state.W.dtype),
+    )
+
+
+@njit
+def plan(threshold, importance, injected, work):
+    """Which features are inputs and outputs in each context; a batch that is given may have any feature active."""
+    zeros = len(work.X) - 4
+    for c in range(len(threshold)):
+        n_inputs = n_outputs = 0
+        for f in range(threshold.shape[1]):
+            if injected or threshold[c, f] > 0:
+                work.input_row[c, f] = n_inputs
+                n_inputs += 1
+            else:
+                work.input_row[c, f] = zeros + f % 4
+            if importance[c, f] != 0:
+                work.output[c, n_outputs] = f
+                n_outputs += 1
+        work.n_inputs[c], work.n_outputs[c] = n_inputs, n_outputs
+
+
+@njit
+def ceil_div(count, size):
+    return (count + size - 1) // size
+
+
+@njit
+def ceil(count, multiple):
+    return (count + multiple - 1) // multiple * multiple

@@ -1,0 +1,195 @@
+"""The fused engine behind the interface that all engines have."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from toysup.engines.fused.arguments import Array, Kept, State, Tables, drawn, new_state, room_for, tables_of
+from toysup.engines.fused.kernel import advance
+from toysup.engines.fused.update import OPTIMIZERS, Optimizer
+from toysup.engines.instances import UNATTENDED, Control, EngineState, Instances, Snapshot
+from toysup.experiments.regime import FloatArray
+
+IntArray = npt.NDArray[np.int64]
+Arguments = TypeVar("Arguments", State, Tables, Optimizer, Kept)
+
+# Multiply-adds and their like in one call of the kernel, about a second's: between two calls progress is told and an
+# interrupt is heard.
+_WORK_PER_CALL = 6e10
+# What drawing and judging a value costs, in multiply-adds. Blocks are planned with a number of their own.
+_WORK_PER_VALUE = 40
+# A call shuffles the epoch's order of each instance anew, so it takes an epoch, or so many steps at least; of a large
+# dataset so many that the shuffle is a tenth of the call.
+_STEPS_PER_ORDER = 500
+# What moving an index costs in a shuffle, in multiply-adds.
+_WORK_PER_INDEX = 200
+# Room for the states that one call keeps.
+_KEPT_BYTES = 2**26
+
+
+def train(
+    instances: Instances, control: Control = UNATTENDED, *, device: str = "cpu", dtype: type[np.floating] = np.float32
+) -> Iterator[Snapshot]:
+    """Train `instances` and yield their snapshots, the initial state first, or those after what `control` resumes.
+
+    Each instance is trained by one thread, so a trajectory is the same to the bit in any company and on any number of
+    threads, and so is one that is resumed from a state that was on offer. `dtype` is that of the parameters.
+    """
+    run, recorded = _Run(instances, control, dtype), set(instances.recorded_steps)
+    if control.resume is None:
+        yield run.snapshot(run.state.W, run.state.b)
+    else:
+        run.restore(control.resume)
+    for leg in _legs(instances):
+        if leg[-1] <= run.step:
+            continue
+        if control.offer is not None and run.step:
+            control.offer(run.resumable)
+        kept, found = run.advanced(leg)
+        for k, stop in enumerate(leg):
+            run.count(stop, kept.loss[:, k], found)
+            if stop == leg[-1]:
+                run.tell(stop)
+            if stop in recorded:
+                yield run.snapshot(kept.W[:, k], kept.b[:, k])
+
+
+class _Run:
+    """Where the instances are: their state after `step` steps, and the loss of the samples since the last snapshot."""
+
+    def __init__(self, instances: Instances, control: Control, dtype: type[np.floating]) -> None:
+        self.instances, self.training, self.control = instances, instances.training, control
+        self.state = new_state(instances.parameters["W"].astype(dtype), instances.parameters["b"].astype(dtype))
+        self.tables, self.optimizer = tables_of(instances, dtype), optimizer_of(instances)
+        self.batches = drawn(self.training.batch_size, self.training.dataset_size or 0, dtype)
+        self.total, self.diverged = np.zeros(len(instances)), np.full(len(instances), -1)
+        self.step = self.seen = 0
+        self.told = math.nan
+
+    def advanced(self, leg: Sequence[int]) -> tuple[Kept, IntArray]:
+        """Bring the state to the end of the leg: what was kept on the way, and the step that diverged first, or −1."""
+        kept, found = room_for(self.state, leg), np.full(len(self.instances), -1)
+        for group in _groups(self.instances):
+            _, found[group] = advance(
+                _part(self.state, group),
+                _part(self.tables, group),
+                _part(self.optimizer, group),
+                self.batches,
+                self.step,
+                leg[-1],
+                kept=_part(kept, group),
+                activation=self.instances.model.activation,
+                threads=self.control.threads,
+            )
+            if group.stop < len(self.instances):
+                self.tell(self.step + (leg[-1] - self.step) * group.stop // len(self.instances))
+        return kept, found
+
+    def count(self, stop: int, loss: FloatArray, found: IntArray) -> None:
+        """Count what was lost up to the step `stop`, and who diverged before it."""
+        self.total += loss
+        self.seen += self.training.samples(stop) - self.training.samples(self.step)
+        self.step = stop
+        self.diverged = np.where((self.diverged < 0) & (found >= 0) & (found < stop), found + 1, self.diverged)
+
+    def snapshot(self, W: Array, b: Array) -> Snapshot:
+        """These parameters as a snapshot; the next one's training loss starts here."""
+        train_loss = self.total / self.seen if self.seen else self.total * np.nan
+        self.total[:], self.seen = 0, 0
+        parameters = {"W": W.astype(np.float32), "b": b.astype(np.float32)}
+        return Snapshot(self.step, parameters, train_loss, self.diverged.copy())
+
+    def resumable(self) -> EngineState:
+        """All that changes, so that `restore` brings it back."""
+        further = {"step": np.array(self.step), "seen": np.array(self.seen)}
+        return {**self.state._asdict(), **further, "total": self.total, "diverged": self.diverged}
+
+    def restore(self, state: EngineState) -> None:
+        self.state = State(*(state[name].copy() for name in State._fields))
+        self.total, self.diverged = state["total"].astype(np.float64), state["diverged"].astype(np.int64)
+        self.step, self.seen = int(state["step"]), int(state["seen"])
+
+    def tell(self, step: int) -> None:
+        """The last known loss per sample of the instances that did not diverge; NaN before any, and where all did."""
+        if self.control.progress is None:
+            return
+        finite = self.diverged < 0
+        if self.seen:
+            self.told = float(np.mean(self.total[finite])) / self.seen if finite.any() else math.nan
+        self.control.progress(step, self.told)
+
+
+def prepare() -> None:
+    """Compile the kernel, or load it from numba's cache: 20 to 40 s once, then half a second."""
+    weights = np.zeros((1, 1, 1), np.float32)
+    zeros = np.zeros((1, 1, 1))
+    tables = Tables(
+        seed=np.zeros(1, np.uint64),
+        context_threshold=np.zeros((1, 0), np.uint32),
+        threshold=zeros.astype(np.uint32),
+        scale=weights,
+        offset=weights[0, 0],
+        importance=weights,
+    )
+    zero = np.zeros(1)
+    optimizer = Optimizer(OPTIMIZERS["sgd"], zero, zero, zero, zero, zero, zero, epsilon=1.0)
+    advance(new_state(weights, weights[0]), tables, optimizer, drawn(1, 0, np.float32), 0, 1, threads=1)
+
+
+def optimizer_of(instances: Instances) -> Optimizer:
+    return Optimizer(
+        kind=OPTIMIZERS[instances.training.optimizer],
+        factor=instances.training.learning_rate_factor(),
+        epsilon=instances.training.epsilon,
+        **instances.hyperparameters,
+    )
+
+
+def _legs(instances: Instances) -> Iterator[list[int]]:
+    """The steps after which states are kept, by calls of the kernel: those recorded, and more where they lie far apart.
+
+    A call starts threads, and shuffles the order of the epoch anew, so it goes on from snapshot to snapshot as long as
+    there is room for them.
+    """
+    stride = _stride(instances)
+    most = max(1, _KEPT_BYTES // sum(part.nbytes for part in instances.parameters.values()))
+    leg: list[int] = []
+    start = 0
+    for last, recorded in pairwise(instances.recorded_steps):
+        for step in (*range(last + stride, recorded, stride), recorded):
+            if leg and (step - start > stride or len(leg) == most):
+                yield leg
+                leg, start = [], leg[-1]
+            leg.append(step)
+    if leg:
+        yield leg
+
+
+def _stride(instances: Instances) -> int:
+    """Steps in a call: at least what makes the shuffle cheap, at most what fills a call with one instance."""
+    alone = int(_WORK_PER_CALL / _work_per_step(instances))
+    shuffle = _WORK_PER_INDEX * (instances.training.dataset_size or 0)
+    cheap = max(_STEPS_PER_ORDER, int(10 * shuffle / _work_per_step(instances)))
+    return max(1, min(instances.training.steps_per_epoch or 1, cheap), alone // len(instances))
+
+
+def _groups(instances: Instances) -> list[slice]:
+    """The instances that one call takes, so that many of them do not make it long."""
+    size = max(16, int(_WORK_PER_CALL / _work_per_step(instances) / _stride(instances)))
+    return [slice(first, min(first + size, len(instances))) for first in range(0, len(instances), size)]
+
+
+def _work_per_step(instances: Instances) -> float:
+    n, m = instances.model.n_features, instances.model.n_hidden
+    return instances.training.batch_size * n * (min(2 * n, 5 * m) + _WORK_PER_VALUE)
+
+
+def _part(arguments: Arguments, group: slice) -> Arguments:
+    """What belongs to a group of instances; views, so that the state is advanced and kept in place."""
+    own: dict[str, Any] = arguments._asdict()
+    shared = ("kind", "factor", "epsilon", "steps")
+    return type(arguments)(**{name: value if name in shared else value[group] for name, value in own.items()})

@@ -1,0 +1,210 @@
+"""The gradient of one batch: tile by tile through the forward and the backward pass.
+
+Rows of a batch are grouped by context, because a context fixes which features can be active (the *inputs*) and which
+errors count (the *outputs*): all others are left out of the products. With X the inputs and g the gradient of the
+pre-activations, one sample to a column, there are two ways to the same numbers:
+
+* *Gram*: K = WᵀW once per step, then K X, and M = g Xᵀ, from which dW = W Mᵀ + W M once per step;
+* *direct*: H = W X, then Wᵀ H, and dW = H gᵀ + (W g) Xᵀ.
+
+The first takes 2·outputs·inputs multiply-adds a sample, the second m (3·outputs + 2·inputs); each context takes the
+cheaper.
+"""
+
+from numba import njit
+
+from toysup.engines.compiled_samples.tiles import draw_tile
+from toysup.engines.fused.activations import FUNCTIONS
+from toysup.engines.fused.buffers import Layer, ceil
+from toysup.engines.fused.vectors import COLUMNS, ROWS, correlate, product, wide_vectors
+
+# Sums may be reordered, but NaN and infinity keep their meaning: divergence has to show.
+FAST = {"reassoc", "contract", "nsz", "arcp"}
+
+
+@njit(forceinline=True)
+def gradient(state, tables, batches, activation, i, at_step, rows, work):
+    """The gradient of the batch's mean loss, into `work.grad_W` and `work.grad_b`; returns the summed loss."""
+    W, b = state.W[i], state.b[i]
+    work.grad_W[:] = 0
+    work.grad_b[:] = 0
+    loss = 0.0
+    for c in range(len(work.n_inputs)):
+        if work.group[c] == work.group[c + 1] or work.n_outputs[c] == 0:
+            continue
+        layer = _layer(W, b, c, work)
+        for first in range(work.group[c], work.group[c + 1], len(work.tile)):
+            count = min(len(work.tile), work.group[c + 1] - first)
+            # The products take whole vectors: columns beyond `count` hold some sample, and get no gradient.
+            tile = work.tile[: ceil(count, COLUMNS)]
+            copy(work.grouped[first : first + count], tile)
+            if batches.injected:
+                _copy_tile(tile, batches.x[i, at_step], work.X)
+            else:
+                threshold, scale = tables.threshold[i, c], tables.scale[i, c]
+                draw_tile(tile, work.input_row[c], threshold, scale, tables.offset[i], tables.seed[i], work.X)
+            _forward(layer, len(tile))
+            loss += _errors(activation, tables.importance[i, c], c, count, len(tile), rows, work)
+            _backward(layer, len(tile))
+        _collect(layer, c, work)
+    return loss
+
+
+@njit
+def copy(source, target):
+    for j in range(len(source)):
+        target[j] = source[j]
+
+
+@njit
+def _copy_tile(tile, given, X):
+    for j in range(len(tile)):
+        for f in range(given.shape[1]):
+            X[f, j] = given[tile[j], f]
+
+
+@njit
+def _layer(W, b, c, work):
+    """Gather context `c`'s part of the model into the buffers."""
+    n_inputs, n_outputs = work.n_inputs[c], work.n_outputs[c]
+    high_in, high_out = ceil(n_inputs, ROWS), ceil(n_outputs, ROWS)
+    m = len(W)
+    gram = 2 * n_inputs * n_outputs <= m * (2 * n_inputs + 3 * n_outputs)
+    W_in, W_out, W_out_T, b_out = work.W_in, work.W_out, work.W_out_T[:high_out], work.b_out[:high_out]
+    _gather(W, b, n_inputs, work.input_row[c], work.output[c, :n_outputs], W_in, W_out, W_out_T, b_out)
+    K, M = work.K[:high_out], work.M[:high_out]
+    if gram:
+        product(work.zeros, W_out_T, W_in, K, ceil(n_inputs, COLUMNS))
+        M[:] = 0
+    else:
+        work.HG[:] = 0
+        work.DX[:] = 0
+    X, A = work.X[:high_in], work.A[:high_out]
+    return Layer(gram, X, A, work.H, work.D, W_in, W_out, W_out_T, b_out, K, M, work.HG, work.DX, work.zeros)
+
+
+@njit
+def _gather(W, b, n_inputs, input_row, outputs, W_in, W_out, W_out_T, b_out):
+    """Copy the columns of W and b that matter; rows and columns of padding become zeros."""
+    m, n_outputs, high_out = len(W), len(outputs), len(b_out)
+    for k in range(m):
+        for f, row in enumerate(input_row):
+            if row < n_inputs:
+                W_in[k, row] = W[k, f]
+        # As far as a product reads it: what another model left there may be infinite, which zeros do not cancel.
+        for row in range(n_inputs, ceil(n_inputs, COLUMNS)):
+            W_in[k, row] = 0
+        for o, f in enumerate(outputs):
+            W_out[k, o] = W[k, f]
+            W_out_T[o, k] = W[k, f]
+        for o in range(n_outputs, high_out):
+            W_out[k, o] = 0
+            W_out_T[o, k] = 0
+    for o, f in enumerate(outputs):
+        b_out[o, 0] = b[f]
+    for o in range(n_outputs, high_out):
+        b_out[o, 0] = 0
+
+
+@njit(forceinline=True)
+def _forward(layer, length):
+    """A = the pre-activations of the outputs."""
+    if layer.gram:
+        product(layer.b_out, layer.K, layer.X, layer.A, length)
+    else:
+        product(layer.zeros, layer.W_in, layer.X, layer.H, length)
+        product(layer.b_out, layer.W_out_T, layer.H, layer.A, length)
+
+
+@njit(forceinline=True)
+def _backward(layer, length):
+    """Add this tile's part to the products that make the gradient; A holds the gradient of the pre-activations."""
+    if layer.gram:
+        correlate(layer.A, layer.X, layer.M, length)
+    else:
+        product(layer.zeros, layer.W_out, layer.A, layer.D, length)
+        correlate(layer.H, layer.A, layer.HG, length)
+        correlate(layer.D, layer.X, layer.DX, length)
+
+
+@njit(forceinline=True)
+def _collect(layer, c, work):
+    """Add one context's part to the gradient of W, spread over all features."""
+    n_inputs, input_row, outputs = work.n_inputs[c], work.input_row[c], work.output[c, : work.n_outputs[c]]
+    if layer.gram:
+        length = ceil(n_inputs, COLUMNS)
+        work.HG[:] = 0
+        correlate(layer.W_in, layer.M, work.HG, length)
+        product(layer.zeros, layer.W_out, layer.M, work.DX, length)
+    _spread(n_inputs, input_row, outputs, work.HG, work.DX, work.grad_W)
+
+
+@njit
+def _spread(n_inputs, input_row, outputs, HG, DX, grad_W):
+    for k in range(len(grad_W)):
+        for f, row in enumerate(input_row):
+            if row < n_inputs:
+                grad_W[k, f] += DX[k, row]
+        for o, f in enumerate(outputs):
+            grad_W[k, f] += HG[k, o]
+
+
+@njit(forceinline=True)
+def _errors(activation, importance, c, count, length, rows, work):
+    """Replace pre-activations by their gradient, add to that of b, and return the summed loss."""
+    A, X, input_row, output, grad_b = work.A, work.X, work.input_row[c], work.output[c], work.grad_b
+    loss = 0.0
+    for o in range(work.n_outputs[c]):
+        f = output[o]
+        row_loss, row_grad = _row_errors(activation, A[o], X[input_row[f]], count, importance[f], rows)
+        for j in range(count, length):
+            A[o, j] = 0
+        loss += row_loss
+        grad_b[f] += row_grad
+    return loss
+
+
+def _row_errors_with(activate):
+    """The loop over one output's samples, with the activation compiled in."""
+
+    @njit(fastmath=FAST, error_model="numpy", forceinline=True)
+    def row_errors(a, x, count, importance, rows):
+        wide_vectors()
+        loss = grad = a.dtype.type(0)
+        weight = a.dtype.type(2.0 * importance / rows)
+        for j in range(count):
+            y, slope = activate(a[j])
+            error = y - x[j]
+            loss += error * error
+            a[j] = weight * error * slope
+            grad += a[j]
+        return importance * loss, grad
+
+    return row_errors
+
+
+_relu, _identity, _leaky_relu, _abs, _sigmoid, _tanh, _silu, _gelu, _softplus = map(
+    _row_errors_with, FUNCTIONS.values()
+)
+
+
+@njit(forceinline=True)
+def _row_errors(activation, a, x, count, importance, rows):
+    """The loop of the activation with this code."""
+    if activation == 0:
+        return _relu(a, x, count, importance, rows)
+    if activation == 1:
+        return _identity(a, x, count, importance, rows)
+    if activation == 2:
+        return _leaky_relu(a, x, count, importance, rows)
+    if activation == 3:
+        return _abs(a, x, count, importance, rows)
+    if activation == 4:
+        return _sigmoid(a, x, count, importance, rows)
+    if activation == 5:
+        return _tanh(a, x, count, importance, rows)
+    if activation == 6:
+        return _silu(a, x, count, importance, rows)
+    if activation == 7:
+        return _gelu(a, x, count, importance, rows)
+    return _softplus(a, x, count, importance, rows)

@@ -1,0 +1,58 @@
+"""The optimisers: torch's SGD with momentum, Adam and AdamW."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from toysup.engines.fused.arguments import Array
+from toysup.engines.fused.gradient import FAST
+
+OPTIMIZERS = {"sgd": 0, "adam": 1, "adamw": 2}
+
+
+class Optimizer(NamedTuple):
+    """An update rule with torch's semantics: every hyperparameter is (I,), `factor` (step,) scales the rates."""
+
+    kind: int
+    factor: Array
+    learning_rate: Array
+    weight_decay: Array
+    momentum: Array
+    beta1: Array
+    beta2: Array
+    epsilon: float
+
+
+@njit(forceinline=True)
+def update(state, optimizer, i, step, grad_W, grad_b):
+    """Move the parameters of instance `i` against their gradients; `step` counts from 0."""
+    W, first_W, second_W = state.W[i].reshape(-1), state.first_W[i].reshape(-1), state.second_W[i].reshape(-1)
+    _update_one(W, grad_W.reshape(-1), first_W, second_W, optimizer, i, step)
+    _update_one(state.b[i], grad_b, state.first_b[i], state.second_b[i], optimizer, i, step)
+
+
+@njit(fastmath=FAST, error_model="numpy", forceinline=True)
+def _update_one(parameter, grad, first, second, optimizer, i, step):
+    """One step of torch's SGD, Adam or AdamW on a flat parameter; scalars are rounded where torch rounds them."""
+    rate, decay = optimizer.learning_rate[i] * optimizer.factor[step], optimizer.weight_decay[i]
+    beta1, beta2 = optimizer.beta1[i], optimizer.beta2[i]
+    kind = parameter.dtype.type
+    decoupled = optimizer.kind == 2
+    keep, coupled = kind(1 - rate * decay if decoupled else 1.0), kind(0.0 if decoupled else decay)
+    if optimizer.kind == 0:
+        # torch's first buffer is the gradient itself, whatever it held before.
+        momentum, step_size = kind(optimizer.momentum[i] if step > 0 else 0.0), kind(rate)
+        for j in range(len(parameter)):
+            first[j] = momentum * first[j] + grad[j] + coupled * parameter[j]
+            parameter[j] -= step_size * first[j]
+        return
+    new1, old2, new2 = kind(1 - beta1), kind(beta2), kind(1 - beta2)
+    step_size = kind(rate / (1 - beta1 ** (step + 1)))
+    root = kind(np.sqrt(1 - beta2 ** (step + 1)))
+    epsilon = kind(optimizer.epsilon)
+    for j in range(len(parameter)):
+        g = grad[j] + coupled * parameter[j]
+        first[j] += new1 * (g - first[j])
+        second[j] = old2 * second[j] + new2 * g * g
+        parameter[j] = keep * parameter[j] - step_size * first[j] / (np.sqrt(second[j]) / root + epsilon)

@@ -1,0 +1,1 @@
+"""The reference engine, in torch, on CPU or CUDA."""

@@ -1,0 +1,1 @@
+"""What is trained: TOML in, validated objects out."""

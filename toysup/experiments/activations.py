@@ -1,0 +1,75 @@
+"""Activations by name: torch's own, and what a session registers. A specification and a dataset hold the name alone."""
+
+import re
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from toysup.errors import UsageError, nearest
+from toysup.experiments.spec import MAX_NAME, NAME_PATTERN, shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Activation: TypeAlias = Callable[["Tensor"], "Tensor"]
+
+# Where torch has them, so that a name can be judged without importing it; `positive` is its y = a.
+BUILT_IN = {
+    "relu": "torch:relu",
+    "leaky_relu": "torch.nn.functional:leaky_relu",
+    "gelu": "torch.nn.functional:gelu",
+    "silu": "torch.nn.functional:silu",
+    "softplus": "torch.nn.functional:softplus",
+    "tanh": "torch:tanh",
+    "sigmoid": "torch:sigmoid",
+    "abs": "torch:abs",
+    "identity": "torch:positive",
+}
+# Outputs of these are 0 or more, so no model with them can say what is negative.
+NEVER_NEGATIVE = ("relu", "softplus", "sigmoid", "abs")
+_registered: dict[str, Activation] = {}
+
+
+def register_activation(name: str, function: Activation) -> None:
+    """Let `[model] activation` name a function of your own, until the process ends; the torch engine trains it.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits and ``._+-``, from a letter or digit on. A dataset keeps the name alone: whoever computes its
+        losses or makes a module of it registers the function first.
+    function : callable
+        φ, elementwise: a tensor to a tensor of the same shape, in operations that torch can differentiate.
+
+    Raises
+    ------
+    UsageError
+        If the name is not of that form, is that of a built-in activation or already of another function, or if
+        `function` cannot be called.
+    """
+    if not isinstance(name, str) or len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(f"{shown(name)} is no name for an activation; use letters, digits and ._+-")
+    if not callable(function):
+        raise UsageError(f"activation {name!r}: a function of a tensor is needed, not {shown(function)}")
+    if name in BUILT_IN:
+        raise UsageError(f"activation {name!r} is built in; give yours another name")
+    if _registered.setdefault(name, function) is not function:
+        raise UsageError(
+            f"activation {name!r} is already registered, with another function; give this one another name"
+        )
+
+
+def activation(name: str) -> Activation:
+    """The function of that name, of torch tensors; imports torch. UsageError where the name is not known."""
+    require_known(name)
+    if name in _registered:
+        return _registered[name]
+    function: Any = resolve_name(BUILT_IN[name])
+    return function  # type: ignore[no-any-return]
+
+
+def require_known(name: str) -> None:
+    """UsageError, with the nearest names, where no activation has this one."""
+    if name not in BUILT_IN and name not in _registered:
+        advice = nearest(name, [*BUILT_IN, *_registered])
+        raise UsageError(f"no activation {name!r}; {advice} (toysup.register_activation adds one of your own)")

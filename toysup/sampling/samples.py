@@ -1,0 +1,209 @@
+"""What a sample is: the definition that every engine follows to the bit, for arrays of NumPy and of torch alike.
+
+Sample j of a seed takes one word for its context and one per feature. Feature i is active iff its word is below
+t = min(⌊2³² p⌋, 2³² − 1), and then has the value low + (high − low) · word / t: given that it is active, word / t is
+uniform on [0, 1], so one word decides both. Regimes with equal tables of context and activation therefore see equal
+samples, and a table that is zero in one context only removes features. Probabilities are realised to 2⁻³².
+
+A feature of a group asks another word whether it is active: that of its group, in which it has an interval of its
+own, from 0 for features that fire together, side by side for those that exclude one another. With correlation ρ each
+feature copies its group with probability √ρ and is itself else, which correlates any two of the group by ρ. A context
+that follows from x is judged last, in double precision.
+"""
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from toysup.experiments.feature_groups import EXCLUSIVE, first_of_group, lower_ends
+from toysup.experiments.regime import FloatArray, Regime
+from toysup.sampling.random_words import WORD_VALUES, philox, purpose_code
+
+IntArray = npt.NDArray[np.int64]
+# An array of NumPy or of torch.
+AnyArray = Any
+
+
+class GroupLaw(NamedTuple):
+    """`of` (feature,) the place of its group's word; `copies`, `lower` and `upper` are thresholds of words.
+
+    `copies` (instance, feature); `lower`, `upper` (instance, context, feature).
+    """
+
+    of: AnyArray
+    copies: AnyArray
+    lower: AnyArray
+    upper: AnyArray
+
+
+class RuleLaw(NamedTuple):
+    """`feature` as in `Rule`; `threshold` (instance,) float64 and `tie` (instance,), a threshold of words."""
+
+    feature: int
+    threshold: AnyArray
+    tie: AnyArray
+
+
+class SampleLaw(NamedTuple):
+    """What samples are drawn from, instances along the first axis: thresholds of words, and what makes values of words.
+
+    `key`, the low and high half of the seeds (instance,); `context_threshold` (instance, context − 1); `threshold` and
+    `scale` (instance, context, feature); `low` and `width` of the values; `group` and `rule` where there are such.
+    """
+
+    key: tuple[AnyArray, AnyArray]
+    context_threshold: AnyArray
+    threshold: AnyArray
+    scale: AnyArray
+    low: float
+    width: float
+    group: GroupLaw | None
+    rule: RuleLaw | None
+
+
+def thresholds(probability: npt.ArrayLike) -> IntArray:
+    """t of each probability: a feature is active iff its word is below t."""
+    scaled = np.floor(np.asarray(probability, dtype=np.float64) * WORD_VALUES)
+    return np.minimum(scaled, WORD_VALUES - 1).astype(np.int64)
+
+
+def value_scale(threshold: IntArray) -> npt.NDArray[np.float32]:
+    """1/t in float32, 0 where t is 0: what an active feature's word is multiplied with."""
+    return np.divide(1, threshold, out=np.zeros(threshold.shape), where=threshold > 0).astype(np.float32)
+
+
+def context_thresholds(context_probability: npt.ArrayLike) -> IntArray:
+    """(..., C−1) cumulative thresholds: the context is the number of them that the word reaches."""
+    return thresholds(np.cumsum(np.asarray(context_probability, dtype=np.float64), axis=-1)[..., :-1])
+
+
+def sample_law(regimes: Sequence[Regime], seeds: npt.ArrayLike) -> SampleLaw:
+    """The law of each seed under the regime beside it; the regimes differ in their numbers alone, as cells do."""
+    first = regimes[0]
+    keys = np.asarray(seeds, dtype=np.int64)
+    probability = np.stack([regime.activation_probability for regime in regimes])
+    threshold = thresholds(probability)
+    low, high = first.value_range
+    rule = None
+    if first.rule is not None:
+        found = [regime.rule for regime in regimes if regime.rule is not None]
+        rule = RuleLaw(
+            first.rule.feature, np.array([own.threshold for own in found]), thresholds([own.tie for own in found])
+        )
+    return SampleLaw(
+        key=(keys & 0xFFFFFFFF, keys >> 32),
+        context_threshold=context_thresholds(np.stack([regime.context_probability for regime in regimes])),
+        threshold=threshold,
+        scale=value_scale(threshold) * np.float32(high - low),
+        low=low,
+        width=high - low,
+        group=_group_law(first.group, np.array([r.group_correlation for r in regimes]), probability),
+        rule=rule,
+    )
+
+
+def _group_law(labels: tuple[str, ...], correlation: FloatArray, probability: FloatArray) -> GroupLaw | None:
+    if not labels:
+        return None
+    copies = np.zeros((len(correlation), len(labels)), dtype=np.int64)
+    for i, label in enumerate(labels):
+        if label:
+            copies[:, i] = WORD_VALUES if label.startswith(EXCLUSIVE) else np.floor(correlation**0.5 * WORD_VALUES)
+    lower = lower_ends(labels, probability)
+    return GroupLaw(first_of_group(labels), copies, thresholds(lower), thresholds(lower + probability))
+
+
+def draw(
+    law: SampleLaw,
+    samples: AnyArray,
+    xp: ModuleType,
+    *,
+    context: int | None = None,
+    feature_words: AnyArray | None = None,
+) -> tuple[AnyArray, AnyArray]:
+    """x (instance, row, feature) and context (instance, row) of samples (instance or 1, row), in `xp`'s arrays.
+
+    `xp` is numpy or torch. Where `context` is given, every sample has that one; where `feature_words` (instance or 1,
+    row, feature) are, features follow from these instead of the seed's own.
+    """
+    n = law.threshold.shape[-1]
+    instance = xp.arange(len(law.threshold), device=samples.device)[:, None]
+    given = samples * 0 + instance * 0 + (context or 0)
+    if context is None and law.rule is None and law.threshold.shape[1] > 1:
+        word = _words(law.key, "context", samples, 1, xp)
+        given = (word >= law.context_threshold[:, None, :]).sum(-1)
+    words = _words(law.key, "feature", samples, n, xp) if feature_words is None else feature_words
+    active, scale = words < law.threshold[instance, given], law.scale[instance, given]
+    if law.group is not None:
+        own = _words(law.key, "group", samples, n, xp)[:, :, law.group.of]
+        copying = _words(law.key, "copy", samples, n, xp) < law.group.copies[:, None, :]
+        among = (own >= law.group.lower[instance, given]) & (own < law.group.upper[instance, given])
+        active = xp.where(copying, among, active)
+        scale = xp.where(copying, scale * 0 + law.width / WORD_VALUES, scale)
+    x = xp.where(active, xp.asarray(words, dtype=xp.float32) * scale + law.low, 0 * scale)
+    if context is None and law.rule is not None:
+        given = _judged(law.rule, x, _words(law.key, "context", samples, 1, xp)[:, :, 0], xp)
+    return x, given
+
+
+def _judged(rule: RuleLaw, x: AnyArray, coin: AnyArray, xp: ModuleType) -> AnyArray:
+    exact = xp.asarray(x, dtype=xp.float64)
+    statistic = exact.sum(-1) if rule.feature == 0 else exact[:, :, rule.feature - 1]
+    threshold = rule.threshold[:, None]
+    loses = xp.asarray(coin >= rule.tie[:, None], dtype=xp.int64)
+    return xp.where(statistic > threshold, 0 * loses, xp.where(statistic < threshold, 0 * loses + 1, loses))
+
+
+def _words(key: tuple[AnyArray, AnyArray], purpose: str, samples: AnyArray, count: int, xp: ModuleType) -> AnyArray:
+    """(instance, row, count) words."""
+    blocks = xp.arange(-(-count // 4), device=samples.device)
+    j = samples[:, :, None] + 0 * blocks
+    counter = (blocks + 0 * j, j & 0xFFFFFFFF, j >> 32, purpose_code(purpose))
+    words = philox(counter, (key[0][:, None, None], key[1][:, None, None]))
+    whole = xp.stack(words, -1)
+    return whole.reshape(*whole.shape[:2], -1)[:, :, :count]
+
+
+def sample(regime: Regime, seed: int, samples: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], IntArray]:
+    """The samples of these indices that `seed` sees under `regime`: x (sample, feature) and each one's context index.
+
+    In an infinite stream the indices of step s (from 0) are s·batch_size … (s+1)·batch_size − 1; a finite dataset is
+    0 … dataset_size − 1 in the epoch's order.
+    """
+    indices = np.asarray(samples, dtype=np.int64)[None, :]
+    x, context = draw(sample_law([regime], [seed]), indices, np)
+    return x[0], context[0]
+
+
+def context_inputs(kind: str | None, context: AnyArray, n_contexts: int, xp: ModuleType) -> AnyArray:
+    """(..., input) float32 what the model sees of contexts (...): one-hot, or one flag of +1 (the first) or −1."""
+    if kind is None:
+        return xp.asarray(context, dtype=xp.float32)[..., None][..., :0]
+    if kind == "flag":
+        return 1 - 2 * xp.asarray(context, dtype=xp.float32)[..., None]
+    return xp.asarray(context[..., None] == xp.arange(n_contexts, device=context.device), dtype=xp.float32)
+
+
+def targets(kind: str, x: AnyArray, context: AnyArray, n_contexts: int, xp: ModuleType) -> AnyArray:
+    """(..., output) what the model is to say of x (..., feature): x, |x|, or z = (x·1[c = 1], …, x·1[c = K])."""
+    if kind == "x":
+        return x
+    if kind == "abs":
+        return xp.abs(x)
+    shown = context_inputs("one-hot", context, n_contexts, xp)
+    z = shown[..., :, None] * x[..., None, :]
+    return z.reshape(*z.shape[:-2], -1)
+
+
+def output_importance(target: str, importance: AnyArray) -> AnyArray:
+    """(..., context, output) the weight of each output's squared error, from the table (..., context, feature).
+
+    Output (k, i) of z weighs I_ki in every context: what the post's translation makes of conditional importance.
+    """
+    if target != "z":
+        return importance
+    flat = importance.reshape(*importance.shape[:-2], 1, -1)
+    return flat + 0 * importance[..., :1]

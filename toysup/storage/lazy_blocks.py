@@ -1,0 +1,128 @@
+"""The blocks of a condition as one lazy dataset: what is read is read from the files that have it, and no more."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
+from xarray.core import indexing
+
+from toysup.errors import ToysupError
+from toysup.storage.blocks import BLOCK, BLOCK_OF, Plan, Seeds
+from toysup.storage.netcdf import open_trajectory
+from toysup.storage.read_timeout import reading
+from toysup.storage.schema import Layout, assembled, layouts_of
+from toysup.storage.store import Held, Owners, blocks_folder
+
+
+def open_blocks(held: Held) -> xr.Dataset | None:
+    """The trajectory of the seeds that there are of every cell, lazily; None where there are none yet."""
+    plan = held.plan
+    if plan is None:
+        return None
+    seeds, owners = held.complete(plan)
+    if len(seeds) == 0:
+        return None
+    tiles = Tiles(held, plan, seeds, owners)
+    lazy = {
+        name: xr.Variable(
+            layout.dims,
+            indexing.LazilyIndexedArray(_Mosaic(name, layout, tiles)),
+            encoding={"preferred_chunks": dict(zip(layout.dims, tiles.chunks, strict=False))},
+        )
+        for name, layout in layouts_of(plan.condition, len(seeds)).items()
+    }
+    with open_trajectory(held.any_path()) as some:
+        attrs = {name: value for name, value in some.attrs.items() if name not in (BLOCK_OF, BLOCK)}
+    dataset = assembled(plan.condition, seeds.tolist(), lazy, attrs | {"condition": plan.condition.identity})
+    dataset.encoding["source"] = str(blocks_folder(held.file))
+    return dataset
+
+
+@dataclass(frozen=True, eq=False)
+class Tiles:
+    """Which file has which cells and seeds: `owners` (part, seed)."""
+
+    held: Held
+    plan: Plan
+    seeds: Seeds
+    owners: Owners
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """How many cells along each sweep axis, and how many seeds, lie in one file."""
+        return (*self.plan.cells_per_block, min(self.plan.seeds_per_block, len(self.seeds)))
+
+    def places(self, number: int, positions: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Where the seeds at these positions stand in the file with that number."""
+        if number == 0:
+            order = np.argsort(self.held.seeds)
+            return order[np.searchsorted(self.held.seeds, self.seeds[positions], sorter=order)]
+        return np.asarray(self.seeds[positions] - self.held.blocks[number - 1].seeds[0], np.intp)
+
+
+class _Mosaic(BackendArray):
+    """A variable whose leading dims, the sweep axes and `seed`, are spread over files."""
+
+    def __init__(self, name: str, layout: Layout, tiles: Tiles) -> None:
+        self.name, self.layout, self.tiles = name, layout, tiles
+        self.shape, self.dtype = layout.shape, np.dtype(layout.dtype)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> npt.NDArray[np.generic]:
+        wanted = [np.atleast_1d(np.arange(size)[own]) for size, own in zip(self.shape, key, strict=True)]
+        values = np.empty([len(own) for own in wanted], self.dtype)
+        plan, n_axes = self.tiles.plan, len(self.tiles.plan.shape)
+        cells, seeds, further = wanted[:n_axes], wanted[n_axes], wanted[n_axes + 1 :]
+        boxes = [own // size for own, size in zip(cells, plan.cells_per_block, strict=True)]
+        for box in product(*(np.unique(own).tolist() for own in boxes)):
+            part = int(np.ravel_multi_index(box, plan.shape)) if box else 0
+            at = [np.flatnonzero(own == number) for own, number in zip(boxes, box, strict=True)]
+            owners = self.tiles.owners[part, seeds]
+            for number in np.unique(owners).tolist():
+                here = np.flatnonzero(owners == number)
+                starts = [0 if number == 0 else own.start for own in plan.box(part)]
+                inside = [own[where] - start for own, where, start in zip(cells, at, starts, strict=True)]
+                places = self.tiles.places(number, seeds[here])
+                values[np.ix_(*at, here)] = self._from_file(number, [*inside, places, *further])
+        kept = [own for own, asked in zip(wanted, key, strict=True) if not isinstance(asked, int | np.integer)]
+        return values.reshape([len(own) for own in kept])
+
+    def _from_file(self, number: int, wanted: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.generic]:
+        path = self.tiles.held.path(number)
+        try:
+            with NETCDF4_PYTHON_LOCK, reading(path), netCDF4.Dataset(path) as file:
+                self._require_same(file, path, number)
+                variable = file.variables[self.name]
+                variable.set_auto_maskandscale(False)
+                order = [self.layout.dims.index(dim) for dim in variable.dimensions]
+                found = variable[tuple(_slice(wanted[axis]) for axis in order)]
+            return np.transpose(found, np.argsort(order))
+        except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
+            reason = "is gone" if isinstance(error, FileNotFoundError) else "is damaged or cannot be read"
+            raise ToysupError(f"{path}: {reason}") from None
+
+    def _require_same(self, file: netCDF4.Dataset, path: Path, number: int) -> None:
+        """A file is where its name says that it is."""
+        said = (getattr(file, BLOCK_OF, None), getattr(file, BLOCK, None))
+        if number and said != (self.tiles.plan.stamp, path.name):
+            raise ToysupError(f"{path}: not what its name says")
+
+
+def _slice(positions: npt.NDArray[np.intp]) -> slice | npt.NDArray[np.intp]:
+    """A slice where positions follow one another evenly, which is read much faster."""
+    if len(positions) == 1:
+        return slice(int(positions[0]), int(positions[0]) + 1)
+    steps = np.unique(np.diff(positions))
+    if len(steps) != 1 or steps[0] <= 0:
+        return positions
+    return slice(int(positions[0]), int(positions[-1]) + 1, int(steps[0]))

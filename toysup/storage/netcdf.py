@@ -1,0 +1,223 @@
+"""A trajectory on disk: one netCDF-4 file, written whole or not at all, opened lazily."""
+
+import math
+import os
+import stat
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from xarray.backends import BackendArray, NetCDF4DataStore
+from xarray.core import indexing
+
+from toysup.errors import ToysupError
+from toysup.storage.read_timeout import reading
+from toysup.storage.validation import check
+
+_CHUNK_VALUES = 2**18
+# netCDF is not made for threads, and those of one worker keep their blocks at the same time.
+BY_TURNS = threading.RLock()
+# A file may declare so many bytes of values, and so many more for each byte that it has: trained weights hardly
+# compress, and what was never written takes no room at all.
+_ANY_BYTES, _BYTES_PER_BYTE = 2**26, 100
+_STRING_BYTES = 64
+
+
+def open_trajectory(path: str | Path) -> xr.Dataset:
+    """The dataset of one file, lazily; ToysupError where it is damaged or not a trajectory, now or when it is read."""
+    try:
+        _refuse_no_file(path)
+        with reading(path):
+            store = NetCDF4DataStore.open(str(path))  # type: ignore[no-untyped-call]
+        try:
+            _refuse_bomb(store.ds, os.path.getsize(path))
+            with warnings.catch_warnings():
+                # What attributes of strangers ask for at odds is of no use to the reader.
+                warnings.simplefilter("ignore")
+                # A unit that says "days since" makes no date of a weight.
+                dataset = xr.open_dataset(store, decode_times=False)
+            dataset.encoding["source"] = str(path)
+        except BaseException:
+            store.close()
+            raise
+    except ToysupError as error:
+        raise ToysupError(f"{path}: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        # What the libraries make of foreign bytes is no closed list of errors.
+        reason = error.strerror if isinstance(error, PermissionError) else "not a netCDF-4 file, or damaged"
+        raise ToysupError(f"{path}: {reason}") from None
+    try:
+        trajectory = _with_strings(check(_guarded(dataset, path), where=str(path)))
+        trajectory.set_close(dataset.close)
+        return trajectory
+    except BaseException:
+        dataset.close()
+        raise
+
+
+def _refuse_no_file(path: str | Path) -> None:
+    """To open a pipe waits for someone to write to it, and a device has no end."""
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise ToysupError("a folder, not a file" if stat.S_ISDIR(mode) else "a pipe or a device, not a file")
+
+
+def _refuse_bomb(file: netCDF4.Dataset, file_bytes: int) -> None:
+    """ToysupError where opening or reading variables takes memory that a file of this size cannot ask for."""
+    declared = sum(_declared_bytes(variable) for variable in file.variables.values())
+    if declared > _ANY_BYTES + _BYTES_PER_BYTE * file_bytes:
+        raise ToysupError(f"damaged: it declares {declared:.3g} bytes of values, but has {file_bytes} itself")
+
+
+def _declared_bytes(variable: "netCDF4.Variable[Any]") -> int:
+    if variable.dtype is not str and not isinstance(variable.datatype, np.dtype):
+        raise ToysupError(f"damaged: {variable.name} is of a type that no trajectory has")
+    chunks = variable.chunking()
+    # A chunk is read as a whole, and along an unlimited dim it may be larger than the variable.
+    pieces = chunks if isinstance(chunks, list) else [1] * len(variable.shape)
+    sizes = [-(-size // piece) * piece for size, piece in zip(variable.shape, pieces, strict=True)]
+    return math.prod(sizes) * (_STRING_BYTES if variable.dtype is str else variable.dtype.itemsize)
+
+
+def _guarded(dataset: xr.Dataset, path: str | Path) -> xr.Dataset:
+    """The same, with a ToysupError that names the file where what is not read yet turns out to be damaged."""
+    lazy = {name: own for name, own in dataset.variables.items() if name not in dataset.indexes}
+    return dataset.assign({name: _Guarded(variable, path).variable() for name, variable in lazy.items()})
+
+
+class _Guarded(BackendArray):
+    """A lazy variable of a file that may be damaged anywhere."""
+
+    def __init__(self, inner: xr.Variable, path: str | Path) -> None:
+        self.inner, self.path = inner, path
+        self.shape, self.dtype = inner.shape, inner.dtype
+
+    def variable(self) -> xr.Variable:
+        lazy = indexing.LazilyIndexedArray(self)
+        return xr.Variable(self.inner.dims, lazy, self.inner.attrs, self.inner.encoding)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> npt.NDArray[np.generic]:
+        try:
+            with reading(self.path):
+                return self.inner[key].values
+        except MemoryError:
+            raise
+        except Exception:
+            raise ToysupError(f"{self.path}: is damaged or cannot be read") from None
+
+
+def write(dataset: xr.Dataset, path: Path) -> None:
+    """Write a dataset to `path` as netCDF-4, whole or not at all."""
+    with BY_TURNS, replacing(path) as temporary:
+        dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(dataset))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write to; it is flushed to disk and renamed over `path` if all went well.
+
+    Raises ToysupError naming `path` where that cannot be done; what was at `path` then stays as it was.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        # mkstemp makes files that only their owner can read; a plain open would have followed the umask.
+        temporary.chmod(0o666 & ~_UMASK)
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    except (OSError, RuntimeError) as error:
+        # netCDF says with a RuntimeError that a disk is full.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ToysupError(f"{path}: cannot be written: {reason}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_unwritable(folder: str | Path) -> None:
+    """ToysupError unless runs can be written under `folder`, which is made if it is not there."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ToysupError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def _with_strings(dataset: xr.Dataset) -> xr.Dataset:
+    """Labels as strings of fixed width, as they were before they were written."""
+    labels = {name: coord.astype(str) for name, coord in dataset.coords.items() if coord.dtype.kind == "O"}
+    return dataset.assign_coords({name: coord.assign_attrs(dataset[name].attrs) for name, coord in labels.items()})
+
+
+def extended(there: xr.Dataset, here: xr.Dataset) -> xr.Dataset:
+    """Both sets of seeds in order, what is there kept as it is."""
+    new = here.sel(seed=~np.isin(here["seed"], there["seed"]))
+    if new.sizes["seed"] == 0:
+        return there
+    along_seed = [name for name, variable in there.data_vars.items() if "seed" in variable.dims]
+    joined = xr.concat([there[along_seed], new[along_seed]], dim="seed", combine_attrs="override", join="exact")
+    joined = joined.assign({name: there[name] for name in there.data_vars if name not in along_seed}).sortby("seed")
+    history = f"{there.attrs['history']}\n{new.attrs['history'].splitlines()[-1]} ({new.sizes['seed']} seeds added)"
+    return joined.assign_attrs(there.attrs | {"history": history})
+
+
+def _encoding(dataset: xr.Dataset) -> dict[str, Mapping[str, object]]:
+    """Strings as fixed-width characters: reopening a file with variable-length ones crashes the interpreter."""
+    encoding: dict[str, Mapping[str, object]] = {}
+    for name, variable in dataset.variables.items():
+        own: dict[str, object] = {}
+        if variable.dtype.kind in "OUS":
+            own["dtype"] = "S1"
+        elif variable.dtype.kind == "f" and name != "epoch" and name != "train_loss":
+            own["_FillValue"] = None
+        if "step" in variable.dims[:-1]:
+            # A sum over each chunk, so that a flipped bit is noticed when it is read.
+            own |= {"chunksizes": _chunks(variable), "fletcher32": True}
+        encoding[str(name)] = own
+    return encoding
+
+
+def _chunks(variable: xr.Variable) -> list[int]:
+    """A snapshot is written and mostly read as a whole, so its values lie together, in pieces of a megabyte."""
+    chunks, values = [], _CHUNK_VALUES
+    for dim, size in zip(reversed(variable.dims), reversed(variable.shape), strict=True):
+        chunks.append(1 if dim == "step" else max(1, min(size, values)))
+        values //= chunks[-1]
+    return chunks[::-1]
+
+
+def _read_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+# Once, as reading it sets it for a moment: threads that did so side by side could leave it at 0.
+_UMASK = _read_umask()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,124 @@
+"""Runs under a folder: opened as one tree, and saved from one."""
+
+import uuid
+import warnings
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from toysup.errors import ToysupError, UsageError, nearest
+from toysup.experiments.experiment import FIGURES_FOLDER
+from toysup.storage.blocks import is_block_name
+from toysup.storage.lazy_blocks import open_blocks
+from toysup.storage.netcdf import open_trajectory
+from toysup.storage.schema import condition_of
+from toysup.storage.store import Held, Store, block_files, blocks_folder, locked, path_of
+from toysup.storage.validation import check
+
+
+def open_runs(path: str | Path) -> xr.DataTree:
+    """The trajectories under a folder, or of one file, as a tree with a node /<experiment>/<condition> each; lazily.
+
+    The blocks of a condition are one dataset, of the seeds that there are of every cell; a condition without any such
+    seed is left out with a warning. Raises ToysupError where there are no runs, or where a file is damaged or not a
+    trajectory.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ToysupError(f"{path}: no such file or folder")
+    nodes: dict[str, xr.Dataset] = {}
+    unfinished: list[Path] = []
+    for place, dataset in _datasets(path):
+        if dataset is None:
+            unfinished.append(place)
+            continue
+        node = f"/{dataset.attrs['experiment']}/{dataset.attrs['condition_name']}"
+        if node in nodes:
+            raise ToysupError(f"{place}: a second file of {node[1:]}, after {nodes[node].encoding['source']}")
+        nodes[node] = dataset
+    for place in unfinished:
+        warnings.warn(f"{place}: no seed is trained in every cell yet; left out", stacklevel=2)
+    if not nodes:
+        missing = "no runs here (no .nc file)" if not unfinished else "no seed is trained in every cell yet"
+        raise ToysupError(f"{path}: {missing}; toysup-train EXPERIMENT --output {path} makes some")
+    # Within an experiment in the order of its file, which is the order in which a reader meets the conditions.
+    order = sorted(nodes, key=lambda node: (node.split("/")[1], nodes[node].attrs.get("condition_position", 0)))
+    return xr.DataTree.from_dict({node: nodes[node] for node in order})
+
+
+def _datasets(path: Path) -> Iterator[tuple[Path, xr.Dataset | None]]:
+    """What is at `path`, file by file and folder of blocks by folder of blocks."""
+    if path.is_file():
+        yield path, open_trajectory(path)
+        return
+    files = sorted(
+        file
+        for file in path.rglob("*.nc")
+        if not any(part.startswith(".") or part == FIGURES_FOLDER for part in file.relative_to(path).parts[:-1])
+        and not file.name.startswith(".")
+    )
+    folders = dict.fromkeys(file.parent for file in files if is_block_name(file.name))
+    for folder in folders:
+        # "." has no name.
+        named = folder if folder.name else folder.absolute()
+        yield folder, open_blocks(Held.at(named.with_name(f"{named.name}.nc")))
+    for file in files:
+        # What lies beside a folder of blocks is one more of them.
+        if not is_block_name(file.name) and blocks_folder(file) not in folders:
+            yield file, open_trajectory(file)
+
+
+def open_example(name: str) -> xr.DataTree:
+    """The reference trajectories of a built-in experiment that come with toysup, such as "conditional-importance"."""
+    root = resources.files("toysup.data")
+    known = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("_")]
+    if name not in known:
+        raise UsageError(f"no example {name!r}; {nearest(name, known)}")
+    with resources.as_file(root.joinpath(name)) as folder:
+        return open_runs(folder)
+
+
+def save_runs(runs: xr.DataTree, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+    """Write each trajectory of `runs` to <folder>/<experiment>/<condition>.nc, or to a folder where it is many blocks.
+
+    Each file is written whole or not at all. The seeds that are there already stay as they are, and those that they
+    lack are added; runs of another specification are refused with UsageError, naming the first key that differs,
+    unless `overwrite`. Returns the paths of the files and folders.
+    """
+    return [
+        _save(check(leaf.to_dataset(), where=f"runs{leaf.path}"), Path(folder), overwrite=overwrite)
+        for leaf in runs.leaves
+    ]
+
+
+def _save(dataset: xr.Dataset, folder: Path, *, overwrite: bool) -> Path:
+    attrs = dataset.attrs
+    condition = condition_of(dataset).model_copy(update={"name": attrs["condition_name"]})
+    with locked(path_of(folder, attrs["experiment"], condition.name), uuid.uuid4().hex):
+        store = Store(folder, attrs["experiment"], condition, attrs["engine"], overwrite=overwrite)
+        blocks = store.missing(dataset["seed"].values.tolist())
+        store.begin(blocks)
+        for block in blocks:
+            job = store.job(block)
+            own = dataset.isel(seed=np.isin(dataset["seed"], block.seeds))
+            if block.part is not None:
+                own = own.isel(dict(zip(condition.sweeps, store.plan.box(block.part), strict=True)))
+                own = own.assign_attrs(condition=job.condition.identity)
+            job.keep(own)
+        store.finish()
+        return store.where()
+
+
+def files_of(dataset: xr.Dataset) -> list[Path]:
+    """The files that an opened trajectory lies in; none where it was trained in memory."""
+    source = dataset.encoding.get("source")
+    if source is None:
+        return []
+    path = Path(source)
+    if not path.is_dir():
+        return [path]
+    beside = path.with_name(f"{path.name}.nc")
+    return [*block_files(path), *([beside] if beside.exists() else [])]

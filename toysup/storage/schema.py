@@ -1,0 +1,309 @@
+"""The dataset of one condition: its schema, built from snapshots and read back."""
+
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from toysup.engines.instances import Snapshot
+from toysup.errors import ToysupError, UsageError
+from toysup.experiments.context_rules import Rule
+from toysup.experiments.context_rules import parse as parse_rule
+from toysup.experiments.experiment import Condition, Experiment
+from toysup.experiments.model import parameters_of
+from toysup.experiments.regime import Regime
+from toysup.experiments.spec import shown
+
+FIRST_SCHEMA = SCHEMA_VERSION = 1
+TABLES = ("context_probability", "activation_probability", "importance")
+TABLE_DIMS = {
+    "context_probability": ("context",),
+    "activation_probability": ("context", "feature"),
+    "importance": ("context", "feature"),
+}
+# Numbers that a regime has only with groups, or with a rule for its contexts.
+ADDED_NUMBERS = ("group_correlation", "rule_threshold", "rule_tie")
+# What a regime has beyond its tables and is one word, or one number, for all cells; these are attributes.
+DEFAULT_ADDITIONS = {"values": "uniform", "target": "x", "context_rule": None, "context_input": None}
+LONG_NAMES = {
+    "train_loss": "training loss per sample, mean since the previous snapshot",
+    "diverged_at": "first step whose loss or weights were not finite, -1 if none",
+    "context_probability": "probability of the context",
+    "activation_probability": "probability that a feature is active, given the context",
+    "importance": "weight of a feature's squared error, given the context",
+    "group_correlation": "correlation of features that fire together",
+    "rule_threshold": "what a statistic of x has to exceed for the first context",
+    "rule_tie": "probability of the first context where the statistic equals its threshold",
+    "group": "group of features that fire together or exclude one another",
+    "context_input": "input that shows the model its context",
+    "output": "output",
+    "output_feature": "feature that the output is about",
+    "output_context": "context that the output is about",
+    "seed": "seed of the instance",
+    "step": "optimiser steps taken",
+    "epoch": "epochs seen; NaN for an infinite stream",
+    "feature": "feature",
+    "subset": "subset that the feature belongs to",
+    "context": "context",
+    "hidden": "hidden dimension",
+}
+
+
+class Layout(NamedTuple):
+    """A variable that a run fills: its dims, shape and dtype, and what it is."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: type[np.generic]
+    attrs: Mapping[str, str]
+
+
+def build(
+    experiment: Experiment, condition: Condition, seeds: Sequence[int], snapshots: Iterable[Snapshot], *, engine: str
+) -> xr.Dataset:
+    """The dataset of `condition` (schema version 1), in memory, from an engine's snapshots of the seeds."""
+    return trajectory_of(experiment, condition, seeds, filled(condition, len(seeds), snapshots), engine=engine)
+
+
+def filled(condition: Condition, n_seeds: int, snapshots: Iterable[Snapshot]) -> dict[str, np.ndarray]:
+    """What a run of `condition` fills, from its snapshots."""
+    arrays = room_for(condition, n_seeds)
+    for number, snapshot in enumerate(snapshots):
+        place(condition, arrays, number, snapshot)
+    return arrays
+
+
+def room_for(condition: Condition, n_seeds: int) -> dict[str, np.ndarray]:
+    """Room for what a run of `condition` fills, with nothing in it."""
+    return {name: np.zeros(layout.shape, layout.dtype) for name, layout in layouts_of(condition, n_seeds).items()}
+
+
+def place(condition: Condition, arrays: Mapping[str, np.ndarray], number: int, snapshot: Snapshot) -> None:
+    """Write the snapshot of this number to its place in `arrays`."""
+    diverged_at = _diverged_at(snapshot)
+    if number > 0:
+        # The first snapshot that shows it says when.
+        before = arrays["diverged_at"].reshape(diverged_at.shape)
+        diverged_at = np.where(before >= 0, before, diverged_at)
+    values: dict[str, np.ndarray] = {
+        **snapshot.parameters,
+        "train_loss": snapshot.train_loss,
+        "diverged_at": diverged_at,
+    }
+    # The instances of a snapshot are the cells of the sweep times the seeds.
+    leading = len(condition.sweeps) + 1
+    for name, array in arrays.items():
+        at = (slice(None),) * leading + ((number,) if array.ndim > leading else ())
+        array[at] = values[name].reshape(array[at].shape)
+
+
+def trajectory_of(
+    experiment: Experiment,
+    condition: Condition,
+    seeds: Sequence[int],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    engine: str,
+) -> xr.Dataset:
+    """The dataset of `condition` (schema version 1) from what a run has filled."""
+    layouts = layouts_of(condition, len(seeds))
+    run = {name: (layout.dims, arrays[name]) for name, layout in layouts.items()}
+    return assembled(condition, seeds, run, _attrs(experiment, condition, engine))
+
+
+def assembled(
+    condition: Condition, seeds: Sequence[int], run: Mapping[str, Any], attrs: Mapping[str, Any]
+) -> xr.Dataset:
+    """The dataset of `condition`: what a `run` has filled, with the coords and tables that its specification gives."""
+    regimes = condition.regimes()
+    tables = {
+        name: _table(condition, TABLE_DIMS.get(name, ()), rows)
+        for name in (*TABLES, *ADDED_NUMBERS)
+        if (rows := [value for regime in regimes if (value := number_of(regime, name)) is not None])
+    }
+    dataset = xr.Dataset({**tables, **run}, _coords(condition, seeds, regimes[0]), {**attrs, **_additions(regimes[0])})
+    layouts = layouts_of(condition, len(seeds))
+    for variable in map(str, dataset.variables):
+        dataset[variable].attrs.update(layouts[variable].attrs if variable in layouts else attrs_of(variable))
+    return dataset
+
+
+def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
+    """The variables that a run of `condition` fills."""
+    sizes = {name: len(values) for name, values in condition.sweeps.items()}
+    sizes |= {"seed": n_seeds, "step": len(condition.recorded_steps)}
+    leading = (*condition.sweeps, "seed")
+
+    def layout(name: str, dims: tuple[str, ...], dtype: type[np.generic]) -> Layout:
+        return Layout(dims, tuple(sizes[dim] for dim in dims), dtype, attrs_of(name))
+
+    layouts = {}
+    for name, parameter in parameters_of(condition.model, condition.first_regime).items():
+        sizes |= dict(zip(parameter.dims, parameter.shape, strict=True))
+        own = layout(name, (*leading, "step", *parameter.dims), np.float32)
+        layouts[name] = own._replace(attrs={"long_name": parameter.long_name, "units": "1"})
+    layouts["train_loss"] = layout("train_loss", (*leading, "step"), np.float64)
+    layouts["diverged_at"] = layout("diverged_at", leading, np.int64)
+    return layouts
+
+
+def _diverged_at(snapshot: Snapshot) -> np.ndarray:
+    """Also where the weights stopped being finite without a loss that showed it."""
+    finite = np.logical_and.reduce(
+        [np.isfinite(value).all(axis=tuple(range(1, value.ndim))) for value in snapshot.parameters.values()]
+    )
+    return np.where((snapshot.diverged_at < 0) & ~finite, snapshot.step, snapshot.diverged_at)
+
+
+def attrs_of(name: str) -> dict[str, str]:
+    """Every variable says what it is; all are dimensionless."""
+    return {"long_name": LONG_NAMES.get(name, name.replace("_", " ")), "units": "1"}
+
+
+def number_of(regime: Regime, name: str) -> np.ndarray | float | None:
+    """A table of the regime, or one of the numbers that only some regimes have."""
+    if name == "group_correlation":
+        return regime.group_correlation if regime.group else None
+    if name.startswith("rule_"):
+        return getattr(regime.rule, name.removeprefix("rule_"), None)
+    table: np.ndarray = getattr(regime, name)
+    return table
+
+
+def _additions(regime: Regime) -> dict[str, Any]:
+    """What the regime has beyond tables and coords, as attributes; what is as usual is left out."""
+    return {name: getattr(regime, name) for name, usual in DEFAULT_ADDITIONS.items() if getattr(regime, name) != usual}
+
+
+def _table(
+    condition: Condition, dims: tuple[str, ...], rows: Sequence[np.ndarray | float]
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """One of the tables with the sweep axes along which it varies, and only those."""
+    sizes = [len(values) for values in condition.sweeps.values()]
+    table = np.asarray(rows).reshape((*sizes, *np.shape(rows[0])))
+    axes = list(condition.sweeps)
+    for axis in reversed(range(len(sizes))):
+        first = table.take([0], axis=axis)
+        if (table == first).all():
+            table = first.squeeze(axis)
+            del axes[axis]
+    return (*axes, *dims), table
+
+
+def _coords(condition: Condition, seeds: Sequence[int], regime: Regime) -> dict[str, Any]:
+    steps = condition.recorded_steps
+    per_epoch = condition.training.steps_per_epoch
+    return {
+        **{name: (name, np.asarray(values)) for name, values in condition.sweeps.items()},
+        "seed": ("seed", np.asarray(seeds, dtype=np.int64)),
+        "step": ("step", np.asarray(steps, dtype=np.int64)),
+        "epoch": ("step", np.asarray(steps) / (per_epoch if per_epoch is not None else np.nan)),
+        "context": ("context", np.array(regime.contexts)),
+        "hidden": ("hidden", np.arange(1, condition.model.n_hidden + 1)),
+        "feature": ("feature", np.arange(1, condition.model.n_features + 1)),
+        "subset": ("feature", np.array(regime.subset)),
+        **added_coords(regime),
+    }
+
+
+def added_coords(regime: Regime) -> dict[str, Any]:
+    """Coords that only some regimes have."""
+    coords: dict[str, Any] = {}
+    if regime.group:
+        coords["group"] = ("feature", np.array(regime.group))
+    if regime.context_inputs:
+        coords["context_input"] = ("context_input", np.array(regime.context_inputs))
+    if regime.output_dim == "output":
+        n = len(regime.subset)
+        coords["output"] = ("output", np.arange(1, regime.n_outputs + 1))
+        coords["output_feature"] = ("output", np.tile(np.arange(1, n + 1), len(regime.contexts)))
+        coords["output_context"] = ("output", np.repeat(np.array(regime.contexts), n))
+    return coords
+
+
+def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[str, Any]:
+    versions = {name: version(name) for name in ("numba", "numpy", "torch", "xarray")}
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "Conventions": "CF-1.11",
+        "title": f"{experiment.title or experiment.name}: {condition.name}",
+        "source": f"toysup {version('toysup')}",
+        "references": "; ".join(experiment.references),
+        "history": f"{now} trained by toysup {version('toysup')}",
+        "toysup_schema": SCHEMA_VERSION,
+        "experiment": experiment.name,
+        "condition_name": condition.name,
+        "condition_position": [other.name for other in experiment.conditions].index(condition.name),
+        "condition": condition.identity,
+        "engine": engine,
+        "versions": json.dumps({"python": platform.python_version()} | versions),
+    }
+
+
+class DamagedError(ToysupError):
+    """A dataset says that it is a trajectory, but is not one."""
+
+
+def condition_of(dataset: xr.Dataset) -> Condition:
+    """The condition that a dataset says it was trained with; DamagedError where that cannot be read."""
+    try:
+        return Condition(name="condition", **json.loads(dataset.attrs["condition"]))
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise DamagedError("the attribute condition is not the JSON of a specification") from None
+
+
+def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> str | None:
+    """The first key in which two identities differ, as `training.epochs: 12 there, 2 here`; None if they are equal."""
+    for key in dict.fromkeys([*one, *other]):
+        there, here = one.get(key), other.get(key)
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            if found := first_difference(there, here, f"{path}{key}."):
+                return found
+            # Within a table the order counts: that of the contexts is the order of rows, and of what a flag says.
+            if path and list(there) != list(here):
+                return f"{path}{key}: {shown(dict(there))} there, {shown(dict(here))} here"
+        elif there != here:
+            return f"{path}{key}: {_absent(there)} there, {_absent(here)} here"
+    return None
+
+
+def _absent(value: object) -> str:
+    return "nothing" if value is None else shown(value)
+
+
+def regime_of(dataset: xr.Dataset) -> Regime:
+    """The regime that `dataset` was trained under, from the tables that it carries.
+
+    Raises UsageError where a sweep varies the tables: select one cell first.
+    """
+    if swept := regime_axes(dataset):
+        raise UsageError(f"the regime varies along {', '.join(swept)}; select one value first")
+    tables: dict[str, Any] = {
+        name: dataset[name].transpose(*TABLE_DIMS[name]).values.astype(np.float64) for name in TABLES
+    }
+    additions: dict[str, Any] = {name: dataset.attrs.get(name, usual) for name, usual in DEFAULT_ADDITIONS.items()}
+    rule = None
+    if additions["context_rule"] is not None:
+        feature, _ = parse_rule(additions["context_rule"])
+        rule = Rule(feature, float(dataset["rule_threshold"]), float(dataset["rule_tie"]))
+    return Regime(
+        contexts=tuple(map(str, dataset["context"].values)),
+        subset=tuple(map(str, dataset["subset"].values)),
+        group=tuple(map(str, dataset["group"].values)) if "group" in dataset.coords else (),
+        group_correlation=float(dataset.get("group_correlation", 1.0)),
+        rule=rule,
+        **tables,
+        **additions,
+    )
+
+
+def regime_axes(dataset: xr.Dataset) -> list[str]:
+    """The sweep axes along which the regime of `dataset` varies."""
+    names = [name for name in (*TABLES, *ADDED_NUMBERS) if name in dataset]
+    dims = [str(dim) for name in names for dim in dataset[name].dims if dim not in ("context", "feature")]
+    return list(dict.fromkeys(dims))

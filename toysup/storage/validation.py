@@ -1,0 +1,144 @@
+"""Whether a dataset is the trajectory that it says it is."""
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import xarray as xr
+
+from toysup.errors import ToysupError, UsageError
+from toysup.experiments.experiment import Condition
+from toysup.experiments.spec import NAME_PATTERN, shown
+from toysup.storage.blocks import BLOCK_OF, Plan, in_order
+from toysup.storage.schema import (
+    ADDED_NUMBERS,
+    DEFAULT_ADDITIONS,
+    FIRST_SCHEMA,
+    SCHEMA_VERSION,
+    TABLE_DIMS,
+    TABLES,
+    DamagedError,
+    added_coords,
+    attrs_of,
+    condition_of,
+    layouts_of,
+    number_of,
+)
+
+# What makes a dataset of a schema one of the next: a change of the schema adds an entry, and a file in tests/storage.
+MIGRATIONS: dict[int, Callable[[xr.Dataset], xr.Dataset]] = {}
+
+
+def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
+    """`dataset`, if it follows the schema and is what its specification says; else ToysupError with what is wrong.
+
+    The order of dims is free, and a dataset without `diverged_at` is given one that says that nothing diverged.
+    """
+    dataset = _migrated(dataset, where)
+    try:
+        condition = _specification(dataset)
+        _check_plan(dataset)
+        dims = (*condition.sweeps, "seed")
+        if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
+            shape = tuple(dataset.sizes[dim] for dim in dims)
+            dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
+        _check_variables(dataset, condition)
+        _check_coords(dataset, condition)
+    except DamagedError as error:
+        raise ToysupError(f"{where}: damaged: {error}") from None
+    except UsageError as error:
+        # An architecture that this process does not know.
+        raise UsageError(f"{where}: {error}") from None
+    return dataset
+
+
+def _migrated(dataset: xr.Dataset, where: str) -> xr.Dataset:
+    """`dataset` as the present schema has it; ToysupError where it follows none that this toysup knows."""
+    schema = dataset.attrs.get("toysup_schema")
+    if schema is None:
+        raise ToysupError(f"{where}: not a toysup trajectory (it has no attribute toysup_schema)")
+    if not isinstance(schema, int | np.integer) or not FIRST_SCHEMA <= schema <= SCHEMA_VERSION:
+        known = f"version {SCHEMA_VERSION}" if SCHEMA_VERSION == FIRST_SCHEMA else f"versions up to {SCHEMA_VERSION}"
+        raise ToysupError(f"{where}: schema version {str(schema)[:60]}, but this toysup reads {known}")
+    for old in range(int(schema), SCHEMA_VERSION):
+        dataset = MIGRATIONS[old](dataset).assign_attrs(toysup_schema=old + 1)
+    return dataset
+
+
+def _specification(dataset: xr.Dataset) -> Condition:
+    for name in ("experiment", "condition_name"):
+        value = dataset.attrs.get(name)
+        if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
+            raise DamagedError(f"the attribute {name} is {value!r}, which is no name")
+    for name in ("engine", "source", "history"):
+        if not isinstance(dataset.attrs.get(name), str):
+            raise DamagedError(f"the attribute {name} is missing")
+    if not isinstance(dataset.attrs.get("condition_position", 0), int | np.integer):
+        raise DamagedError("the attribute condition_position is not a whole number")
+    return condition_of(dataset)
+
+
+def _check_plan(dataset: xr.Dataset) -> None:
+    try:
+        if BLOCK_OF in dataset.attrs:
+            Plan.stamped(dataset.attrs[BLOCK_OF])
+    except ValueError:
+        raise DamagedError(f"the attribute {BLOCK_OF} is not the JSON of a plan") from None
+
+
+def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
+    sweeps = set(condition.sweeps)
+    for name, layout in layouts_of(condition, dataset.sizes.get("seed", 0)).items():
+        _check_variable(dataset, name, required=set(layout.dims), allowed=set(layout.dims))
+        for dim, size in zip(layout.dims, layout.shape, strict=True):
+            if dataset.sizes[dim] != size or size == 0:
+                raise DamagedError(f"{dim} has {dataset.sizes[dim]} entries, not those of its specification ({size})")
+    present = [name for name in ADDED_NUMBERS if number_of(condition.first_regime, name) is not None]
+    for name in (*TABLES, *present):
+        dims = set(TABLE_DIMS.get(name, ()))
+        _check_variable(dataset, name, required=dims, allowed=dims | sweeps)
+        values = dataset[name]
+        if name not in ("importance", "rule_threshold") and not ((values >= 0) & (values <= 1 + 1e-9)).all():
+            raise DamagedError(f"{name} has entries that are not probabilities")
+    importance = dataset["importance"].values
+    if not (np.isfinite(importance) & (importance >= 0)).all():
+        raise DamagedError("importance has entries that are not numbers of 0 or more")
+    if not (abs(dataset["context_probability"].sum("context") - 1) < 1e-6).all():
+        raise DamagedError("context_probability has entries that do not sum to 1")
+
+
+def _check_variable(dataset: xr.Dataset, name: str, *, required: set[str], allowed: set[str]) -> None:
+    if name not in dataset:
+        raise DamagedError(f"the variable {name} is missing")
+    dims = set(map(str, dataset[name].dims))
+    if not required <= dims <= allowed:
+        raise DamagedError(f"{name} has the dims {', '.join(sorted(dims))}, not {', '.join(sorted(required))}")
+    kind = "i" if name == "diverged_at" else "f"
+    if dataset[name].dtype.kind != kind:
+        raise DamagedError(f"{name} holds {dataset[name].dtype}, not {'integers' if kind == 'i' else 'floats'}")
+
+
+def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
+    own = {"epoch": ("step", "f"), "subset": ("feature", "OSU"), "context": ("context", "OSU"), "seed": ("seed", "i")}
+    plain = {name: (name, "if") for name in ("step", "feature", "hidden", *condition.sweeps)}
+    regime = condition.first_regime
+    numbered = {dim: (dim, np.arange(1, dataset.sizes.get(dim, 0) + 1)) for dim in ("feature", "hidden")}
+    numbered |= {axis: (axis, np.array(values)) for axis, values in condition.sweeps.items()}
+    labels = {"context": ("context", regime.contexts), "subset": ("feature", regime.subset)} | added_coords(regime)
+    labels |= numbered
+    added = {name: (dim, "ifOSU") for name, (dim, _) in labels.items()}
+    for name, (dim, kinds) in {**plain, **own, **added}.items():
+        if name not in dataset.coords or dataset[name].dims != (dim,) or dataset[name].dtype.kind not in kinds:
+            raise DamagedError(f"the coordinate {name} is missing or is not one along {dim}")
+    for name, (_, values) in labels.items():
+        if dataset[name].values.tolist() != list(values):
+            raise DamagedError(f"the coordinate {name} is not that of its specification")
+    for name, usual in DEFAULT_ADDITIONS.items():
+        found = dataset.attrs.get(name, usual)
+        if not isinstance(found, str | float | None) or found != getattr(regime, name):
+            raise DamagedError(f"the attribute {name} is {shown(found)}, not that of its specification")
+    seeds = dataset["seed"].values
+    if seeds.min() < 0 or len(in_order(seeds)) != len(seeds):
+        raise DamagedError("its seeds are not different whole numbers of 0 or more")
+    if dataset["step"].values.tolist() != list(condition.recorded_steps):
+        raise DamagedError("its steps are not those that its specification records")

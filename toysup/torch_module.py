@@ -1,0 +1,56 @@
+"""A trained model as a plain torch module, for use with other tools."""
+
+import torch
+import xarray as xr
+from torch import Tensor
+
+from toysup.errors import UsageError
+from toysup.experiments.activations import activation
+from toysup.experiments.model import ModelSpec, architecture, parameters_of, require_known
+from toysup.sampling.samples import context_inputs
+from toysup.storage.schema import condition_of, regime_of
+
+
+class ToyModel(torch.nn.Module):
+    """One trained model; its parameters have the names of the dataset's variables (`model.W`, `model.b`, ...)."""
+
+    def __init__(
+        self, spec: ModelSpec, parameters: dict[str, Tensor], context_input: str | None, n_contexts: int
+    ) -> None:
+        super().__init__()
+        self.spec, self.context_input, self.n_contexts = spec, context_input, n_contexts
+        for name, value in parameters.items():
+            self.register_parameter(name, torch.nn.Parameter(value))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The outputs for x (..., feature); a model that sees its context needs its index (...)."""
+        return activation(self.spec.activation)(self.states(x, context)[1])
+
+    def states(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The hidden state (..., hidden) and the output before its activation."""
+        if context is None:
+            if self.context_input is not None:
+                raise UsageError("this model sees its context; give the index of each sample's")
+            context = torch.zeros(x.shape[:-1], dtype=torch.int64)
+        shown = context_inputs(self.context_input, context, self.n_contexts, torch).to(x.dtype)
+        hidden, before = architecture(self.spec.architecture).forward(
+            self.spec, dict(self.named_parameters()), x, shown
+        )
+        return hidden, before
+
+
+def to_module(dataset: xr.Dataset) -> ToyModel:
+    """The model of one seed at one step, such as `to_module(ds.sel(seed=3).isel(step=-1))`; a copy of its parameters.
+
+    Raises UsageError where `dataset` still holds several models, or names an activation or architecture that is not
+    registered.
+    """
+    condition = condition_of(dataset)
+    require_known(condition.model)
+    regime = regime_of(dataset)
+    tensors = {}
+    for name, parameter in parameters_of(condition.model, regime).items():
+        if left := set(map(str, dataset[name].dims)) - set(parameter.dims):
+            raise UsageError(f"one model is needed, but there are several along {', '.join(sorted(left))}; select one")
+        tensors[name] = torch.tensor(dataset[name].transpose(*parameter.dims).values)
+    return ToyModel(condition.model, tensors, regime.context_input, len(regime.contexts))

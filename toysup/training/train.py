@@ -1,0 +1,148 @@
+"""Training from Python: an experiment in, a tree of trajectories out."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import index
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from toysup.engines.fused import why_not
+from toysup.engines.instances import UNATTENDED, Control, Progress, Snapshot, instances_of
+from toysup.errors import ToysupError, UsageError, nearest
+from toysup.experiments.experiment import Condition, Experiment, load_experiment
+from toysup.experiments.model import require_known
+from toysup.storage.checkpoints import Checkpoint
+from toysup.storage.schema import build, filled, place, room_for, trajectory_of
+from toysup.storage.store import Job
+
+DEFAULT_SEEDS = 20
+MAX_SEED = 2**62
+# The first that can train a model where it is to be trained is chosen, if none is named.
+ENGINES = ("fused", "torch")
+
+
+def train(
+    experiment: Experiment | str | Path,
+    *,
+    seeds: int | Sequence[int] = DEFAULT_SEEDS,
+    conditions: Sequence[str] = (),
+    engine: str | None = None,
+    device: str = "cpu",
+) -> xr.DataTree:
+    """Train the conditions of an experiment (or of its name or path) in memory.
+
+    `seeds` is a number of seeds, counted from 0, or a sequence of them; `conditions` names those to train (all, if
+    empty). `engine` is "fused" (compiled, on the CPU) or "torch"; if none is named, each condition is trained by the
+    fused engine where that can, on the device "cpu".
+    Returns a tree with one node /<experiment>/<condition>, as `open_runs` does. A seed's initial weights and samples
+    do not depend on which other seeds it is trained with.
+    """
+    if not isinstance(experiment, Experiment):
+        experiment = load_experiment(experiment)
+    wanted = whole_numbers(seeds)
+    chosen = [(condition, choose_engine(condition, engine, device)) for condition in experiment.select(conditions)]
+    return xr.DataTree.from_dict(
+        {
+            f"/{experiment.name}/{condition.name}": build(
+                experiment, condition, wanted, snapshots_of(condition, wanted, own, device=device), engine=own
+            )
+            for condition, own in chosen
+        }
+    )
+
+
+def train_job(
+    experiment: Experiment,
+    job: Job,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> xr.Dataset:
+    """Train a block of one of the experiment's conditions, from its checkpoint where there is one."""
+    arrays = room_for(job.condition, len(job.seeds))
+    checkpoint = Checkpoint(job, arrays)
+    control = Control(progress, resume=checkpoint.load(), offer=checkpoint.offer, threads=threads)
+    snapshots = snapshots_of(job.condition, job.seeds, job.engine, control, device=device)
+    for number, snapshot in enumerate(snapshots, start=checkpoint.filled):
+        place(job.condition, arrays, number, snapshot)
+        checkpoint.filled = number + 1
+    return trajectory_of(experiment, job.condition, job.seeds, arrays, engine=job.engine)
+
+
+def trained_arrays(condition: Condition, seeds: Sequence[int], engine: str) -> dict[str, np.ndarray]:
+    """What a run of `condition` fills, trained anew."""
+    return filled(condition, len(seeds), snapshots_of(condition, seeds, engine))
+
+
+def whole_numbers(seeds: int | Sequence[int]) -> Sequence[int]:
+    """The seeds that a number of them, or a sequence, means."""
+    try:
+        if isinstance(seeds, Iterable) and not isinstance(seeds, range):
+            return [index(seed) for seed in seeds]
+        numbers = seeds if isinstance(seeds, range) else range(index(seeds))
+        # Beyond the machine's integers a range has no length.
+        len(numbers)
+        return numbers
+    except OverflowError:
+        raise UsageError(f"{seeds} seeds are too many") from None
+    except TypeError:
+        raise UsageError(f"seeds is a number of seeds or a sequence of whole numbers, not {seeds!r}") from None
+
+
+def refuse_seeds(seeds: Sequence[int]) -> None:
+    """UsageError unless they are different whole numbers from 0 to MAX_SEED, at least one."""
+    # Of a range the ends say all.
+    some = [seeds[0], seeds[-1]] if isinstance(seeds, range) and seeds else seeds
+    twice = not isinstance(seeds, range) and len(set(seeds)) != len(seeds)
+    if not some or min(some) < 0 or max(some) >= MAX_SEED or twice:
+        raise UsageError(f"seeds must be different whole numbers from 0 to {MAX_SEED - 1}, at least one")
+
+
+def snapshots_of(
+    condition: Condition,
+    seeds: Sequence[int],
+    engine: str,
+    control: Control = UNATTENDED,
+    *,
+    device: str = "cpu",
+) -> Iterator[Snapshot]:
+    """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
+    refuse_seeds(seeds)
+    try:
+        yield from _train_function(engine)(instances_of(condition, seeds), control, device=device)
+    except RuntimeError as error:
+        # torch says so when memory runs out.
+        raise ToysupError(f"training {condition.name} failed: {str(error).splitlines()[0]}") from None
+
+
+def choose_engine(condition: Condition, name: str | None, device: str) -> str:
+    """The engine of that name, or the first that can train `condition` on `device`.
+
+    Raises UsageError where the engine, the device or the activation is not there, or the engine cannot.
+    """
+    if name is not None and name not in ENGINES:
+        raise UsageError(f"no engine {name!r}; {nearest(name, ENGINES)}")
+    require_known(condition.model)
+    obstacle = why_not(condition) if device == "cpu" else f"it runs on the cpu, not on {device!r}"
+    if name is None:
+        name = "torch" if obstacle else "fused"
+    if name == "fused" and obstacle:
+        raise UsageError(f"the fused engine cannot train {condition.name}: {obstacle}; --engine torch can")
+    if name == "torch":
+        from toysup.engines.torch_engine.engine import torch_device
+
+        torch_device(device)
+    return name
+
+
+def _train_function(engine: str) -> Callable[..., Iterator[Snapshot]]:
+    """Engines are imported only when they are used, because torch and numba take seconds."""
+    if engine == "torch":
+        from toysup.engines.torch_engine import engine as torch_engine
+
+        return torch_engine.train
+    from toysup.engines.fused import engine as fused_engine
+
+    return fused_engine.train
