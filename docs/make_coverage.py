@@ -61,7 +61,7 @@ def _statistics(last: xr.Dataset) -> dict[str, Array]:
         "total dimensionality": analysis.total_dimensionality(last.W),
         "energy within comedy": energy.sel(subset="comedy", other_subset="comedy"),
         "energy across": energy.sel(subset="comedy", other_subset="tragedy"),
-        "loss": analysis.losses(last, n_samples=2000).sum(["context", "feature"]),
+        "loss": analysis.expected_loss(last, n_samples=2000).sum(["context", "feature"]),
     }
     return {name: array.values.astype(np.float64) for name, array in values.items()}
 
@@ -83,7 +83,7 @@ def null_p_values(draw: Draw, n: int, repeats: int, *, paired: bool) -> Array:
     common = draw((repeats, n)) if paired else 0.0
     coords = {"seed": np.arange(n)}
     sides = (xr.DataArray(side + common, dims=("repeat", "seed"), coords=coords) for side in (a, b))
-    return analysis.difference(*sides, paired=paired)["p_value"].values
+    return analysis.difference_over_seeds(*sides, paired=paired)["p_value"].values
 
 
 def wrongly_equivalent(draw: Draw, n: int, repeats: int, *, paired: bool) -> float:
@@ -91,7 +91,7 @@ def wrongly_equivalent(draw: Draw, n: int, repeats: int, *, paired: bool) -> flo
     margin = float(draw((1000,)).std())
     coords = {"seed": np.arange(n)}
     a, b = (xr.DataArray(draw((repeats, n)), dims=("repeat", "seed"), coords=coords) for _ in range(2))
-    return float(analysis.equivalence(a + margin, b, margin, paired=paired)["equivalent"].mean())
+    return float(analysis.equivalence_over_seeds(a + margin, b, margin, paired=paired)["equivalent"].mean())
 
 
 def resampled(values: Array, rng: np.random.Generator) -> tuple[Draw, float]:

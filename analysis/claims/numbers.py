@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.claims.verdicts import Estimate, NotRecordedError, OfEveryModel, OverSeeds
-from toysup.analysis.inference.comparisons import difference, paired
-from toysup.analysis.inference.seeds import over_seeds, share_of_seeds
-from toysup.analysis.loss.expected_loss import losses, summed, values_held
+from toysup.analysis.inference.comparisons import difference_over_seeds, paired_by_seed
+from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
+from toysup.analysis.loss.expected_loss import expected_loss, summed, values_held
 from toysup.analysis.statistics.dimensionality import represented, represented_count
 from toysup.analysis.statistics.gram import feature_norms
 from toysup.analysis.statistics.interference import quadrant_interference
@@ -39,7 +39,7 @@ class Trajectory:
         under = under or self
         if under not in self.losses:
             self.losses[under] = self.each(
-                lambda models: summed(losses(models, under.last)), values=values_held(under.last)
+                lambda models: summed(expected_loss(models, under.last)), values=values_held(under.last)
             )
         return self.losses[under]
 
@@ -96,7 +96,7 @@ def loss_of_each(runs: Trajectories) -> Estimates:
 
 
 def _above(run: Trajectory, other: Trajectory, one: xr.DataArray, another: xr.DataArray) -> OverSeeds:
-    return OverSeeds(partial(_difference, one, another, paired(run.dataset, other.dataset)))
+    return OverSeeds(partial(_difference, one, another, paired_by_seed(run.dataset, other.dataset)))
 
 
 def _mean(values: xr.DataArray, confidence: float) -> xr.Dataset:
@@ -104,11 +104,11 @@ def _mean(values: xr.DataArray, confidence: float) -> xr.Dataset:
 
 
 def _share(holds: xr.DataArray, confidence: float) -> xr.Dataset:
-    return share_of_seeds(holds, confidence=confidence)
+    return proportion_over_seeds(holds, confidence=confidence)
 
 
 def _difference(one: xr.DataArray, other: xr.DataArray, by_seed: bool, confidence: float) -> xr.Dataset:
-    return difference(one, other, paired=by_seed, confidence=confidence)
+    return difference_over_seeds(one, other, paired=by_seed, confidence=confidence)
 
 
 def _entries(values: xr.DataArray) -> Iterator[tuple[str, xr.DataArray]]:

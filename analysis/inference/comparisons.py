@@ -19,15 +19,17 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
-def difference(a: xr.DataArray, b: xr.DataArray, *, paired: bool = False, confidence: float = CONFIDENCE) -> xr.Dataset:
+def difference_over_seeds(
+    a: xr.DataArray, b: xr.DataArray, *, paired: bool = False, confidence: float = CONFIDENCE
+) -> xr.Dataset:
     """The mean over seeds of `a` less that of `b`, with its interval, a permutation test and an effect size.
 
-    Paired, for conditions whose seeds start from equal weights and see equal samples (`paired`): of the differences
-    d of shared seeds, the interval is that of `over_seeds`, the test flips signs, and the effect size is
+    Paired, for conditions whose seeds start from equal weights and see equal samples (`paired_by_seed`): of the
+    differences d of shared seeds, the interval is that of `over_seeds`, the test flips signs, and the effect size is
     J(n−1) mean(d) / sd(d). Unpaired: the interval is m_a − m_b ± q √(s_a²/n_a + s_b²/n_b) with Welch's degrees of
     freedom, corrected for skewness in the same way; the test permutes the labels of Welch's t; and the effect size is
-    Hedges' g = J(n_a+n_b−2) (m_a − m_b) / s, with s² the pooled variance. J(ν) = Γ(ν/2) / (√(ν/2) Γ((ν−1)/2)) takes
-    the bias of small samples away.
+    Hedges' g = J(n_a+n_b−2) (m_a − m_b) / s, with s² the pooled variance. J(ν) = Γ(ν/2) / (√(ν/2) Γ((ν−1)/2)) takes the
+    bias of small samples away.
 
     There is no interval, no effect size and no p-value (NaN) where no spread was seen to hold the difference against:
     with one seed on a side, where all paired differences are equal, and where each side's seeds agree.
@@ -71,26 +73,27 @@ def difference(a: xr.DataArray, b: xr.DataArray, *, paired: bool = False, confid
     return summary
 
 
-def equivalence(a: xr.DataArray, b: xr.DataArray, margin: float, *, paired: bool = False) -> xr.Dataset:
+def equivalence_over_seeds(a: xr.DataArray, b: xr.DataArray, margin: float, *, paired: bool = False) -> xr.Dataset:
     """Whether two conditions agree up to a margin: two one-sided tests at 5% (TOST) as one interval at 90%.
 
     Parameters
     ----------
     a, b, paired
-        As of `difference`.
+        As of `difference_over_seeds`.
     margin : float
         The largest difference that does not matter, in the units of `a`.
 
     Returns
     -------
     Dataset (dims of `a` and `b` without `seed`)
-        `mean`, `ci_low`, `ci_high`, `n_seeds`, `n_excluded` as of `difference` at confidence 0.9, and `equivalent`: the
-        interval lies between −margin and margin. False also where there is no interval, of which nothing follows.
+        `mean`, `ci_low`, `ci_high`, `n_seeds`, `n_excluded` as of `difference_over_seeds` at confidence 0.9, and
+        `equivalent`: the interval lies between −margin and margin. False also where there is no interval, of which
+        nothing follows.
 
     Raises
     ------
     UsageError
-        If the margin is not above 0, or as of `difference`.
+        If the margin is not above 0, or as of `difference_over_seeds`.
 
     Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach".
     """
@@ -104,7 +107,7 @@ def equivalence(a: xr.DataArray, b: xr.DataArray, margin: float, *, paired: bool
     return summary
 
 
-def holm(p_values: xr.DataArray, *, dim: str | None = None) -> xr.DataArray:
+def holm_adjusted(p_values: xr.DataArray, *, dim: str | None = None) -> xr.DataArray:
     """p-values adjusted for as many comparisons as there are along `dim`, or in all: Holm's step-down method.
 
     With p_(1) ≤ … ≤ p_(m): max over j ≤ i of (m − j + 1) p_(j), at most 1. To reject what is at most α errs at all with
@@ -140,7 +143,7 @@ def _holm(table: Array) -> Array:
     return adjusted
 
 
-def paired(one: xr.Dataset, other: xr.Dataset) -> bool:
+def paired_by_seed(one: xr.Dataset, other: xr.Dataset) -> bool:
     """Whether a seed of one condition is paired with the same seed of the other.
 
     It is where both start from equal weights, as models do whose parameters have equal shapes, and see equal samples,

@@ -19,7 +19,7 @@ MOST_RELABELLINGS = 1024
 Labels = npt.NDArray[np.intp]
 
 
-def twins(dataset: xr.Dataset) -> xr.DataArray:
+def exchangeable_features(dataset: xr.Dataset) -> xr.DataArray:
     """The class of each feature: the first feature whose tables are equal to its own up to the context.
 
     Features i and j are of one class if a bijection π of the contexts carries (P(c), p_i(c), I_i(c)) onto

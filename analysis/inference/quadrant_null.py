@@ -14,7 +14,7 @@ from toysup.analysis.inference.relabelling import Relabelled
 from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD, QUADRANT_STATISTICS
 from toysup.analysis.statistics.labels import require_dims
 from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
-from toysup.analysis.statistics.responses import response
+from toysup.analysis.statistics.responses import linear_response
 from toysup.storage.schema import regime_axes
 
 DRAWS = 9999
@@ -44,17 +44,18 @@ def quadrant_null(
 ) -> xr.Dataset:
     """Each model's quadrant statistics against those of the same model with the labels of twins swapped.
 
-    If training does not know of the subsets, labels are exchangeable within each class of `twins`, and each of the R
-    relabellings is as likely as that of the model, s_1: z = (s_1 − mean_r s_r) / sd_r s_r, and p is the share of
-    relabellings with |s_r − mean| ≥ |s_1 − mean|, itself included. All relabellings are taken where there are at most
-    1024, else 1023 random ones of a fixed stream and its own; those for which a statistic is not defined are left out.
+    If training does not know of the subsets, labels are exchangeable within each class of `exchangeable_features`, and
+    each of the R relabellings is as likely as that of the model, s_1: z = (s_1 − mean_r s_r) / sd_r s_r, and p is the
+    share of relabellings with |s_r − mean| ≥ |s_1 − mean|, itself included. All relabellings are taken where there are
+    at most 1024, else 1023 random ones of a fixed stream and its own; those for which a statistic is not defined are
+    left out.
 
     Parameters
     ----------
     dataset : Dataset
         A trajectory with its regime, at any of its steps.
     G : DataArray (..., feature, other_feature) or (..., output, other_feature), optional
-        What `gram_quadrants` takes, with the axes along which the regime varies; G of `response` if not given.
+        What `gram_quadrants` takes, with the axes along which the regime varies; G of `linear_response` if not given.
     threshold : float
         A pair interferes if |G_ij| exceeds it.
 
@@ -72,7 +73,7 @@ def quadrant_null(
 
     Source: Fisher (1935), "The Design of Experiments"; for random relabellings Phipson and Smyth (2010).
     """
-    whole = response(dataset)["G"] if G is None else G
+    whole = linear_response(dataset)["G"] if G is None else G
     return _null(dataset, whole, lambda cell: [whole.isel(cell)], threshold, _EACH, _each)
 
 
@@ -109,7 +110,7 @@ def pooled_quadrant_null(
     if isinstance(G, xr.DataArray):
         return _null(dataset, G, lambda cell: [G.isel(cell)], threshold, _POOLED, _pooled, over=("seed",))
     require_dims(dataset, ("seed",), what="dataset")
-    of = G or (lambda models: response(models)["G"])
+    of = G or (lambda models: linear_response(models)["G"])
     one = of(dataset.isel(seed=slice(1)))
     values = math.prod(one.sizes[dim] for dim in one.dims if dim not in dataset["train_loss"].dims)
     dataset = loaded_if_small(dataset, values=values)

@@ -56,7 +56,7 @@ def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Da
     return summary_of(values, columns, count, "mean over seeds, skewness-corrected t interval (Hall)", confidence)
 
 
-def share_of_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
+def proportion_over_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
     """The share of seeds for which something holds, with its exact binomial interval (Clopper-Pearson).
 
     It covers at least as often as it says. Where n > 1 seeds agree it is one-sided in effect but has a width: if all
@@ -99,7 +99,7 @@ def share_of_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr
     return summary_of(holds, columns, n, "share of seeds, exact binomial interval (Clopper-Pearson)", confidence)
 
 
-def interval_of(
+def bootstrap_over_seeds(
     values: xr.DataArray,
     statistic: Callable[..., Any],
     *,

@@ -44,7 +44,7 @@ def loss_decomposition(
     threshold : float
         Of ‖W_i‖², from which on a feature is represented.
     n_samples, by_batch
-        As in `losses`.
+        As in `expected_loss`.
 
     Returns
     -------
@@ -98,19 +98,19 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
     dataset : Dataset
         Trajectories of any models; any leading dims (sweep axes, seed, step).
     n_samples, by_batch
-        As in `losses`.
+        As in `expected_loss`.
 
     Returns
     -------
     Dataset
         `loss` (..., [batch], active, context, feature), importance-weighted squared error per sample, which sums to
-        that of `losses` over `active` (0, 1, 2, 3, 4, 5+); and `probability` (sweep axes..., active, context),
+        that of `expected_loss` over `active` (0, 1, 2, 3, 4, 5+); and `probability` (sweep axes..., active, context),
         P(c and k active), the share of the same samples. Their ratio is the loss given k.
 
     Raises
     ------
     UsageError
-        As `losses`.
+        As `expected_loss`.
     """
     loss = evaluated(dataset, None, _by_active, kinds=("active", ACTIVE), n_samples=n_samples, by_batch=by_batch)
     axes = regime_axes(dataset)

@@ -44,7 +44,7 @@ def evaluated(
 ) -> xr.DataArray:
     """P(c) I_i(c) E[error | c], dims (..., [batch], [kind], context, feature): of what `errors` sums over samples.
 
-    `kinds` names the dim of its kinds and labels them; without it there is one. See `losses` for the rest.
+    `kinds` names the dim of its kinds and labels them; without it there is one. See `expected_loss` for the rest.
     """
     under = trained if under is None else under
     _refuse_other_inputs(trained, under)

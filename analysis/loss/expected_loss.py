@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ARRAYS_HELD = 4
 
 
-def losses(
+def expected_loss(
     trained: xr.Dataset, under: xr.Dataset | None = None, *, n_samples: int = DEFAULT_SAMPLES, by_batch: bool = False
 ) -> xr.DataArray:
     """The expected loss of each trained model, in its parts: P(c) I_i(c) E[(y_i − t_i)² | c], with the target t.
@@ -71,8 +71,8 @@ def sampling_error(values: xr.DataArray) -> xr.DataArray:
     """The standard error that samples leave: s / √B, with s the standard deviation over the B batches.
 
     Of a loss, of its mean over seeds, or of a difference between conditions under one regime, whatever was computed
-    from `losses(..., by_batch=True)` batch by batch. All models meet the same samples, so these errors are common to
-    them, and more seeds do not make them smaller; what a difference has in common cancels.
+    from `expected_loss(..., by_batch=True)` batch by batch. All models meet the same samples, so these errors are
+    common to them, and more seeds do not make them smaller; what a difference has in common cancels.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from toysup.analysis.loss.evaluation import comparable
 from toysup.analysis.loss.expected_loss import summed, values_held
 from toysup.analysis.statistics.interference import gram_quadrants
 from toysup.analysis.statistics.piecewise import loaded_if_small, piecewise
-from toysup.analysis.statistics.responses import response
+from toysup.analysis.statistics.responses import linear_response
 from toysup.errors import UsageError, nearest
 from toysup.storage.schema import regime_axes
 
@@ -59,8 +59,8 @@ class Selected:
         return sizes["feature"] * sizes.get("output", sizes["feature"]) * sizes["context"]
 
     def responses_of(self, dataset: xr.Dataset) -> xr.DataArray:
-        """What stands for WᵀW in some models of this condition: G of `response`, without outputs that never count."""
-        return counting(response(dataset)["G"], self.dataset)
+        """G of `linear_response` of some models of this condition, without outputs whose errors never count."""
+        return counting(linear_response(dataset)["G"], self.dataset)
 
     @functools.cached_property
     def quadrants(self) -> xr.Dataset:

@@ -36,7 +36,7 @@ Series = npt.NDArray[np.float64]
 Kernel = Callable[[Series, Series], Series]
 
 
-def entries(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.Dataset:
+def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.Dataset:
     """When each feature enters: the step from which it is represented to the end, and how often it came and went.
 
     Most features are represented at initialisation, where Xavier makes ‖W_i‖² about 2m/(n + m). One that stays so has
@@ -46,7 +46,7 @@ def entries(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.
     Parameters
     ----------
     W : DataArray (..., step, ..., hidden, feature)
-        Weights onto the hidden state along training, or what stands for them (H of `response`); any other leading dims.
+        Weights onto the hidden state along training, or H of `linear_response` in their place; any other leading dims.
     threshold : float
         A feature is represented where ‖W_i‖² reaches it.
 
@@ -74,7 +74,7 @@ def entries(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.
     )
 
 
-def sharing(
+def shared_directions(
     W: xr.DataArray, *, threshold: float = SHARING_THRESHOLD, represented_threshold: float = REPRESENTED_THRESHOLD
 ) -> xr.DataArray:
     """Which pairs of features share a direction: −1 antipodal, 1 parallel, 0 neither.
@@ -113,23 +113,23 @@ def sharing(
     return named(found, "sharing", "shared direction: −1 antipodal, 1 parallel", threshold=threshold)
 
 
-def sharing_pairs(sharing: xr.DataArray) -> xr.DataArray:
-    """How many pairs share a direction: (..., feature, other_feature), as `sharing` gives it → (...).
+def shared_direction_count(shared: xr.DataArray) -> xr.DataArray:
+    """How many pairs share a direction: (..., feature, other_feature), as `shared_directions` gives it → (...).
 
     NaN for a model that is not finite; UsageError if a dim is missing.
     """
-    require_dims(sharing, ("feature", "other_feature"), what="sharing")
-    count = abs(sharing).sum(["feature", "other_feature"], skipna=False) / 2
+    require_dims(shared, ("feature", "other_feature"), what="shared")
+    count = abs(shared).sum(["feature", "other_feature"], skipna=False) / 2
     return named(count, "sharing_pairs", "pairs of features that share a direction")
 
 
-def merge_step(sharing: xr.DataArray) -> xr.DataArray:
+def merge_step(shared: xr.DataArray) -> xr.DataArray:
     """The step from which a pair shares a direction, with one sign, to the end.
 
     Parameters
     ----------
-    sharing : DataArray (..., step, ..., feature, other_feature)
-        As `sharing` gives it.
+    shared : DataArray (..., step, ..., feature, other_feature)
+        As `shared_directions` gives it.
 
     Returns
     -------
@@ -141,10 +141,10 @@ def merge_step(sharing: xr.DataArray) -> xr.DataArray:
     UsageError
         If a dim is missing.
     """
-    _with_steps(sharing, ("feature", "other_feature"), what="sharing")
-    last = sharing.isel(step=-1, drop=True)
-    finite = sharing.notnull().all([dim for dim in ("step", "context") if dim in sharing.dims])
-    return named(_since((sharing == last) & (last != 0)).where(finite), "merge_step", "step from which a pair shares")
+    _with_steps(shared, ("feature", "other_feature"), what="shared")
+    last = shared.isel(step=-1, drop=True)
+    finite = shared.notnull().all([dim for dim in ("step", "context") if dim in shared.dims])
+    return named(_since((shared == last) & (last != 0)).where(finite), "merge_step", "step from which a pair shares")
 
 
 def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.DataArray:
@@ -191,7 +191,7 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     return named(whole, "plateau", "whether the training loss stands still", fall=fall)
 
 
-def jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
+def level_jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
     """Where a series such as D_i changes suddenly from one level to another, and by how much.
 
     The series is cut into constant pieces (least squares, with a penalty of 4 σ² ln n for each, σ from the first

@@ -65,7 +65,7 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
     dataset : Dataset
         A trajectory with its tables of context and activation.
     directions : DataArray (..., [context,] hidden, feature), optional
-        What stands for W, such as H of `response`; W if not given.
+        What stands for W, such as H of `linear_response`; W if not given.
 
     Returns
     -------
@@ -140,9 +140,9 @@ def gram_quadrants(G: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD)
     Parameters
     ----------
     G : DataArray (..., feature, other_feature) or (..., output, other_feature)
-        Responses of outputs to input features, as `gram` or `response` give them, with the coordinate `other_subset`;
-        an output belongs to the subset of the feature that it is about, and the diagonal, which is left out, is where
-        it is about the input feature itself.
+        Responses of outputs to input features, as `gram` or `linear_response` give them, with the coordinate
+        `other_subset`; an output belongs to the subset of the feature that it is about, and the diagonal, which is left
+        out, is where it is about the input feature itself.
     threshold : float
         A pair interferes if |G_ij| exceeds it.
 

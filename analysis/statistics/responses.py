@@ -11,7 +11,7 @@ from toysup.experiments.model import is_plain
 from toysup.storage.schema import condition_of
 
 
-def response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
+def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     """How the hidden state and the output change when feature j is switched on, per unit of its value v.
 
     H_j = [h(v e_j, c) − h(0, c)] / v and G_ij = [a_i(v e_j, c) − a_i(0, c)] / v, with h the hidden state and a the
@@ -98,9 +98,9 @@ def context_selectivity(dataset: xr.Dataset, *, value: float = 1.0) -> xr.DataAr
     Raises
     ------
     UsageError
-        As `response`.
+        As `linear_response`.
     """
-    squares = (response(dataset, value=value)["H"].astype(np.float64) ** 2).sum("hidden", skipna=False)
+    squares = (linear_response(dataset, value=value)["H"].astype(np.float64) ** 2).sum("hidden", skipna=False)
     if "context" not in squares.dims:
         squares = squares.expand_dims(context=dataset["context"].values)
     belongs = np.array([label.split("+") for label in map(str, dataset["subset"].values)], dtype=object)

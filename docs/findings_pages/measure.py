@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from toysup.analysis import context_selectivity, losses, over_seeds, response, total_dimensionality
+from toysup.analysis import context_selectivity, expected_loss, linear_response, over_seeds, total_dimensionality
 
 REPRESENTED = 0.5
 INTERFERING = 0.1
@@ -18,7 +18,7 @@ def own_responses(dataset: xr.Dataset) -> xr.Dataset:
     context these are the responses as they are; for the target z the rows of G are the outputs of a feature's own
     context.
     """
-    found = response(dataset)
+    found = linear_response(dataset)
     subset = dataset["subset"]
     if "output" in found.dims:
         own = [
@@ -52,7 +52,7 @@ def measured(dataset: xr.Dataset) -> xr.DataArray:
         "share_across": energy_across / (energy_within + energy_across),
         "interfering_within": large.where(within).mean(both),
         "interfering_across": large.where(across).mean(both),
-        "loss": losses(dataset).sum(["context", "feature"]),
+        "loss": expected_loss(dataset).sum(["context", "feature"]),
         "context_selectivity": context_selectivity(dataset).where(seen).mean("feature"),
         "lowest_cosine": cosines.min("other_feature").mean("feature"),
         "highest_cosine": cosines.max("other_feature").mean("feature"),

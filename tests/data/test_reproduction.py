@@ -48,7 +48,7 @@ def test_training_loss_falls_then_rests(post: xr.DataTree) -> None:
 
 def test_the_split_features_are_reconstructed_better(post: xr.DataTree) -> None:
     loss = {
-        name: analysis.losses(post[name].to_dataset().isel(step=-1)).sum(("context", "feature"))
+        name: analysis.expected_loss(post[name].to_dataset().isel(step=-1)).sum(("context", "feature"))
         for name in ("split-40", "conditional")
     }
     assert loss["split-40"].mean() < loss["conditional"].mean() / 10
@@ -70,7 +70,7 @@ def measured(models: xr.Dataset, statistic: str) -> xr.DataArray:
     if statistic == "represented":
         return analysis.represented_count(models.W)
     if statistic == "loss":
-        return analysis.losses(models).sum(("context", "feature"))
+        return analysis.expected_loss(models).sum(("context", "feature"))
     energy = analysis.quadrant_interference(models.W).energy
     same = energy.subset == energy.other_subset
     return energy.where(same if statistic == "energy_within" else ~same, 0).sum(("subset", "other_subset"))

@@ -35,7 +35,7 @@ def test_a_tied_model_measures_what_its_statistics_say(pages: SimpleNamespace, t
         "energy_within": within,
         "energy_across": across,
         "share_across": across / (within + across),
-        "loss": analysis.losses(models).sum(["context", "feature"]),
+        "loss": analysis.expected_loss(models).sum(["context", "feature"]),
         "total_dimensionality": analysis.total_dimensionality(models.W),
     }
     for statistic, values in expected.items():
@@ -51,7 +51,7 @@ def test_a_model_that_sees_its_context_is_measured_in_each_features_own(pages: S
     models = (
         toysup.train(experiment, seeds=2, conditions=["flag-1"])["context-visible/flag-1"].to_dataset().isel(step=-1)
     )
-    whole, own = analysis.response(models), pages.measure.own_responses(models)
+    whole, own = analysis.linear_response(models), pages.measure.own_responses(models)
     for i, subset in ((0, "comedy"), (12, "tragedy")):
         row = whole["G"].sel(context=subset)
         row = row.isel(output=i + 20 * (subset == "tragedy")) if target == "z" else row.isel(feature=i)

@@ -70,9 +70,9 @@ def test_a_registered_one_is_trained_by_torch_and_evaluated() -> None:
     x = torch.rand(7, 5)
     torch.testing.assert_close(model(x), 2 * (x @ model.W.T @ model.W + model.b))
     # 2 (WᵀW x + b) is what the linear model with √2 W and 2 b computes.
-    ours = analysis.losses(dataset, n_samples=200)
+    ours = analysis.expected_loss(dataset, n_samples=200)
     same = plain.assign(W=np.sqrt(np.float32(2)) * dataset.W, b=2 * dataset.b)
-    np.testing.assert_allclose(ours, analysis.losses(same, n_samples=200), rtol=1e-5)
+    np.testing.assert_allclose(ours, analysis.expected_loss(same, n_samples=200), rtol=1e-5)
 
 
 def test_torch_differentiates_what_is_registered() -> None:
@@ -122,11 +122,11 @@ def test_a_dataset_of_an_unknown_name_still_opens(tmp_path: Path, registry: dict
     dataset = toysup.open_runs(tmp_path / "runs")["tms-intro/tms-intro"].to_dataset()
     assert np.isfinite(analysis.feature_dimensionality(dataset.W)).all()
     assert toysup.regime_of(dataset).subset == ("all",) * 5
-    for use in (lambda: analysis.losses(dataset), lambda: toysup.to_module(dataset.isel(seed=0, step=0))):
+    for use in (lambda: analysis.expected_loss(dataset), lambda: toysup.to_module(dataset.isel(seed=0, step=0))):
         with pytest.raises(toysup.UsageError, match="no activation 'doubled'"):
             use()
     toysup.register_activation("doubled", doubled)
-    assert np.isfinite(analysis.losses(dataset, n_samples=10)).all()
+    assert np.isfinite(analysis.expected_loss(dataset, n_samples=10)).all()
 
 
 def test_each_condition_gets_the_engine_that_can(tmp_path: Path) -> None:

@@ -271,8 +271,8 @@ def test_a_model_of_ones_own_trains_and_comes_back(
     x = torch.rand(4, 6)
     W, own, b = (torch.tensor(one[name].values) for name in ("W", "gain", "b"))
     torch.testing.assert_close(toysup.to_module(one)(x), torch.relu(own * (x @ W.T @ W) + b))
-    assert np.isfinite(toysup.analysis.losses(dataset, n_samples=50)).all()
-    G = toysup.analysis.response(one).G
+    assert np.isfinite(toysup.analysis.expected_loss(dataset, n_samples=50)).all()
+    G = toysup.analysis.linear_response(one).G
     np.testing.assert_allclose(G, own[:, None] * (W.T @ W), atol=1e-6)
     # Where nobody has registered it, its file says so in one line.
     monkeypatch.setattr(architectures, "_ARCHITECTURES", {"autoencoder": architectures._ARCHITECTURES["autoencoder"]})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis.inference.comparisons import difference, holm, paired
+from toysup.analysis.inference.comparisons import difference_over_seeds, holm_adjusted, paired_by_seed
 from toysup.analysis.report.selection import Selected, by_experiment
 from toysup.analysis.report.tidy_rows import joined, rows_of
 from toysup.errors import UsageError
@@ -50,7 +50,7 @@ def differences(
     if not frames:
         raise UsageError("; ".join(notes) or f"there is no other condition to compare with {name or 'the first'}")
     rows = joined(frames)
-    adjusted = holm(xr.DataArray(rows["p_value"].to_numpy(dtype=float), dims="row"))
+    adjusted = holm_adjusted(xr.DataArray(rows["p_value"].to_numpy(dtype=float), dims="row"))
     rows.insert(list(rows.columns).index("p_value") + 1, "p_adjusted", adjusted.values.astype(object))
     return rows, notes
 
@@ -80,9 +80,9 @@ def _rows(
 ) -> pd.DataFrame:
     together = _paired(item, reference, values, other)
     if together.all() or not together.any():
-        summary = difference(values, other, paired=bool(together.all()))
+        summary = difference_over_seeds(values, other, paired=bool(together.all()))
     else:
-        by_seed, by_side = (difference(values, other, paired=how) for how in (True, False))
+        by_seed, by_side = (difference_over_seeds(values, other, paired=how) for how in (True, False))
         summary = by_seed.where(together, by_side)
     summary["paired"] = together.broadcast_like(summary["n_seeds"])
     about = [str(dim) for dim in summary["mean"].dims if dim not in item.sweeps]
@@ -104,9 +104,9 @@ def _paired(item: Selected, reference: Selected, values: xr.DataArray, other: xr
     }
     one, two = (of.at_step.sel({axis: axes[axis] for axis in of.sweeps}) for of in (item, reference))
     shape = [len(at) for at in axes.values()]
-    found = np.full(shape, paired(one, two))
+    found = np.full(shape, paired_by_seed(one, two))
     if not found.all():
         for at in np.ndindex(*shape):
             cell = dict(zip(axes, at, strict=True))
-            found[at] = paired(one.isel(cell, missing_dims="ignore"), two.isel(cell, missing_dims="ignore"))
+            found[at] = paired_by_seed(one.isel(cell, missing_dims="ignore"), two.isel(cell, missing_dims="ignore"))
     return xr.DataArray(found, dims=list(axes), coords=axes)

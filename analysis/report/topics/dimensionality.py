@@ -19,7 +19,7 @@ from toysup.analysis.statistics.dimensionality import (
 )
 from toysup.analysis.statistics.gram import feature_norms
 from toysup.analysis.statistics.piecewise import along, piecewise
-from toysup.analysis.statistics.responses import context_selectivity, response
+from toysup.analysis.statistics.responses import context_selectivity, linear_response
 
 MEANING = "A feature is represented if ‖W_i‖² ≥ 0.5; D_i is the share of a dimension that it has to itself."
 # Values of all seeds that are summarised at once.
@@ -47,13 +47,13 @@ def counts(item: Selected) -> dict[str, xr.DataArray]:
 
 
 def _counts(models: xr.Dataset) -> xr.Dataset:
-    H = response(models)["H"]
+    H = linear_response(models)["H"]
     return xr.Dataset({"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)})
 
 
 def _of_features(models: xr.Dataset) -> xr.Dataset:
     """What is told of each feature, and whether it is represented."""
-    H = response(models)["H"]
+    H = linear_response(models)["H"]
     found = {"feature_dimensionality": feature_dimensionality(H), "feature_norm": feature_norms(H)}
     if "context" in H.dims:
         found |= {"context_selectivity": context_selectivity(models), "represented": represented(H)}
@@ -67,7 +67,7 @@ def mean_selectivity(of_features: xr.Dataset) -> xr.DataArray:
 
 
 def _dimensionalities(models: xr.Dataset) -> xr.DataArray:
-    return feature_dimensionality(response(models)["H"])
+    return feature_dimensionality(linear_response(models)["H"])
 
 
 def _along_training(item: Selected) -> xr.Dataset:

@@ -11,7 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from toysup.analysis import figures
-from toysup.analysis.inference.seeds import over_seeds, share_of_seeds
+from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
 from toysup.analysis.report.panels import Figures, series
 from toysup.analysis.report.selection import Selected
 from toysup.analysis.report.tidy_rows import NUMBERS, Rows, about_contexts, joined, rows_of
@@ -24,7 +24,7 @@ from toysup.analysis.statistics.dimensionality import (
 )
 from toysup.analysis.statistics.gram import feature_norms
 from toysup.analysis.statistics.piecewise import by_cells, loaded_if_small, piecewise
-from toysup.analysis.statistics.responses import response
+from toysup.analysis.statistics.responses import linear_response
 from toysup.errors import UsageError
 
 MEANING = (
@@ -46,15 +46,15 @@ class _Piece:
     @functools.cached_property
     def H(self) -> xr.DataArray:
         """What stands for W: (sweep axes..., seed, step, [context,] hidden, feature)."""
-        return response(self.dataset)["H"]
+        return linear_response(self.dataset)["H"]
 
     @functools.cached_property
     def sharing(self) -> xr.DataArray:
-        return dynamics.sharing(self.H)
+        return dynamics.shared_directions(self.H)
 
     @functools.cached_property
     def jumps(self) -> xr.DataArray:
-        return dynamics.jumps(feature_dimensionality(self.H))
+        return dynamics.level_jumps(feature_dimensionality(self.H))
 
     @functools.cached_property
     def plateau(self) -> xr.DataArray:
@@ -62,7 +62,7 @@ class _Piece:
 
     @functools.cached_property
     def entries(self) -> xr.Dataset:
-        return dynamics.entries(self.H)
+        return dynamics.feature_onset(self.H)
 
     @functools.cached_property
     def finite(self) -> xr.DataArray:
@@ -78,7 +78,7 @@ class _Piece:
                 "plateau": self.plateau,
                 "represented": represented_count(H),
                 "total_dimensionality": total_dimensionality(H),
-                "sharing_pairs": dynamics.sharing_pairs(self.sharing),
+                "sharing_pairs": dynamics.shared_direction_count(self.sharing),
                 "jumps": (self.jumps != 0).where(self.jumps.notnull()).sum("feature", skipna=False),
             }
         )
@@ -135,7 +135,7 @@ class Course:
         along = found[[name for name, values in found.items() if "step" in values.dims]]
         features = found.drop_vars([*along.data_vars, "step"])
         summaries = {str(name): over_seeds(values) for name, values in along.items()}
-        summaries["share on plateau"] = share_of_seeds(along["plateau"])
+        summaries["share on plateau"] = proportion_over_seeds(along["plateau"])
         names = {name: str(name).removeprefix("feature ") for name in features}
         return summaries, along.isel(seed=slice(SEEDS_DRAWN)).copy(deep=True), features.rename(names)
 
@@ -228,7 +228,7 @@ def _step_rows(course: Course) -> Iterator[pd.DataFrame]:
 
 def _feature_rows(course: Course) -> Iterator[pd.DataFrame]:
     for name, values in course.features.items():
-        summary = (share_of_seeds if name == "represented" else over_seeds)(values)
+        summary = (proportion_over_seeds if name == "represented" else over_seeds)(values)
         # A seed in which a feature never enters has no entry step, but nothing is wrong with it.
         summary["n_excluded"] = (~course.finite).sum("seed")
         yield rows_of(course.item, str(name), summary, [*about_contexts(summary), "feature"])

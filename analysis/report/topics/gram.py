@@ -12,7 +12,7 @@ from toysup.analysis import figures
 from toysup.analysis.report.panels import MAX_SERIES, Figures, by_context, in_a_name
 from toysup.analysis.report.selection import Selected, counting, label_of
 from toysup.analysis.report.tidy_rows import joined, summarised
-from toysup.analysis.statistics.responses import response
+from toysup.analysis.statistics.responses import linear_response
 
 MEANING = "WᵀW, or the response that stands for it: rows are outputs, columns the features that are active."
 GRAM_SEEDS = 3
@@ -52,7 +52,7 @@ def drawn(group: Sequence[Selected]) -> Figures:
         third = int(np.abs(steps - steps[-1] / 3).argmin())
         phases = sorted({0, third, item.index})
         early = item.dataset.isel(step=phases, seed=slice(GRAM_SEEDS)).load()
-        G = counting(response(early)["G"], early)
+        G = counting(linear_response(early)["G"], early)
         for heading, own in by_context({title: _with_features(G)}).items():
             context = heading.removeprefix(title).strip(", ")
             name = "-".join(filter(None, ["gram", item.condition, in_a_name(item.cell), context]))

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis import figures
-from toysup.analysis.inference.comparisons import holm
+from toysup.analysis.inference.comparisons import holm_adjusted
 from toysup.analysis.inference.exchangeable_features import no_null
 from toysup.analysis.inference.quadrant_null import quadrant_null
 from toysup.analysis.inference.seeds import over_seeds
@@ -20,7 +20,7 @@ from toysup.analysis.statistics.interference import (
     feature_interference,
     probability_weighted_interference,
 )
-from toysup.analysis.statistics.responses import response
+from toysup.analysis.statistics.responses import linear_response
 
 MEANING = (
     "z and p say how far the mean lies from that of models in which twins, features with equal tables up to the "
@@ -51,7 +51,7 @@ def _by_feature(item: Selected) -> pd.DataFrame:
 
 
 def _of_features(models: xr.Dataset) -> xr.Dataset:
-    H = response(models)["H"]
+    H = linear_response(models)["H"]
     return xr.Dataset(
         {
             "feature_interference": feature_interference(H),
@@ -86,7 +86,7 @@ def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
 def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     """With Holm's p-values over all rows of one statistic in an experiment: its conditions, cells and quadrants."""
     families = frame["p_value"].astype(float).groupby([frame["experiment"], frame["statistic"]])
-    adjusted = families.transform(lambda p: holm(xr.DataArray(p.to_numpy(), dims="row")).values)
+    adjusted = families.transform(lambda p: holm_adjusted(xr.DataArray(p.to_numpy(), dims="row")).values)
     return frame.assign(p_adjusted=adjusted.astype(object))
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.loss.decomposition import no_parts
-from toysup.analysis.loss.expected_loss import losses, sampling_error, summed
+from toysup.analysis.loss.expected_loss import expected_loss, sampling_error, summed
 from toysup.analysis.loss.references import loss_references
 from toysup.analysis.report.panels import MAX_SERIES, Figures, in_a_name, over_sweep, series, summaries_of
 from toysup.analysis.report.selection import Selected, by_cell, by_experiment, same_inputs
@@ -56,7 +56,7 @@ def cross_losses(selected: Sequence[Selected]) -> Losses:
 def _loss(item: Selected, other: Selected) -> Loss:
     def of(models: xr.Dataset) -> xr.Dataset:
         under = other.at_step.sel({axis: models[axis] for axis in regime_axes(other.dataset) if axis in models.dims})
-        found = losses(models, under, by_batch=True)
+        found = expected_loss(models, under, by_batch=True)
         return xr.Dataset({"total": summed(found)} | {f"by {by}": summed(found, keep=[by]) for by in _PARTS})
 
     found = item.each_loss(of)

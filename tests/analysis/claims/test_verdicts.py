@@ -65,7 +65,7 @@ def verdicts(runs: Mapping[str, xr.Dataset]) -> dict[str, topic.Verdict]:
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numbers, "losses", partial(numbers.losses, n_samples=2000))
+    monkeypatch.setattr(numbers, "expected_loss", partial(numbers.expected_loss, n_samples=2000))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def seeds(*numbers: float, first: int = 0) -> xr.DataArray:
 
 
 def row(a: object, b: object, **options: object) -> dict[str, float]:
-    summary = analysis.difference(seeds(*a), seeds(*b), **options)
+    summary = analysis.difference_over_seeds(seeds(*a), seeds(*b), **options)
     return {name: summary[name].item() for name in COLUMNS}
 
 
@@ -62,7 +62,7 @@ def test_paired_by_hand() -> None:
 def test_the_interval_of_pairs_is_that_of_their_differences() -> None:
     a, b = np.random.default_rng(0).exponential(size=(2, 20))
     expected = analysis.over_seeds(seeds(*(a - b)))
-    found = analysis.difference(seeds(*a), seeds(*b), paired=True)
+    found = analysis.difference_over_seeds(seeds(*a), seeds(*b), paired=True)
     for name in ("mean", "ci_low", "ci_high", "n_seeds"):
         assert found[name].item() == expected[name].item()
 
@@ -161,15 +161,15 @@ def test_without_spread_nothing_is_concluded() -> None:
 def test_pairs_are_of_the_same_seed() -> None:
     a = seeds(1, 2, 4, np.nan, 8)
     b = seeds(7, 1, 1, 0, 5, first=1)[::-1]  # seeds 5 … 1
-    found = analysis.difference(a, b, paired=True)
+    found = analysis.difference_over_seeds(a, b, paired=True)
     expected = analysis.over_seeds(seeds(2 - 7, 4 - 1, 8 - 0))
     assert found["mean"].item() == pytest.approx(expected["mean"].item())
     assert found.ci_low.item() == pytest.approx(expected.ci_low.item())
     # Seeds 0 and 5 are of one side only, 3 is not finite.
     assert (found.n_seeds.item(), found.n_excluded.item()) == (3, 3)
     with pytest.raises(toysup.UsageError, match="coordinate seed"):
-        analysis.difference(a.drop_vars("seed"), b, paired=True)
-    unpaired = analysis.difference(a, b)
+        analysis.difference_over_seeds(a.drop_vars("seed"), b, paired=True)
+    unpaired = analysis.difference_over_seeds(a, b)
     assert (unpaired.n_seeds.item(), unpaired.n_excluded.item()) == (9, 1)
     assert unpaired["mean"].item() == pytest.approx(15 / 4 - 14 / 5)
 
@@ -179,60 +179,60 @@ def test_entries_meet_by_their_labels() -> None:
     a = xr.DataArray(rng.normal(size=(6, 2, 3)), dims=("seed", "p", "subset"), coords={"p": [0.1, 0.2]})
     b = xr.DataArray(rng.normal(size=(3, 5)), dims=("subset", "seed"))
     a[2, 1, 0] = np.inf
-    summary = analysis.difference(a, b)
+    summary = analysis.difference_over_seeds(a, b)
     assert summary["mean"].dims == ("p", "subset")
     assert summary.n_excluded.values.tolist() == [[0, 0, 0], [1, 0, 0]]
-    one = analysis.difference(a.isel(p=1, subset=0), b.isel(subset=0))
+    one = analysis.difference_over_seeds(a.isel(p=1, subset=0), b.isel(subset=0))
     for name in COLUMNS:
         assert summary[name].values[1, 0] == pytest.approx(one[name].item())
     with pytest.raises(toysup.UsageError, match="other entries"):
-        analysis.difference(a, a.assign_coords(p=[0.1, 0.3]))
+        analysis.difference_over_seeds(a, a.assign_coords(p=[0.1, 0.3]))
     with pytest.raises(toysup.UsageError, match="needs the dims seed"):
-        analysis.difference(a, b.isel(seed=0))
+        analysis.difference_over_seeds(a, b.isel(seed=0))
     with pytest.raises(toysup.UsageError, match="between 0 and 1"):
-        analysis.difference(a, b, confidence=1)
+        analysis.difference_over_seeds(a, b, confidence=1)
 
 
 def test_equivalence_is_an_interval_within_the_margin() -> None:
     a, b = seeds(1, 2, 3, 4, 5), seeds(1.5, 2, 3.5, 4, 5)
     for paired in (True, False):
-        inner = analysis.difference(a, b, paired=paired, confidence=0.9)
+        inner = analysis.difference_over_seeds(a, b, paired=paired, confidence=0.9)
         furthest = max(-inner.ci_low.item(), inner.ci_high.item())
-        within = analysis.equivalence(a, b, furthest * 1.001, paired=paired)
+        within = analysis.equivalence_over_seeds(a, b, furthest * 1.001, paired=paired)
         assert within.equivalent
-        assert not analysis.equivalence(a, b, furthest * 0.999, paired=paired).equivalent
+        assert not analysis.equivalence_over_seeds(a, b, furthest * 0.999, paired=paired).equivalent
         assert within.ci_low.item() == inner.ci_low.item()
         assert within.attrs["confidence_level"] == 0.9
-    assert not analysis.equivalence(seeds(1, 1), seeds(1, 1), 1.0).equivalent
+    assert not analysis.equivalence_over_seeds(seeds(1, 1), seeds(1, 1), 1.0).equivalent
     for margin in (0, -1, np.nan, np.inf):
         with pytest.raises(toysup.UsageError, match="margin"):
-            analysis.equivalence(a, b, margin)
+            analysis.equivalence_over_seeds(a, b, margin)
 
 
 def test_holm_by_hand() -> None:
     p = xr.DataArray([0.04, np.nan, 0.01, 0.03, 0.9], dims="row")
-    np.testing.assert_allclose(analysis.holm(p), [0.09, np.nan, 0.04, 0.09, 0.9])
+    np.testing.assert_allclose(analysis.holm_adjusted(p), [0.09, np.nan, 0.04, 0.09, 0.9])
     both = xr.DataArray([[0.01, 0.5], [0.04, 0.02]], dims=("x", "y"))
-    np.testing.assert_allclose(analysis.holm(both), [[0.04, 0.5], [0.08, 0.06]])
-    np.testing.assert_allclose(analysis.holm(both, dim="x"), [[0.02, 0.5], [0.04, 0.04]])
+    np.testing.assert_allclose(analysis.holm_adjusted(both), [[0.04, 0.5], [0.08, 0.06]])
+    np.testing.assert_allclose(analysis.holm_adjusted(both, dim="x"), [[0.02, 0.5], [0.04, 0.04]])
     with pytest.raises(toysup.UsageError, match="needs the dims z"):
-        analysis.holm(both, dim="z")
+        analysis.holm_adjusted(both, dim="z")
 
 
 def test_equal_shapes_and_samples_are_paired(trained: xr.DataTree, swept: xr.DataTree) -> None:
     own = {name: node.to_dataset() for name, node in trained["conditional-importance"].children.items()}
-    assert analysis.paired(own["fixed"], own["conditional"])
-    assert analysis.paired(own["fixed"], own["fixed"].isel(step=-1, seed=[0]))
-    assert not analysis.paired(own["fixed"], own["anticorrelated"]), "other samples"
-    assert not analysis.paired(own["anticorrelated"], own["split-40"]), "other shapes"
-    assert not analysis.paired(own["fixed"], own["fixed"].assign_attrs(values="signed"))
-    assert not analysis.paired(own["fixed"], own["fixed"].assign_coords(group=("feature", ["+"] * 20)))
-    assert not analysis.paired(own["fixed"], own["fixed"].drop_vars("b"))
+    assert analysis.paired_by_seed(own["fixed"], own["conditional"])
+    assert analysis.paired_by_seed(own["fixed"], own["fixed"].isel(step=-1, seed=[0]))
+    assert not analysis.paired_by_seed(own["fixed"], own["anticorrelated"]), "other samples"
+    assert not analysis.paired_by_seed(own["anticorrelated"], own["split-40"]), "other shapes"
+    assert not analysis.paired_by_seed(own["fixed"], own["fixed"].assign_attrs(values="signed"))
+    assert not analysis.paired_by_seed(own["fixed"], own["fixed"].assign_coords(group=("feature", ["+"] * 20)))
+    assert not analysis.paired_by_seed(own["fixed"], own["fixed"].drop_vars("b"))
     (node,) = swept["tms-intro"].children.values()
     whole = node.to_dataset()
-    assert analysis.paired(whole, whole)
+    assert analysis.paired_by_seed(whole, whole)
     cells = [whole.isel(feature_probability=k) for k in (0, 1)]
-    assert not analysis.paired(*cells)
+    assert not analysis.paired_by_seed(*cells)
 
 
 @pytest.mark.parametrize(
@@ -254,4 +254,4 @@ def test_conditions_are_paired_where_most_seeds_are_shared(
     dataset = trained["conditional-importance/fixed"].to_dataset().isel(step=-1)
     of = (list(one), list(other))
     sides = [dataset.isel(seed=np.zeros(len(own), dtype=int)).assign_coords(seed=own) for own in of]
-    assert analysis.paired(*sides) == analysis.paired(*sides[::-1]) == together
+    assert analysis.paired_by_seed(*sides) == analysis.paired_by_seed(*sides[::-1]) == together

@@ -54,7 +54,7 @@ def relabelled(G: xr.DataArray, labels: Sequence[str], threshold: float) -> xr.D
 def slow_null(dataset: xr.Dataset, G: xr.DataArray, threshold: float) -> dict[str, xr.DataArray]:
     """Every swap within classes, one by one."""
     own = dataset["subset"].values
-    classes = analysis.twins(dataset).values
+    classes = analysis.exchangeable_features(dataset).values
     orders = _swaps(tuple(own), [np.flatnonzero(classes == one) for one in np.unique(classes)])
     values = relabelled(G, own, threshold)
     every = [relabelled(G, list(order), threshold).reindex_like(values) for order in sorted(orders)]
@@ -77,7 +77,7 @@ def _swaps(labels: tuple[str, ...], classes: Sequence[np.ndarray]) -> set[tuple[
 
 def test_two_pairs_of_twins_by_hand() -> None:
     dataset = regime(["a", "a", "b", "b"], [1, 0.5, 1, 0.5])
-    assert analysis.twins(dataset).values.tolist() == [1, 2, 1, 2]
+    assert analysis.exchangeable_features(dataset).values.tolist() == [1, 2, 1, 2]
     G = np.array([[9, 1, 2, 3], [1, 9, 4, -5], [2, 4, 9, 6], [3, -5, 6, 9.0]])
     found = analysis.quadrant_null(dataset, responses(G, dataset)).sel(subset="a", other_subset="a", statistic="energy")
     # The subset a is {1, 2}, {3, 2}, {1, 4} or {3, 4}: energies 2·1², 2·4², 2·3² and 2·6², 31 on average.
@@ -154,7 +154,7 @@ def head(name: str, condition: str) -> xr.Dataset:
     ],
 )
 def test_twins_of_built_in_experiments(experiment: str, condition: str, expected: list[int]) -> None:
-    found = analysis.twins(head(experiment, condition))
+    found = analysis.exchangeable_features(head(experiment, condition))
     assert found.values.tolist() == expected
     assert (found["subset"] == head(experiment, condition)["subset"]).all()
 
@@ -337,7 +337,7 @@ def test_every_cell_of_a_sweep_and_every_step_has_its_own_null(small: Small) -> 
     xr.testing.assert_allclose(found.sel(cell).isel(step=1), alone)
     pooled = analysis.pooled_quadrant_null(ds)
     xr.testing.assert_allclose(pooled.sel(cell).isel(step=1), analysis.pooled_quadrant_null(ds.sel(cell).isel(step=1)))
-    assert analysis.twins(ds).sel(cell).values.tolist() == [1, 2, 3, 1, 2, 3]
+    assert analysis.exchangeable_features(ds).sel(cell).values.tolist() == [1, 2, 3, 1, 2, 3]
     with pytest.raises(toysup.errors.UsageError, match="G needs the dims outside_importance, seed"):
         analysis.pooled_quadrant_null(ds, analysis.gram(ds.W.isel(seed=0)))
 

@@ -113,7 +113,7 @@ def test_the_same_values_give_the_same_interval() -> None:
 @pytest.mark.parametrize(("holding", "n"), [(0, 20), (1, 20), (19, 20), (20, 20), (7, 10), (2, 2)])
 def test_a_share_has_the_binomial_interval(holding: int, n: int) -> None:
     holds = xr.DataArray(np.arange(n) < holding, dims="seed", name="all represented")
-    summary = analysis.share_of_seeds(holds, confidence=0.9)
+    summary = analysis.proportion_over_seeds(holds, confidence=0.9)
     expected = stats.binomtest(holding, n).proportion_ci(0.9, method="exact")
     np.testing.assert_allclose([summary["mean"], summary.ci_low, summary.ci_high], [holding / n, *expected])
     assert summary.n_seeds == n
@@ -122,20 +122,20 @@ def test_a_share_has_the_binomial_interval(holding: int, n: int) -> None:
 
 def test_a_share_of_no_or_one_seed_has_no_interval() -> None:
     holds = values([[1.0, np.nan, 0.0], [np.nan, np.nan, 1.0], [np.nan, np.nan, np.nan]])
-    summary = analysis.share_of_seeds(holds)
+    summary = analysis.proportion_over_seeds(holds)
     np.testing.assert_array_equal(summary["mean"], [1, np.nan, 0.5])
     assert summary.n_seeds.values.tolist() == [1, 0, 2]
     assert summary.n_excluded.values.tolist() == [2, 3, 1]
     assert np.isnan(summary.ci_low).values.tolist() == [True, True, False]
     assert np.isnan(summary.ci_high).values.tolist() == [True, True, False]
     with pytest.raises(toysup.UsageError, match="true or false"):
-        analysis.share_of_seeds(entry(0.5, 1))
+        analysis.proportion_over_seeds(entry(0.5, 1))
 
 
 def test_any_statistic_has_scipys_interval() -> None:
     data = np.random.default_rng(1).exponential(size=(20, 2))
     data[3, 1] = np.nan
-    summary = analysis.interval_of(values(data), np.median)
+    summary = analysis.bootstrap_over_seeds(values(data), np.median)
     for column, sample in enumerate([data[:, 0], np.delete(data[:, 1], 3)]):
         interval = stats.bootstrap(
             (sample,), np.median, n_resamples=1999, rng=np.random.default_rng(0)
@@ -143,7 +143,7 @@ def test_any_statistic_has_scipys_interval() -> None:
         assert summary.estimate[column] == np.median(sample)
         assert (summary.ci_low[column], summary.ci_high[column]) == (interval.low, interval.high)
     assert summary.n_excluded.values.tolist() == [0, 1]
-    none = analysis.interval_of(values([[1.0, 2.0, np.nan], [np.nan, 2.0, np.nan]]), np.std)
+    none = analysis.bootstrap_over_seeds(values([[1.0, 2.0, np.nan], [np.nan, 2.0, np.nan]]), np.std)
     np.testing.assert_array_equal(none.estimate, [0, 0, np.nan])
     assert np.isnan(none.ci_low).all()
 
@@ -151,7 +151,7 @@ def test_any_statistic_has_scipys_interval() -> None:
 def test_of_no_seeds_there_are_no_numbers() -> None:
     none = xr.DataArray(np.empty((0, 3)), dims=("seed", "feature"))
     assert analysis.over_seeds(none)["mean"].isnull().all()
-    found = analysis.difference(none.assign_coords(seed=[]), none.assign_coords(seed=[]), paired=True)
+    found = analysis.difference_over_seeds(none.assign_coords(seed=[]), none.assign_coords(seed=[]), paired=True)
     assert found.sizes == {"feature": 3}
     assert found["mean"].isnull().all()
     assert (found["n_seeds"] == 0).all()

@@ -47,7 +47,7 @@ def by_part(dataset: xr.Dataset) -> dict[str, list[float]]:
 @pytest.mark.parametrize("changes", REGIMES.values(), ids=REGIMES)
 def test_parts_and_numbers_sum_to_the_loss(small: Small, changes: dict[str, object]) -> None:
     dataset = moved(small, **changes)
-    whole = analysis.losses(dataset)
+    whole = analysis.expected_loss(dataset)
     parts, active = analysis.loss_decomposition(dataset), analysis.loss_by_active(dataset)
     assert parts.dims == ("seed", "part", "context", "feature")
     np.testing.assert_allclose(parts.sum("part"), whole, rtol=1e-6)
@@ -79,7 +79,7 @@ def test_parts_of_features_of_other_lengths(small: Small) -> None:
     adds = 0.09**2 * 0.4 / 3 - 2 * 0.09 * 0.19 * 0.2 * 0.2
     assert parts["interference"] == pytest.approx([adds, 0], rel=0.02)
     assert parts["bias"] == pytest.approx([0, 0])
-    whole = analysis.losses(dataset, n_samples=2**18).sum("context").values[0]
+    whole = analysis.expected_loss(dataset, n_samples=2**18).sum("context").values[0]
     assert parts["unrepresented"] == pytest.approx([0, whole[1]])
     # With the threshold below, the second is represented as well.
     low = analysis.loss_decomposition(dataset, threshold=0.001)
@@ -151,7 +151,7 @@ def test_the_sampling_error_is_that_of_other_samples(small: Small, monkeypatch: 
     found, said = [], []
     for seed in range(40):
         monkeypatch.setattr(evaluation, "EVALUATION_SEED", seed)
-        loss = analysis.losses(dataset, n_samples=1024, by_batch=True).sum(["context", "feature"])
+        loss = analysis.expected_loss(dataset, n_samples=1024, by_batch=True).sum(["context", "feature"])
         difference = loss.isel(seed=0) - loss.isel(seed=1)
         values = xr.concat([loss.isel(seed=0), difference, loss.mean("seed")], "what")
         found.append(values.mean("batch"))
@@ -165,7 +165,7 @@ def test_evenly_spread_samples_vary_less_and_keep_the_mean(small: Small) -> None
     dataset = moved(small)
     dataset = dataset.assign(W=0 * dataset.W, b=0 * dataset.b)
     regime = toysup.regime_of(dataset)
-    loss = analysis.losses(dataset, by_batch=True).sum(["context", "feature"]).isel(seed=0)
+    loss = analysis.expected_loss(dataset, by_batch=True).sum(["context", "feature"]).isel(seed=0)
     exact = float((regime.importance * regime.activation_probability / 3).sum())
     error = float(analysis.sampling_error(loss))
     assert abs(float(loss.mean()) - exact) <= 4 * error
@@ -176,15 +176,18 @@ def test_evenly_spread_samples_vary_less_and_keep_the_mean(small: Small) -> None
 
 def test_batches_are_of_one_size(small: Small) -> None:
     dataset = moved(small)
-    whole, batches = analysis.losses(dataset, n_samples=160), analysis.losses(dataset, n_samples=160, by_batch=True)
+    whole, batches = (
+        analysis.expected_loss(dataset, n_samples=160),
+        analysis.expected_loss(dataset, n_samples=160, by_batch=True),
+    )
     np.testing.assert_allclose(batches.mean("batch"), whole, rtol=1e-12)
     assert batches.sizes["batch"] == 16
     with pytest.raises(toysup.UsageError, match="multiple of 16, not 100"):
-        analysis.losses(dataset, n_samples=100, by_batch=True)
+        analysis.expected_loss(dataset, n_samples=100, by_batch=True)
     with pytest.raises(toysup.UsageError, match="positive multiple of 1, not 0"):
-        analysis.losses(dataset, n_samples=0)
+        analysis.expected_loss(dataset, n_samples=0)
     with pytest.raises(toysup.UsageError, match="batch"):
         analysis.sampling_error(whole)
     # With fewer samples than batches, or batches that are not full, a loss is still the mean over its samples.
     for count in (1, 10, 17, 100):
-        assert np.isfinite(analysis.losses(dataset, n_samples=count)).all()
+        assert np.isfinite(analysis.expected_loss(dataset, n_samples=count)).all()

@@ -38,8 +38,8 @@ def test_conditional_loss_is_half_the_fixed_loss_for_random_models(
     generator = np.random.default_rng(seed)
     W, b = scale * generator.normal(size=(10, 20)), scale * generator.normal(size=20)
     models = with_weights(dataset_of(trained, "fixed"), W, b)
-    fixed = analysis.losses(models, n_samples=500)
-    conditional = analysis.losses(models, dataset_of(trained, "conditional"), n_samples=500)
+    fixed = analysis.expected_loss(models, n_samples=500)
+    conditional = analysis.expected_loss(models, dataset_of(trained, "conditional"), n_samples=500)
     np.testing.assert_allclose(total(conditional), total(fixed) / 2, rtol=1e-6)
 
 
@@ -47,21 +47,21 @@ def test_conditional_loss_is_half_the_fixed_loss_for_trained_models() -> None:
     example = toysup.open_example("conditional-importance")["conditional-importance"]
     fixed, conditional = (example[name].to_dataset().isel(step=-1) for name in ("fixed", "conditional"))
     for models in (fixed, conditional):
-        halves = total(analysis.losses(models, conditional)) / total(analysis.losses(models, fixed))
+        halves = total(analysis.expected_loss(models, conditional)) / total(analysis.expected_loss(models, fixed))
         np.testing.assert_allclose(halves, 0.5, rtol=1e-6)
 
 
 def test_antipodal_pairs_across_the_subsets_have_no_anticorrelated_loss(trained: xr.DataTree) -> None:
     W = np.hstack([np.eye(10), -np.eye(10)])
     models = with_weights(dataset_of(trained, "anticorrelated"), W, np.zeros(20))
-    assert total(analysis.losses(models)) == 0
-    assert total(analysis.losses(models, dataset_of(trained, "fixed"))) > 0.01
+    assert total(analysis.expected_loss(models)) == 0
+    assert total(analysis.expected_loss(models, dataset_of(trained, "fixed"))) > 0.01
 
 
 def test_predicting_zero_loses_the_second_moment(trained: xr.DataTree) -> None:
     # E x² = p/3 for a feature that is active with probability p and then U[0,1].
     models = with_weights(dataset_of(trained, "fixed"), np.zeros((10, 20)), np.zeros(20))
-    parts = analysis.losses(models, n_samples=200_000)
+    parts = analysis.expected_loss(models, n_samples=200_000)
     regime = toysup.regime_of(models)
     expected = 0.5 * regime.importance * 0.15 / 3
     np.testing.assert_allclose(parts.isel(seed=0), expected, rtol=0.03)
@@ -79,7 +79,7 @@ def test_two_antipodal_features_in_one_dimension() -> None:
     experiment = toysup.load_experiment("tms-intro", changes=text | {"training.steps": 1})
     dataset = toysup.train(experiment, seeds=1)["tms-intro/tms-intro"].to_dataset()
     models = with_weights(dataset, np.array([[1.0, -1.0]]), np.zeros(2))
-    loss = total(analysis.losses(models, n_samples=400_000))
+    loss = total(analysis.expected_loss(models, n_samples=400_000))
     np.testing.assert_allclose(loss, 1.3 * 0.4**2 / 6, rtol=0.02)
 
 
@@ -91,7 +91,7 @@ def test_losses_equal_the_module_on_plainly_drawn_samples(trained: xr.DataTree) 
         y = toysup.to_module(dataset)(torch.tensor(x)).numpy()
     plain = (regime.importance[context] * (y - x) ** 2).sum(axis=1)
     error = plain.std() / np.sqrt(len(plain))
-    assert abs(float(analysis.losses(dataset).sum()) - plain.mean()) < 4 * error * np.sqrt(1 + 100_000 / 20_000)
+    assert abs(float(analysis.expected_loss(dataset).sum()) - plain.mean()) < 4 * error * np.sqrt(1 + 100_000 / 20_000)
 
 
 def test_the_activation_is_the_models_own() -> None:
@@ -103,7 +103,7 @@ def test_the_activation_is_the_models_own() -> None:
         y = toysup.to_module(dataset)(torch.tensor(x)).numpy()
     assert (y < 0).any()
     plain = (toysup.regime_of(dataset).importance * (y - x) ** 2).sum(axis=1).mean()
-    assert float(analysis.losses(dataset).sum()) == pytest.approx(plain, rel=0.03)
+    assert float(analysis.expected_loss(dataset).sum()) == pytest.approx(plain, rel=0.03)
 
 
 def test_models_are_evaluated_on_samples_that_no_training_sees() -> None:
@@ -115,18 +115,18 @@ def test_models_are_evaluated_on_samples_that_no_training_sees() -> None:
 
 def test_leading_dims_and_sweeps(swept: xr.DataTree) -> None:
     dataset = swept["tms-intro/tms-intro"].to_dataset()
-    parts = analysis.losses(dataset, n_samples=300)
+    parts = analysis.expected_loss(dataset, n_samples=300)
     assert parts.dims == ("feature_probability", "seed", "step", "context", "feature")
     cell = dataset.sel(feature_probability=0.05)
-    alone = analysis.losses(cell, n_samples=300)
+    alone = analysis.expected_loss(cell, n_samples=300)
     np.testing.assert_allclose(parts.sel(feature_probability=0.05), alone)
-    turned = analysis.losses(dataset.transpose("step", "seed", ...), n_samples=300)
+    turned = analysis.expected_loss(dataset.transpose("step", "seed", ...), n_samples=300)
     np.testing.assert_allclose(turned.transpose(*parts.dims), parts, rtol=1e-5)
     # Models of one cell under the regime of another.
-    other = analysis.losses(dataset.sel(feature_probability=0.5), cell, n_samples=300)
+    other = analysis.expected_loss(dataset.sel(feature_probability=0.5), cell, n_samples=300)
     assert other.dims == ("seed", "step", "context", "feature")
     with pytest.raises(toysup.UsageError, match="varies along feature_probability"):
-        analysis.losses(cell, dataset)
+        analysis.expected_loss(cell, dataset)
 
 
 @pytest.mark.parametrize("n_hidden", [1, 2])
@@ -134,15 +134,15 @@ def test_company_changes_no_bit_of_a_loss(small: Small, n_hidden: int) -> None:
     """Models lie in other parts, on other threads, and one may be left over."""
     experiment = small(model__n_features=20, model__n_hidden=n_hidden, regime__feature_probability=0.2)
     dataset = toysup.train(experiment, seeds=29)["small/small"].to_dataset().isel(step=-1)
-    whole = analysis.losses(dataset, by_batch=True)
+    whole = analysis.expected_loss(dataset, by_batch=True)
     for count in (1, 2, 25, 26):
-        some = analysis.losses(dataset.isel(seed=slice(29 - count, None)), by_batch=True)
+        some = analysis.expected_loss(dataset.isel(seed=slice(29 - count, None)), by_batch=True)
         np.testing.assert_array_equal(some.values, whole.values[29 - count :])
 
 
 def test_models_with_other_inputs_are_refused(trained: xr.DataTree) -> None:
     with pytest.raises(toysup.UsageError, match="other numbers of features \\(20 and 40\\)"):
-        analysis.losses(dataset_of(trained, "fixed"), dataset_of(trained, "split-40"))
+        analysis.expected_loss(dataset_of(trained, "fixed"), dataset_of(trained, "split-40"))
 
 
 DEEP = {
@@ -193,7 +193,7 @@ def test_losses_equal_plain_samples(small: Small, changes: dict[str, object]) ->
     else:
         target = (np.abs(x) if regime.target == "abs" else x)[:, None]
         weight = regime.importance[context][:, None]
-    parts = analysis.losses(dataset, n_samples=60_000)
+    parts = analysis.expected_loss(dataset, n_samples=60_000)
     assert parts.dims == ("seed", "context", "feature")
     for seed in range(2):
         with torch.no_grad():
@@ -211,20 +211,22 @@ def test_conditional_loss_is_half_the_fixed_loss_at_any_depth(small: Small) -> N
     fixed = small_dataset(small, **two)
     conditional = small_dataset(small, **two, regime__outside_importance=0.0)
     for models in (fixed, conditional):
-        halves = total(analysis.losses(models, conditional, n_samples=500)) / total(
-            analysis.losses(models, fixed, n_samples=500)
+        halves = total(analysis.expected_loss(models, conditional, n_samples=500)) / total(
+            analysis.expected_loss(models, fixed, n_samples=500)
         )
         np.testing.assert_allclose(halves, 0.5, rtol=1e-6)
     # A model that sees it gives other outputs in each context, and the law ends.
     seen = {"regime__context_input": "flag"}
     flag, other = (small_dataset(small, **two, **seen, regime__outside_importance=mu) for mu in (1.0, 0.0))
-    halves = total(analysis.losses(flag, other, n_samples=500)) / total(analysis.losses(flag, n_samples=500))
+    halves = total(analysis.expected_loss(flag, other, n_samples=500)) / total(
+        analysis.expected_loss(flag, n_samples=500)
+    )
     assert (np.abs(halves - 0.5) > 1e-4).all()
 
 
 def test_a_context_that_never_comes_costs_nothing(small: Small) -> None:
     dataset = small_dataset(small, regime__context_probability={"never": 0.0, "always": 1.0})
-    parts = analysis.losses(dataset, n_samples=200)
+    parts = analysis.expected_loss(dataset, n_samples=200)
     assert (parts.sel(context="never") == 0).all()
     assert (parts.sel(context="always").sum("feature") > 0).all()
 
@@ -252,14 +254,14 @@ def test_models_are_compared_where_inputs_and_outputs_are_the_same(
     assert comparable(ours, ours)
     assert not comparable(ours, theirs)
     with pytest.raises(toysup.UsageError, match=words):
-        analysis.losses(ours, theirs, n_samples=10)
+        analysis.expected_loss(ours, theirs, n_samples=10)
 
 
 def test_a_rule_and_its_controls_are_compared(small: Small) -> None:
     deducible, coin = small_dataset(small, **ON_PLAIN_SAMPLES["rule on the sum"]), small_dataset(small, **RULE)
     for models in (deducible, coin):
         for under in (deducible, coin):
-            assert np.isfinite(analysis.losses(models, under, n_samples=100)).all()
+            assert np.isfinite(analysis.expected_loss(models, under, n_samples=100)).all()
 
 
 def test_conditions_that_share_only_some_cells_are_drawn(

@@ -148,7 +148,7 @@ def test_the_predictors_lose_what_the_references_say(small: Small, changes: dict
     }
     expected = loss_of(dataset)
     for name, (W, b) in models.items():
-        loss = analysis.losses(tied(dataset, W, b), by_batch=True).sum(["context", "feature"]).isel(seed=0)
+        loss = analysis.expected_loss(tied(dataset, W, b), by_batch=True).sum(["context", "feature"]).isel(seed=0)
         assert abs(float(loss.mean()) - expected[name]) <= 5 * float(analysis.sampling_error(loss)) + 1e-9, name
 
 

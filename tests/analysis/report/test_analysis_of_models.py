@@ -97,7 +97,7 @@ def test_rows_are_by_context_where_the_model_sees_it(folders: dict[str, Path]) -
 def test_the_numbers_are_those_of_the_responses(folders: dict[str, Path]) -> None:
     runs = folders["models"] / "runs"
     dataset = toysup.open_runs(runs)["models/seeing"].to_dataset().isel(step=-1)
-    response = analysis.response(dataset)
+    response = analysis.linear_response(dataset)
     (row,) = (
         row
         for row in rows("interference", runs, "--condition", "seeing")
@@ -135,7 +135,7 @@ def test_comparable_conditions_only_are_evaluated_on_one_another(folders: dict[s
 def test_mean_selectivity_is_over_represented_features(folders: dict[str, Path]) -> None:
     (item,) = select(toysup.open_runs(folders["models"] / "runs"), conditions=["seeing"])
     selectivity = analysis.context_selectivity(item.at_step).values
-    H = analysis.response(item.at_step)["H"]
+    H = analysis.linear_response(item.at_step)["H"]
     shown = ((H**2).sum("hidden") >= 0.5).any("context").transpose("seed", "feature").values
     expected = [own[seen].mean() if seen.any() else np.nan for own, seen in zip(selectivity, shown, strict=True)]
     np.testing.assert_allclose(mean_selectivity(item.each(_of_features)), expected, rtol=1e-5)

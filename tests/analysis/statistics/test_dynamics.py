@@ -64,7 +64,7 @@ def test_entries_of_features_that_stay_come_leave_and_return() -> None:
         ]
     ).T
     # A feature of ‖W_i‖² = 0.5 has a norm of √0.5, whose square is not 0.5 to the bit.
-    found = analysis.entries(with_norms(squares), threshold=0.5 - 1e-12).isel(seed=0)
+    found = analysis.feature_onset(with_norms(squares), threshold=0.5 - 1e-12).isel(seed=0)
     np.testing.assert_array_equal(found.entry_step, [0, 20, 30, np.nan, np.nan, 40])
     np.testing.assert_array_equal(found.entries, [0, 1, 1, 0, 2, 1])
     np.testing.assert_array_equal(found.exits, [0, 0, 1, 1, 2, 0])
@@ -72,18 +72,18 @@ def test_entries_of_features_that_stay_come_leave_and_return() -> None:
 
 def test_sharing_has_a_sign_and_needs_both_features() -> None:
     W = weights([[[1, 0], [-2, 0], [0.8, 0.1], [0.5, 0], [0, 1]]], steps=[0])
-    found = analysis.sharing(W).isel(seed=0, step=0)
+    found = analysis.shared_directions(W).isel(seed=0, step=0)
     expected = np.zeros((5, 5))
     # 1 and 2 are antipodal, 1 and 3 are nearly parallel; 4 points the same way, but ‖W_4‖² is 0.25.
     expected[0, 1] = expected[1, 0] = expected[1, 2] = expected[2, 1] = -1
     expected[0, 2] = expected[2, 0] = 1
     np.testing.assert_array_equal(found, expected)
-    assert analysis.sharing_pairs(analysis.sharing(W)).item() == 3
-    assert analysis.sharing_pairs(analysis.sharing(W, represented_threshold=0.2)).item() == 6
+    assert analysis.shared_direction_count(analysis.shared_directions(W)).item() == 3
+    assert analysis.shared_direction_count(analysis.shared_directions(W, represented_threshold=0.2)).item() == 6
     # cos(1, 3) is 0.8 / √0.65 = 0.9923.
-    assert analysis.sharing_pairs(analysis.sharing(W, threshold=0.993)).item() == 1
+    assert analysis.shared_direction_count(analysis.shared_directions(W, threshold=0.993)).item() == 1
     with pytest.raises(UsageError, match="between 0 and 1, unlike"):
-        analysis.sharing(W, threshold=1.5)
+        analysis.shared_directions(W, threshold=1.5)
 
 
 def test_pairs_merge_with_the_sign_that_they_keep() -> None:
@@ -95,12 +95,12 @@ def test_pairs_merge_with_the_sign_that_they_keep() -> None:
         [0, 180, 5, 180],
     ]
     W = at_angles(degrees)
-    merged = analysis.merge_step(analysis.sharing(W)).isel(seed=0)
+    merged = analysis.merge_step(analysis.shared_directions(W)).isel(seed=0)
     assert (merged.values[0, 1:] == [10, 30, 30]).all()
     assert (np.isnan(np.diag(merged)) & np.isnan(merged.values.T[range(4), range(4)])).all()
     np.testing.assert_array_equal(merged, merged.T)
     # Six pairs of four features: 1–4; all; 1–2, 1–4, 2–4; all; all.
-    assert analysis.sharing_pairs(analysis.sharing(W)).values.tolist() == [[1, 6, 3, 6, 6]]
+    assert analysis.shared_direction_count(analysis.shared_directions(W)).values.tolist() == [[1, 6, 3, 6, 6]]
 
 
 @settings(max_examples=30)
@@ -109,10 +109,10 @@ def test_entries_follow_the_labels_of_steps_and_features(table: np.ndarray, shif
     steps = np.arange(6) * 7
     W = with_norms(np.zeros((5, 3))).isel(step=[0] * 6).assign_coords(step=steps).copy(deep=True)
     W[:] = (np.eye(3) * table[:, None, :])[None]
-    found = analysis.entries(W)
-    shifted = analysis.entries(W.assign_coords(step=steps + shift))
+    found = analysis.feature_onset(W)
+    shifted = analysis.feature_onset(W.assign_coords(step=steps + shift))
     np.testing.assert_array_equal(shifted.entry_step, found.entry_step + shift)
-    xr.testing.assert_equal(analysis.entries(W.isel(feature=order)), found.isel(feature=order))
+    xr.testing.assert_equal(analysis.feature_onset(W.isel(feature=order)), found.isel(feature=order))
     # What is represented at the end entered once more than it left, unless it was there from the start.
     at_start, at_end = table[0], table[-1]
     np.testing.assert_array_equal((found.entries - found.exits)[0], at_end.astype(int) - at_start.astype(int))
@@ -124,14 +124,16 @@ def test_entries_follow_the_labels_of_steps_and_features(table: np.ndarray, shif
 def test_sharing_is_symmetric_and_does_not_depend_on_order_or_rotation(
     degrees: np.ndarray, order: list[int], turn: float
 ) -> None:
-    found = analysis.sharing(at_angles(degrees)).values
+    found = analysis.shared_directions(at_angles(degrees)).values
     np.testing.assert_array_equal(found, found.swapaxes(-1, -2))
-    permuted = analysis.sharing(at_angles(degrees[:, order])).values
+    permuted = analysis.shared_directions(at_angles(degrees[:, order])).values
     np.testing.assert_array_equal(permuted, found[..., order, :][..., order])
     # Away from the threshold, where rounding decides.
     cosine = np.cos(np.deg2rad(degrees[:, :, None] - degrees[:, None, :]))
     clear = np.abs(np.abs(cosine) - 0.9) > 1e-4
-    np.testing.assert_array_equal(analysis.sharing(at_angles(degrees + turn)).values[0][clear], found[0][clear])
+    np.testing.assert_array_equal(
+        analysis.shared_directions(at_angles(degrees + turn)).values[0][clear], found[0][clear]
+    )
 
 
 def staircase(n: int, *, stairs: int = 4, height: float = 0.25) -> np.ndarray:
@@ -141,9 +143,9 @@ def staircase(n: int, *, stairs: int = 4, height: float = 0.25) -> np.ndarray:
 @pytest.mark.parametrize("n", [13, 20, 200])
 def test_jumps_are_found_where_a_staircase_has_them(n: int) -> None:
     expected = np.diff(staircase(n), prepend=0)
-    np.testing.assert_allclose(analysis.jumps(training(staircase(n)))[0], expected, atol=1e-9)
+    np.testing.assert_allclose(analysis.level_jumps(training(staircase(n)))[0], expected, atol=1e-9)
     rng = np.random.default_rng(0)
-    found = analysis.jumps(training(staircase(n) + 0.01 * rng.normal(size=(100, n))))
+    found = analysis.level_jumps(training(staircase(n) + 0.01 * rng.normal(size=(100, n))))
     exact = ((found != 0) == (expected != 0)).all("step")
     assert exact.mean() >= 0.95
     assert found.where(found != 0).std() < 0.03
@@ -152,31 +154,31 @@ def test_jumps_are_found_where_a_staircase_has_them(n: int) -> None:
 @pytest.mark.parametrize("n", [13, 20, 200])
 def test_no_jumps_in_what_is_constant_smooth_or_noise(n: int) -> None:
     t, rng = np.linspace(0, 1, n), np.random.default_rng(1)
-    assert not analysis.jumps(training(np.full(n, 0.5))).any()
-    assert not analysis.jumps(training(t)).any()
+    assert not analysis.level_jumps(training(np.full(n, 0.5))).any()
+    assert not analysis.level_jumps(training(t)).any()
     decays = np.stack([np.exp(-t / tau) for tau in np.geomspace(0.01, 3, 40)])
-    assert not analysis.jumps(training(decays)).any()
-    assert not analysis.jumps(training(1 - decays)).any()
-    assert (analysis.jumps(training(decays + 0.01 * rng.normal(size=decays.shape))) != 0).mean() < 0.001
+    assert not analysis.level_jumps(training(decays)).any()
+    assert not analysis.level_jumps(training(1 - decays)).any()
+    assert (analysis.level_jumps(training(decays + 0.01 * rng.normal(size=decays.shape))) != 0).mean() < 0.001
     decays = np.repeat(decays, 10, axis=0)
-    noisy = analysis.jumps(training(decays + 0.03 * rng.normal(size=decays.shape))) != 0
+    noisy = analysis.level_jumps(training(decays + 0.03 * rng.normal(size=decays.shape))) != 0
     assert noisy.any("step").mean() < 0.01
     # A level of three snapshots of noise is sometimes another: one in forty of the shortest series.
     for sigma, most in ((0.05, 0.0), (0.2, 0.05)):
-        noise = analysis.jumps(training(sigma * rng.normal(size=(200, n))))
+        noise = analysis.level_jumps(training(sigma * rng.normal(size=(200, n))))
         assert (noise != 0).any("step").mean() <= most
 
 
 def test_a_jump_may_take_a_while_and_has_its_size() -> None:
     t = np.linspace(0, 1, 201)
-    found = analysis.jumps(training(0.5 / (1 + np.exp(-(t - 0.5) / 0.02))))[0]
+    found = analysis.level_jumps(training(0.5 / (1 + np.exp(-(t - 0.5) / 0.02))))[0]
     (at,) = np.flatnonzero(found)
     assert 100 < at < 120
     assert found[at] == pytest.approx(0.5, abs=0.02)
-    assert analysis.jumps(training(0.5 / (1 + np.exp(-(t - 0.5) / 0.02))), size=0.6).sum() == 0
+    assert analysis.level_jumps(training(0.5 / (1 + np.exp(-(t - 0.5) / 0.02))), size=0.6).sum() == 0
     # Half of the training is no sudden change, nor is what happens before a first level has lasted.
-    assert not analysis.jumps(training(0.5 / (1 + np.exp(-(t - 0.5) / 0.1)))).any()
-    assert not analysis.jumps(training(np.where(t < 0.02, 0.0, 0.5))).any()
+    assert not analysis.level_jumps(training(0.5 / (1 + np.exp(-(t - 0.5) / 0.1)))).any()
+    assert not analysis.level_jumps(training(np.where(t < 0.02, 0.0, 0.5))).any()
 
 
 @pytest.mark.parametrize("n", [13, 20, 200])
@@ -228,7 +230,7 @@ def test_noise_parts_no_plateau() -> None:
 def test_what_is_not_finite_is_left_out() -> None:
     steps = staircase(13)
     broken = training([steps, np.where(np.arange(13) == 9, np.inf, steps)])
-    found = analysis.jumps(broken)
+    found = analysis.level_jumps(broken)
     assert found.isnull().all("step").values.tolist() == [False, True]
     assert (found[0] != 0).sum() == 3
     loss = training(np.full((2, 13), 0.1))
@@ -236,9 +238,9 @@ def test_what_is_not_finite_is_left_out() -> None:
     assert analysis.plateaus(loss).isnull().all("step").values.tolist() == [False, True]
     W = xr.concat([with_norms(np.ones((5, 2)))] * 2, "seed").copy(deep=True)
     W[1, 2, 0, 0] = np.nan
-    for array in analysis.entries(W).values():
+    for array in analysis.feature_onset(W).values():
         assert array.isnull().all("feature").values.tolist() == [False, True]
-    sharing = analysis.sharing(W)
+    sharing = analysis.shared_directions(W)
     assert sharing.isnull().any(["feature", "other_feature"]).values.tolist() == [
         [False] * 5,
         [False] * 2 + [True] + [False] * 2,
@@ -248,30 +250,30 @@ def test_what_is_not_finite_is_left_out() -> None:
 
 def test_what_cannot_be_cut_in_two_does_not_tell_of_change_points() -> None:
     for n in (1, 2, 5):
-        assert analysis.jumps(training(staircase(n, stairs=2, height=1))).isnull().all()
+        assert analysis.level_jumps(training(staircase(n, stairs=2, height=1))).isnull().all()
         assert analysis.plateaus(training([np.nan, *[0.1] * n])).isnull().all()
     assert analysis.plateaus(training([np.nan])).isnull().all()
-    assert analysis.jumps(training(staircase(6, stairs=2, height=1))).values.tolist() == [[0, 0, 0, 1, 0, 0]]
+    assert analysis.level_jumps(training(staircase(6, stairs=2, height=1))).values.tolist() == [[0, 0, 0, 1, 0, 0]]
     assert analysis.plateaus(training([np.nan, *[0.1] * 6])).values.tolist() == [[0, *[1] * 6]]
 
 
 def test_steps_are_needed() -> None:
-    for function in (analysis.entries, analysis.jumps, analysis.plateaus, analysis.merge_step):
+    for function in (analysis.feature_onset, analysis.level_jumps, analysis.plateaus, analysis.merge_step):
         with pytest.raises(UsageError, match="step"):
             function(xr.DataArray(np.ones((2, 2)), dims=("hidden", "feature")))
     with pytest.raises(UsageError, match="needs the coordinate step"):
-        analysis.jumps(xr.DataArray(np.ones(5), dims="step"))
+        analysis.level_jumps(xr.DataArray(np.ones(5), dims="step"))
 
 
 def test_any_dims_lead(swept: xr.DataTree) -> None:
     dataset = swept["tms-intro/tms-intro"].to_dataset()
     W, loss = dataset["W"], dataset["train_loss"]
     one = {"feature_probability": 1, "seed": 2}
-    xr.testing.assert_equal(analysis.entries(W).isel(one), analysis.entries(W.isel(one)))
+    xr.testing.assert_equal(analysis.feature_onset(W).isel(one), analysis.feature_onset(W.isel(one)))
     for values in (analysis.feature_dimensionality(W), loss):
-        assert analysis.jumps(values).dims == values.dims
+        assert analysis.level_jumps(values).dims == values.dims
     assert analysis.plateaus(loss).dims == loss.dims
-    assert analysis.sharing_pairs(analysis.sharing(W)).dims == loss.dims
+    assert analysis.shared_direction_count(analysis.shared_directions(W)).dims == loss.dims
 
 
 def rows(result: Result) -> list[dict[str, str]]:
@@ -308,7 +310,7 @@ def test_rows_by_feature_count_seeds(trained: xr.DataTree) -> None:
     table = [row for row in table_of(trained, "feature") if row["condition"] == "fixed"]
     W = trained["conditional-importance/fixed"].W
     at_end = analysis.represented(W).isel(step=-1)
-    found = analysis.entries(W)
+    found = analysis.feature_onset(W)
     for row in table:
         feature = int(row["feature"]) - 1
         assert row["n_excluded"] == "0"

@@ -131,7 +131,7 @@ def test_dynamics_of_dask_arrays_are_lazy(name: str, trained: xr.DataTree) -> No
     pytest.importorskip("dask")
     eager = trained["conditional-importance/fixed"].to_dataset()
     given = {
-        "merge_step": lambda models: analysis.sharing(models["W"]),
+        "merge_step": lambda models: analysis.shared_directions(models["W"]),
         "plateaus": lambda models: models["train_loss"],
         "jumps": lambda models: analysis.feature_dimensionality(models["W"]),
     }.get(name, lambda models: models["W"])

@@ -38,7 +38,7 @@ def dataset_with(small: Small, weights: dict[str, np.ndarray] | None = None, **c
 
 def test_a_tied_model_responds_with_its_weights(small: Small) -> None:
     dataset = toysup.train(small(), seeds=3)["small/small"].to_dataset()
-    found = analysis.response(dataset)
+    found = analysis.linear_response(dataset)
     np.testing.assert_array_equal(found.H, dataset.W)
     xr.testing.assert_equal(found.G, analysis.gram(dataset.W))
     assert found.G.dims == ("seed", "step", "feature", "other_feature")
@@ -56,7 +56,7 @@ def test_a_tied_model_that_is_not_plain_goes_the_general_way(small: Small) -> No
     """Without biases, or with a context that is seen, a linear hidden state still gives W and WᵀW."""
     for changes in ({"model__biases": False}, {**FLAG, "model__tied": True}):
         dataset = toysup.train(small(**changes), seeds=3)["small/small"].to_dataset()
-        found = analysis.response(dataset)
+        found = analysis.linear_response(dataset)
         H, G = dataset.W, analysis.gram(dataset.W)
         np.testing.assert_allclose(found.H, H.broadcast_like(found.H).transpose(*found.H.dims), atol=1e-6)
         np.testing.assert_allclose(found.G, G.broadcast_like(found.G).transpose(*found.G.dims), atol=1e-6)
@@ -71,7 +71,7 @@ def test_a_tied_model_that_is_not_plain_goes_the_general_way(small: Small) -> No
 
 def test_an_untied_model_responds_with_the_product_of_its_weights(small: Small) -> None:
     dataset = dataset_with(small, model__tied=False)
-    found = analysis.response(dataset)
+    found = analysis.linear_response(dataset)
     np.testing.assert_allclose(found.H, dataset.W, atol=1e-6)
     product = dataset.W_out.values @ dataset.W.values
     np.testing.assert_allclose(found.G.transpose("seed", "feature", "other_feature"), product, atol=1e-6)
@@ -85,7 +85,7 @@ def test_a_deep_model_by_hand(small: Small) -> None:
     weights = {"encoder_1_W": layer, "encoder_1_b": kink, "W": onto, "decoder_1_W": np.eye(5, 3), "W_out": np.eye(6, 5)}
     dataset = dataset_with(small, weights, **DEEP)
     for value, above in [(1.0, 0.5), (2.0, 0.75), (0.4, 0.0)]:
-        found = analysis.response(dataset, value=value).isel(seed=0)
+        found = analysis.linear_response(dataset, value=value).isel(seed=0)
         H = np.array([[1, 1, 0, 0, 0, 0], [0, 0, 1, 2 * above, 0, 0], [0, 0, 0, 0, above, -above]])
         np.testing.assert_allclose(found.H, H, atol=1e-6)
         # The decoder's ReLU drops the negative response of the last hidden state.
@@ -99,16 +99,16 @@ def test_a_negative_value_asks_for_the_other_side(small: Small) -> None:
     weights["W"][0, 0], weights["W"][1, 6] = 2, 3
     dataset = dataset_with(small, weights, **DEEP, regime__values="signed")
     # h_1 = 2 ReLU(x_1) and h_2 = 3 ReLU(−x_1): switching x_1 to −1 moves the second by 3, so by −3 per unit of x_1.
-    assert analysis.response(dataset).H.isel(seed=0, feature=0).values.tolist() == [2, 0, 0]
-    assert analysis.response(dataset, value=-1).H.isel(seed=0, feature=0).values.tolist() == [0, -3, 0]
+    assert analysis.linear_response(dataset).H.isel(seed=0, feature=0).values.tolist() == [2, 0, 0]
+    assert analysis.linear_response(dataset, value=-1).H.isel(seed=0, feature=0).values.tolist() == [0, -3, 0]
     for value in (0.0, np.inf, np.nan):
         with pytest.raises(toysup.UsageError, match="finite and not 0"):
-            analysis.response(dataset, value=value)
+            analysis.linear_response(dataset, value=value)
 
 
 def test_outputs_of_the_target_z_make_a_rectangular_response(small: Small) -> None:
     dataset = dataset_with(small, regime__contexts=["a", "b"], regime__target="z", model__tied=False)
-    G = analysis.response(dataset).G
+    G = analysis.linear_response(dataset).G
     assert dict(G.sizes) == {"seed": 2, "output": 12, "other_feature": 6}
     np.testing.assert_allclose(G, dataset.W_out.values @ dataset.W.values, atol=1e-6)
     assert G.output_feature.values.tolist() == [1, 2, 3, 4, 5, 6] * 2
@@ -130,7 +130,7 @@ def test_a_translating_model_is_selective(small: Small) -> None:
     changes = FLAG | DEEP
     dataset = dataset_with(small, translating(), **changes)
     np.testing.assert_array_equal(analysis.context_selectivity(dataset), np.ones((2, 6)))
-    found = analysis.response(dataset).H.isel(seed=0)
+    found = analysis.linear_response(dataset).H.isel(seed=0)
     np.testing.assert_array_equal(found.sel(context="a"), [[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0]])
     np.testing.assert_array_equal(found.sel(context="b"), [[0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 1]])
     # One that shows each feature only in the context of the others is at −1; half as large there, at 3/5.
@@ -200,14 +200,14 @@ def test_selectivity_is_a_share(flagged: xr.Dataset, seed: int, scale: float, va
 def test_what_is_not_registered_is_refused(small: Small) -> None:
     dataset = dataset_with(small, **DEEP)
     other = dataset.assign_attrs(condition=dataset.attrs["condition"].replace('"relu"', '"rela"'))
-    for compute in (analysis.response, analysis.context_selectivity):
+    for compute in (analysis.linear_response, analysis.context_selectivity):
         with pytest.raises(toysup.UsageError, match="no activation 'rela'; did you mean relu"):
             compute(other)
 
 
 def test_responses_of_the_module_are_the_same(small: Small) -> None:
     dataset = dataset_with(small, **FLAG | DEEP)
-    found = analysis.response(dataset, value=0.7).sel(seed=1)
+    found = analysis.linear_response(dataset, value=0.7).sel(seed=1)
     module = toysup.to_module(dataset.sel(seed=1))
     for c, name in enumerate(["a", "b"]):
         context = torch.full((7,), c)
@@ -220,7 +220,7 @@ def test_responses_of_the_module_are_the_same(small: Small) -> None:
 def test_what_overflows_is_not_finite_without_a_warning(small: Small) -> None:
     dataset = dataset_with(small, **DEEP)
     weights = [name for name, variable in dataset.data_vars.items() if variable.dtype == np.float32]
-    found = analysis.response(dataset.assign({name: dataset[name] * 1e20 for name in weights}))
+    found = analysis.linear_response(dataset.assign({name: dataset[name] * 1e20 for name in weights}))
     assert np.isinf(found["G"]).any()
     # Squares that are finite, and their sum that is not.
     plain = dataset_with(small)

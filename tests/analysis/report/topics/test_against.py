@@ -36,13 +36,13 @@ def test_counts_of_models_against_a_condition(run_analyze: Command, runs: Path, 
     }
     for name, together in (("conditional", True), ("split-40", False)):
         (row,) = [row for row in found if row["condition"] == name and row["statistic"] == "total_dimensionality"]
-        expected = analysis.difference(D[name], D["fixed"], paired=together)
+        expected = analysis.difference_over_seeds(D[name], D["fixed"], paired=together)
         for column in ("mean", "ci_low", "effect_size", "p_value", "n_seeds"):
             assert float(row[column]) == pytest.approx(expected[column].item()), column
         assert row["paired"] == str(together)
     p = xr.DataArray([float(row["p_value"] or "nan") for row in found], dims="row")
     adjusted = [float(row["p_adjusted"] or "nan") for row in found]
-    np.testing.assert_allclose(adjusted, analysis.holm(p))
+    np.testing.assert_allclose(adjusted, analysis.holm_adjusted(p))
 
 
 def test_quadrants_without_counterpart_are_left_out_with_a_note(run_analyze: Command, runs: Path) -> None:
@@ -136,7 +136,7 @@ def test_each_cell_is_paired_where_its_models_are(run_analyze: Command, tmp_path
         ]
         for row, together in zip(own, (False, True), strict=True):
             cell = energy["two"].sel(feature_probability=float(row["feature_probability"]))
-            expected = analysis.difference(cell, energy["one"], paired=together)
+            expected = analysis.difference_over_seeds(cell, energy["one"], paired=together)
             assert float(row["mean"]) == pytest.approx(sign * expected["mean"].item(), rel=1e-4)
             assert float(row["effect_size"]) == pytest.approx(sign * expected["effect_size"].item(), rel=1e-3)
             assert int(row["n_seeds"]) == expected["n_seeds"].item() == (4 if together else 8)
@@ -169,7 +169,7 @@ def test_conditions_that_share_few_seeds_are_compared_unpaired(
         assert {row["paired"] for row in found} == {str(together)}
         (row,) = [row for row in found if row["statistic"] == "total_dimensionality"]
         D = [analysis.total_dimensionality(dataset.W.isel(step=-1)) for dataset in (other, own["fixed"])]
-        expected = analysis.difference(*D, paired=together)
+        expected = analysis.difference_over_seeds(*D, paired=together)
         assert float(row["mean"]) == pytest.approx(expected["mean"].item())
         assert int(row["n_seeds"]) == expected["n_seeds"].item() == n_seeds
 
@@ -186,7 +186,7 @@ def test_a_report_adjusts_over_all_experiments_and_says_what_has_no_counterpart(
     assert run_analyze("report", tmp_path / "runs", "--output", tmp_path / "report", *two).exit_code == 0
     found = pd.read_csv(tmp_path / "report" / "differences.csv")
     assert set(found["experiment"]) == {"conditional-importance", "other"}
-    adjusted = analysis.holm(xr.DataArray(found["p_value"].to_numpy(), dims="row"))
+    adjusted = analysis.holm_adjusted(xr.DataArray(found["p_value"].to_numpy(), dims="row"))
     np.testing.assert_allclose(found["p_adjusted"], adjusted)
     page = (tmp_path / "report" / "index.html").read_text()
     assert "split-40 has no counterpart in fixed of its energy." in page
