@@ -1,4 +1,5 @@
 from . import figures as figures
+from . import report as report
 from .inference.comparisons import difference_over_seeds as difference_over_seeds
 from .inference.comparisons import equivalence_over_seeds as equivalence_over_seeds
 from .inference.comparisons import holm_adjusted as holm_adjusted

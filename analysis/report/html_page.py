@@ -1,12 +1,13 @@
 """One HTML page that a person reads from top to bottom: sections with figures, tables and links."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
 import pandas as pd
 
-from toysup.analysis.report.tidy_rows import shown
+from toysup.analysis.report.panels import Drawn
+from toysup.analysis.report.tidy_rows import Rows, shown
 
 # What a browser shows; other formats of a figure are linked beside it.
 SHOWN_FORMAT = "png"
@@ -23,35 +24,35 @@ td.supported { color: #1b6e3c; font-weight: 600; } td.refuted { color: #a3271f; 
 """
 
 
-@dataclass
-class Section:
-    """A heading, what a reader should know, the figures, tables under their captions, and the files with all rows."""
+class Section(NamedTuple):
+    """A part of the page: what a reader should know, the tables that are shown, all rows by file name, and figures."""
 
     heading: str
     text: str
-    tables: Sequence[tuple[str, pd.DataFrame]] = ()
-    files: Sequence[str] = ()
-    figures: list[str] = field(default_factory=list)
+    shown: Sequence[tuple[str, pd.DataFrame]] = ()
+    tables: Mapping[str, Rows] = {}
+    drawn: Drawn | None = None
 
 
-def page(title: str, note: str, sections: Sequence[Section]) -> str:
-    """The whole page."""
+def page(title: str, note: str, sections: Sequence[tuple[Section, Sequence[str]]]) -> str:
+    """The whole page; each section comes with the paths of its figures."""
     head = f"<meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
-    body = "".join([f"<h1>{escape(title)}</h1><p class=note>{escape(note)}</p>", *map(_section, sections)])
+    parts = [_section(section, figures) for section, figures in sections]
+    body = "".join([f"<h1>{escape(title)}</h1><p class=note>{escape(note)}</p>", *parts])
     return f"<!doctype html><html lang=en><head>{head}</head><body>{body}</body></html>\n"
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, figures: Sequence[str]) -> str:
     parts = [f"<h2>{escape(section.heading)}</h2>", f"<p>{escape(section.text)}</p>" if section.text else ""]
-    for path in section.figures:
+    for path in figures:
         if path.endswith(f".{SHOWN_FORMAT}"):
             stem = path.removesuffix(SHOWN_FORMAT)
-            links = [_link(other) for other in section.figures if other.startswith(stem)]
+            links = [_link(other) for other in figures if other.startswith(stem)]
             image = f'<img src="{escape(path)}" alt="{escape(path)}">'
             parts.append(f"<figure>{image}<figcaption>{' · '.join(links)}</figcaption></figure>")
-    parts += [_table(caption, table) for caption, table in section.tables if len(table)]
-    if section.files:
-        parts.append(f"<p class=note>All rows: {' · '.join(map(_link, section.files))}</p>")
+    parts += [_table(caption, table) for caption, table in section.shown if len(table)]
+    if section.tables:
+        parts.append(f"<p class=note>All rows: {' · '.join(_link(f'{name}.csv') for name in section.tables)}</p>")
     return "".join(parts)
 
 

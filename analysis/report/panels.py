@@ -14,7 +14,9 @@ from toysup.analysis.report.selection import Selected, label_of
 # The most conditions (or cells of a sweep) that one figure shows side by side.
 MAX_SERIES = 12
 
+# Figures under their names, and what draws those of an experiment's conditions.
 Figures = Iterator[tuple[str, Figure]]
+Drawn = Callable[[list[Selected]], Figures]
 Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
 
 

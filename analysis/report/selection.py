@@ -4,22 +4,18 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.inference.quadrant_null import pooled_quadrant_null
-from toysup.analysis.loss.decomposition import loss_by_active, loss_decomposition
-from toysup.analysis.loss.evaluation import comparable
-from toysup.analysis.loss.expected_loss import summed, values_held
-from toysup.analysis.statistics.interference import gram_quadrants
 from toysup.analysis.statistics.piecewise import loaded_if_small, piecewise
-from toysup.analysis.statistics.responses import linear_response
 from toysup.errors import UsageError, nearest
-from toysup.storage.schema import regime_axes
 
 Result = TypeVar("Result", xr.DataArray, xr.Dataset)
+Value = TypeVar("Value")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +27,10 @@ class Selected:
     dataset: xr.Dataset
     index: int
     cell: Mapping[str, float] = field(default_factory=dict)
+    # The condition in all cells of its sweep, where this is one cell of it.
+    sweep: "Selected | None" = None
+    # Whether the step was asked for by its number or epoch, or is the last one because none was.
+    step_was_chosen: bool = False
 
     @functools.cached_property
     def at_step(self) -> xr.Dataset:
@@ -48,47 +48,16 @@ class Selected:
         """
         return piecewise(self.at_step, statistic, values=values or self.entries)
 
-    def each_loss(self, loss: Callable[[xr.Dataset], Result]) -> Result:
-        """The same of a loss by batch, context and feature."""
-        return self.each(loss, values=values_held(self.dataset))
-
     @property
     def entries(self) -> int:
         """Entries of what stands for WᵀW of a model, in all contexts."""
         sizes = self.dataset.sizes
         return sizes["feature"] * sizes.get("output", sizes["feature"]) * sizes["context"]
 
-    def responses_of(self, dataset: xr.Dataset) -> xr.DataArray:
-        """G of `linear_response` of some models of this condition, without outputs whose errors never count."""
-        return counting(linear_response(dataset)["G"], self.dataset)
-
-    @functools.cached_property
-    def quadrants(self) -> xr.Dataset:
-        """The quadrant statistics at the chosen step: rows and figures have the same."""
-        return self.each(lambda models: gram_quadrants(self.responses_of(models)))
-
-    @functools.cached_property
-    def null(self) -> xr.Dataset:
-        """The null of the quadrant statistics at the chosen step, pooled over seeds."""
-        return pooled_quadrant_null(self.at_step, self.responses_of)
-
-    @functools.cached_property
-    def loss_parts(self) -> xr.DataArray:
-        """The parts of the loss under its own regime at the chosen step, by batch of samples: (..., batch, part)."""
-        return self.each_loss(lambda models: summed(loss_decomposition(models, by_batch=True)))
-
-    @functools.cached_property
-    def loss_by_active(self) -> xr.Dataset:
-        """The loss under its own regime at the chosen step by the number of active features, by batch of samples.
-
-        `loss` (..., batch, active) and the `probability` of so many.
-        """
-
-        def totals(models: xr.Dataset) -> xr.Dataset:
-            found = loss_by_active(models, by_batch=True)
-            return found.assign(loss=summed(found["loss"]))
-
-        return self.each_loss(totals)
+    @property
+    def whole(self) -> "Selected":
+        """The condition in all cells of its sweep."""
+        return self.sweep or self
 
     @property
     def sweeps(self) -> list[str]:
@@ -101,9 +70,36 @@ class Selected:
             yield self.at(dict(zip(self.sweeps, values, strict=True)))
 
     def at(self, cell: Mapping[str, float]) -> "Selected":
-        """The same with one cell of its sweep; itself, with what it has computed, where it sweeps none of the axes."""
+        """The same at one cell of its sweep; itself where it sweeps none of the axes."""
         own = {axis: value for axis, value in cell.items() if axis in self.sweeps}
-        return self if not own else Selected(self.experiment, self.condition, self.dataset.sel(own), self.index, own)
+        if not own:
+            return self
+        return replace(self, dataset=self.dataset.sel(own), cell=own, sweep=self)
+
+    def cell_of(self, values: Any) -> Any:
+        """The part of the whole condition's values that belongs to this cell."""
+        return values.sel({axis: value for axis, value in self.cell.items() if axis in values.dims})
+
+
+def computed_once(measure: Callable[Concatenate[Selected, P], Value]) -> Callable[Concatenate[Selected, P], Value]:
+    """`measure`, computed once for each selected condition: its rows, figures and page show the same values.
+
+    Further arguments are other selected conditions. A cell of a sweep takes its part of what was computed for the whole
+    condition.
+    """
+    computed: WeakKeyDictionary[Selected, dict[tuple[object, ...], Value]] = WeakKeyDictionary()
+
+    @functools.wraps(measure)
+    def remembered(item: Selected, /, *others: P.args, **none: P.kwargs) -> Value:
+        if item.sweep is not None:
+            part: Value = item.cell_of(remembered(item.sweep, *others, **none))
+            return part
+        values = computed.setdefault(item, {})
+        if others not in values:
+            values[others] = measure(item, *others, **none)
+        return values[others]
+
+    return remembered
 
 
 def label_of(item: Selected, n_conditions: int) -> str:
@@ -117,17 +113,6 @@ def sweep_axes(dataset: xr.Dataset) -> list[str]:
     return [str(dim) for dim in dataset["train_loss"].dims if dim not in ("seed", "step")]
 
 
-def counting(G: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
-    """G without the outputs of z that weigh nothing in any cell: nothing trains them."""
-    if "output" not in G.dims:
-        return G
-    weights = dataset["importance"].max(
-        [dim for dim in dataset["importance"].dims if dim not in ("context", "feature")]
-    )
-    own = weights.sel(context=G["output_context"], feature=G["output_feature"])
-    return G.isel(output=np.flatnonzero(own.values > 0))
-
-
 def select(
     runs: xr.DataTree, *, conditions: Sequence[str] = (), step: int | None = None, epoch: float | None = None
 ) -> list[Selected]:
@@ -138,7 +123,13 @@ def select(
     refuse_unknown(runs, conditions)
     leaves = [leaf.to_dataset() for leaf in runs.leaves]
     return [
-        Selected(leaf.attrs["experiment"], leaf.attrs["condition_name"], leaf, _index(leaf, step, epoch))
+        Selected(
+            leaf.attrs["experiment"],
+            leaf.attrs["condition_name"],
+            leaf,
+            _index(leaf, step, epoch),
+            step_was_chosen=step is not None or epoch is not None,
+        )
         for leaf in leaves
         if not conditions or leaf.attrs["condition_name"] in conditions
     ]
@@ -190,10 +181,3 @@ def _index(dataset: xr.Dataset, step: int | None, epoch: float | None) -> int:
         there = "none, it was trained by steps" if np.isnan(recorded).all() else ", ".join(f"{v:g}" for v in recorded)
         raise UsageError(f"{name} {wanted:g} of {dataset.attrs['condition_name']} was not recorded; recorded: {there}")
     return int(found[0])
-
-
-def same_inputs(one: xr.Dataset, other: xr.Dataset) -> bool:
-    """Whether models of one can be evaluated under the regime of the other: inputs, target and sweep cells agree."""
-    return comparable(one, other) and all(
-        axis in one.coords and one[axis].equals(other[axis]) for axis in regime_axes(other)
-    )

@@ -47,6 +47,10 @@ def about_contexts(values: xr.Dataset) -> list[str]:
     return ["context"] if "context" in values.dims else []
 
 
+def of_statistics(rows: pd.DataFrame, *statistics: str) -> pd.DataFrame:
+    return rows[rows["statistic"].isin(statistics)]
+
+
 def _scalars(summary: xr.Dataset) -> dict[str, Any]:
     return {str(name): values.item() for name, values in summary.data_vars.items()}
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import netCDF4
 import numpy as np
@@ -244,10 +244,10 @@ def test_losses_say_how_sure_samples_are(run_analyze: Command, runs: Path) -> No
 
 def test_losses_by_what_they_come_from_sum_to_the_total(trained: xr.DataTree) -> None:
     selected = select(trained)
-    whole = losses.rows(selected, losses.cross_losses(selected))
+    whole = losses.rows(selected)
     whole = whole[whole.trained_on == whole.evaluated_on].set_index("trained_on")["mean"]
     for by, labels in (("part", "unrepresented own interference bias"), ("active", "0 1 2 3 4 5+")):
-        table = losses.rows(selected, {}, by=by)
+        table = losses.rows(selected, by=by)
         assert table[by].tolist() == labels.split() * 4
         assert (table.trained_on == table.evaluated_on).all()
         for condition, own in table.groupby("trained_on"):
@@ -258,7 +258,7 @@ def test_losses_by_what_they_come_from_sum_to_the_total(trained: xr.DataTree) ->
 def test_splits_of_a_sweep_have_a_row_for_each_cell(swept: xr.DataTree) -> None:
     selected = select(swept)
     for by, count in (("part", 4), ("active", 6), ("reference", 5)):
-        table = losses.rows(selected, {}, by=by)
+        table = losses.rows(selected, by=by)
         assert list(table)[:3] == ["experiment", "condition", "feature_probability"]
         assert table.groupby("feature_probability").size().tolist() == [count, count]
 
@@ -311,10 +311,10 @@ def test_sweep_values_are_columns(run_analyze: Command, swept: xr.DataTree, tmp_
 
 
 def test_any_quadrant_statistic_can_be_drawn(run_analyze: Command, runs: Path) -> None:
-    from toysup.analysis.command import QUADRANT_STATISTICS
+    from toysup.analysis.report.calls import QuadrantStatistic
     from toysup.analysis.statistics.interference import QUADRANT_STATISTICS as STATISTICS
 
-    assert list(QUADRANT_STATISTICS.choices) == list(STATISTICS)
+    assert list(get_args(QuadrantStatistic)) == list(STATISTICS)
     run_analyze("interference", runs, "--statistic", "energy_share", "--figure-format", "svg")
     names = [path.name for path in (runs / "figures" / "conditional-importance").iterdir()]
     assert names == ["interference-energy-share.svg"]
@@ -476,7 +476,10 @@ start()
         ("import toysup; toysup.open_runs", ["torch", "matplotlib", "scipy"]),
         ("from toysup.command.train import main; main(['--help'], standalone_mode=False)", ["numpy"]),
         ("from toysup.analysis.command import main; main(['--help'], standalone_mode=False)", ["numpy"]),
-        ("from toysup import analysis; analysis.gram, analysis.losses, analysis.over_seeds", ["torch", "matplotlib"]),
+        (
+            "from toysup import analysis; analysis.gram, analysis.expected_loss, analysis.over_seeds",
+            ["torch", "matplotlib"],
+        ),
         ("from toysup.analysis.report.topics import dynamics, interference", ["torch", "numba"]),
     ],
 )
@@ -498,7 +501,7 @@ def test_where_compiled_code_cannot_be_kept_a_line_says_what_to_set(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "command", ["", "info", "gram", "dimensionality", "interference", "losses", "dynamics", "report"]
+    "command", ["", "info", "gram", "dimensionality", "interference", "losses", "claims", "dynamics", "report"]
 )
 def test_every_command_has_help_and_documentation(run_analyze: Command, command: str) -> None:
     result = run_analyze(*command.split(), "--help")

@@ -1,5 +1,6 @@
 """What `--against` reports: each condition's difference from one of its experiment, cell by cell of the sweep."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -7,8 +8,10 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis.inference.comparisons import difference_over_seeds, holm_adjusted, paired_by_seed
+from toysup.analysis.report.panels import Drawn
 from toysup.analysis.report.selection import Selected, by_experiment
 from toysup.analysis.report.tidy_rows import joined, rows_of
+from toysup.analysis.report.topic_report import TopicReport
 from toysup.errors import UsageError
 
 MEANING = (
@@ -17,6 +20,12 @@ MEANING = (
     "tests, adjusted for all rows (Holm). That no difference was found does not make two conditions equal."
 )
 Statistics = Callable[[Selected], Mapping[str, xr.DataArray]]
+
+
+def report(selected: Sequence[Selected], name: str, statistics: Statistics, drawn: Drawn) -> TopicReport:
+    """The differences from the condition `name`, beside the figures that a topic draws of the conditions themselves."""
+    compared = functools.cache(lambda: differences(selected, name, statistics))
+    return TopicReport(selected, lambda: compared()[0], lambda: compared()[1], drawn)
 
 
 def differences(

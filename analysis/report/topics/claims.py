@@ -1,7 +1,8 @@
 """The claims of the sources as verdicts on trained runs."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from importlib import resources
 from typing import NamedTuple
 
@@ -22,8 +23,11 @@ from toysup.analysis.claims.verdicts import (
     parse_regions,
     shown_regions,
 )
+from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.selection import Selected, by_experiment, label_of
 from toysup.analysis.report.tidy_rows import NUMBERS, joined, shown
+from toysup.analysis.report.topic_report import TopicReport
+from toysup.analysis.report.topics import losses
 from toysup.errors import UsageError
 from toysup.experiments.experiment import load_experiment
 from toysup.experiments.regime import Regime
@@ -43,6 +47,24 @@ MEANING = (
     "meet."
 )
 _NONE = xr.Dataset(dict.fromkeys(("mean", "ci_low", "ci_high"), np.nan) | {"n_seeds": 0, "n_excluded": 0})
+
+
+def report(selected: Sequence[Selected]) -> TopicReport:
+    """The verdicts."""
+    return TopicReport(selected, partial(rows, selected), text=text)
+
+
+def sections(selected: Sequence[Selected]) -> Iterator[Section]:
+    """The verdicts on the conditions that claims are about; none, if there are no such conditions."""
+    if about(selected):
+        # The page shows these losses too.
+        known = {
+            (item.experiment, item.condition, other.condition): losses.total_loss(item, other)
+            for item, other in losses.comparable_pairs(selected)
+        }
+        verdicts = rows(selected, known=known)
+        shown = [("", _for_a_reader(verdicts))]
+        yield Section("What the claims come to", MEANING, shown, {"claims": verdicts})
 
 
 def claims() -> list[Claim]:
@@ -65,11 +87,11 @@ def _claim(row: Mapping[str, str]) -> Claim:
     )
 
 
-def rows(selected: Sequence[Selected], *, own_epoch: bool = True, known: Known | None = None) -> pd.DataFrame:
+def rows(selected: Sequence[Selected], *, known: Known | None = None) -> pd.DataFrame:
     """The verdict on each claim, of each experiment that has one of the conditions that claims are about.
 
-    Where `own_epoch`, each is judged at the epoch that it is about; else at the step that was selected. Losses that are
-    `known` at that step need not be computed again.
+    A claim is evaluated at the step that was chosen, or at the epoch that the claim is about if none was. Losses that
+    are `known` at the selected step need not be computed again.
     """
     table = claims()
     groups = by_experiment(about(selected))
@@ -80,7 +102,7 @@ def rows(selected: Sequence[Selected], *, own_epoch: bool = True, known: Known |
         )
     frames = []
     for name, group in groups.items():
-        evidence = Evidence(group, own_epoch=own_epoch, known=known)
+        evidence = Evidence(group, known=known)
         frames += [_row(name, claim, *evidence.verdict(claim)) for claim in table]
     return joined(frames)
 
@@ -116,6 +138,13 @@ def _row(experiment: str, claim: Claim, verdict: Verdict, step: int | None) -> p
     )
 
 
+def _for_a_reader(rows: pd.DataFrame) -> pd.DataFrame:
+    """The verdicts with the columns that a reader needs."""
+    numbers = with_interval(rows.assign(part=rows["part"].fillna("")))
+    kept = ["experiment", "verdict", "claim", "says", "part", "mean [interval]", "n_seeds", "supports", "note"]
+    return numbers[[column for column in kept if column in numbers]]
+
+
 def text(verdicts: pd.DataFrame) -> str:
     """The verdicts as a person reads them: two or three lines each."""
     several = verdicts["experiment"].nunique() > 1
@@ -142,10 +171,9 @@ class _Cell(NamedTuple):
 class Evidence:
     """The trajectories of one experiment, and what stands in the way of judging a claim by them."""
 
-    def __init__(self, group: Sequence[Selected], *, own_epoch: bool, known: Known | None = None) -> None:
+    def __init__(self, group: Sequence[Selected], *, known: Known | None = None) -> None:
         self.experiment = group[0].experiment
         self.items = {item.condition: item for item in group}
-        self.own_epoch = own_epoch
         self.expected = {condition.name: condition for condition in load_experiment(EXPERIMENT).conditions}
         self.known = known or {}
         self._trajectories: dict[tuple[str, int], Trajectory] = {}
@@ -213,7 +241,7 @@ class Evidence:
         return _Cell(chosen, one_of if len(matching) > 1 else "")
 
     def _index(self, item: Selected, claim: Claim) -> int | None:
-        if claim.epoch is None or not self.own_epoch:
+        if claim.epoch is None or item.step_was_chosen:
             return item.index
         found = np.flatnonzero(np.isclose(item.dataset["epoch"].values, claim.epoch))
         return int(found[0]) if found.size else None

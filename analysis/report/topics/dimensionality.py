@@ -1,6 +1,7 @@
 """Represented features, total dimensionality, and D and norm of each feature."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from math import prod
 
 import pandas as pd
@@ -8,9 +9,12 @@ import xarray as xr
 
 from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
+from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
-from toysup.analysis.report.selection import Selected
-from toysup.analysis.report.tidy_rows import joined, summarised
+from toysup.analysis.report.selection import Selected, computed_once
+from toysup.analysis.report.tidy_rows import joined, of_statistics, summarised
+from toysup.analysis.report.topic_report import TopicReport
+from toysup.analysis.report.topics import against as comparison
 from toysup.analysis.statistics.dimensionality import (
     feature_dimensionality,
     represented,
@@ -24,6 +28,20 @@ from toysup.analysis.statistics.responses import context_selectivity, linear_res
 MEANING = "A feature is represented if ‖W_i‖² ≥ 0.5; D_i is the share of a dimension that it has to itself."
 # Values of all seeds that are summarised at once.
 _STEPS_HELD = 2**24
+
+
+def report(selected: Sequence[Selected], *, against: str | None = None) -> TopicReport:
+    """Rows and figures of the chosen step, or differences from the condition `against`."""
+    if against is not None:
+        return comparison.report(selected, against, counts, drawn)
+    return TopicReport(selected, partial(rows, selected), drawn=drawn)
+
+
+def sections(selected: Sequence[Selected]) -> Iterator[Section]:
+    """The counts, with all rows beside them."""
+    whole = rows(selected)
+    counted = with_interval(of_statistics(whole, "represented", "total_dimensionality"))
+    yield Section("Dimensionality", MEANING, [("", counted)], {"dimensionality": whole}, drawn)
 
 
 def rows(selected: Sequence[Selected]) -> pd.DataFrame:
@@ -42,11 +60,15 @@ def rows(selected: Sequence[Selected]) -> pd.DataFrame:
 
 def counts(item: Selected) -> dict[str, xr.DataArray]:
     """What is counted of each model."""
-    found = item.each(_counts)
-    return {str(name): found[name] for name in found}
+    return {str(name): values for name, values in _counts(item).items()}
 
 
-def _counts(models: xr.Dataset) -> xr.Dataset:
+@computed_once
+def _counts(item: Selected) -> xr.Dataset:
+    return item.each(_counts_of)
+
+
+def _counts_of(models: xr.Dataset) -> xr.Dataset:
     H = linear_response(models)["H"]
     return xr.Dataset({"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)})
 

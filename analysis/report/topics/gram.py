@@ -9,15 +9,26 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis import figures
+from toysup.analysis.report.html_page import Section
+from toysup.analysis.report.measures import counted_response
 from toysup.analysis.report.panels import MAX_SERIES, Figures, by_context, in_a_name
-from toysup.analysis.report.selection import Selected, counting, label_of
+from toysup.analysis.report.selection import Selected, label_of
 from toysup.analysis.report.tidy_rows import joined, summarised
-from toysup.analysis.statistics.responses import linear_response
+from toysup.analysis.report.topic_report import TopicReport
 
 MEANING = "WᵀW, or the response that stands for it: rows are outputs, columns the features that are active."
 GRAM_SEEDS = 3
 # Entries of Gram matrices that are summarised at once: 128 MiB of float32.
 _ENTRIES = 2**25
+
+
+def report(selected: Sequence[Selected]) -> TopicReport:
+    """Every entry, and pictures through training."""
+    return TopicReport(selected, partial(rows, selected), drawn=drawn)
+
+
+def sections(selected: Sequence[Selected]) -> Iterator[Section]:
+    yield Section("Gram matrices", MEANING, tables={"gram": rows(selected)}, drawn=drawn)
 
 
 def rows(selected: Sequence[Selected]) -> pd.DataFrame:
@@ -27,7 +38,8 @@ def rows(selected: Sequence[Selected]) -> pd.DataFrame:
 
 def _of_condition(item: Selected) -> Iterator[pd.DataFrame]:
     """The rows of so many rows of G at a time, of all models: their number times that of features can be large."""
-    row = "output" if "output" in item.responses_of(item.at_step.isel(seed=slice(1))).dims else "feature"
+    first = counted_response(item.at_step.isel(seed=slice(1)), item.dataset)
+    row = "output" if "output" in first.dims else "feature"
     models = prod(item.at_step["train_loss"].sizes.values())
     size = max(1, _ENTRIES // (models * item.entries // item.dataset.sizes[row]))
     for start in range(0, item.dataset.sizes[row], size):
@@ -36,7 +48,7 @@ def _of_condition(item: Selected) -> Iterator[pd.DataFrame]:
 
 
 def _rows_of(item: Selected, models: xr.Dataset, *, here: dict[str, slice]) -> xr.DataArray:
-    return item.responses_of(models).isel(here)
+    return counted_response(models, item.dataset).isel(here)
 
 
 def drawn(group: Sequence[Selected]) -> Figures:
@@ -52,7 +64,7 @@ def drawn(group: Sequence[Selected]) -> Figures:
         third = int(np.abs(steps - steps[-1] / 3).argmin())
         phases = sorted({0, third, item.index})
         early = item.dataset.isel(step=phases, seed=slice(GRAM_SEEDS)).load()
-        G = counting(linear_response(early)["G"], early)
+        G = counted_response(early, early)
         for heading, own in by_context({title: _with_features(G)}).items():
             context = heading.removeprefix(title).strip(", ")
             name = "-".join(filter(None, ["gram", item.condition, in_a_name(item.cell), context]))

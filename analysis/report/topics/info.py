@@ -1,12 +1,15 @@
 """What was trained and with what, one row per condition; and whether training it again gives the same."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
+from toysup.analysis.report.html_page import Section
 from toysup.analysis.report.selection import Selected
+from toysup.analysis.report.topic_report import TopicReport
 from toysup.storage.runs import files_of
 from toysup.storage.schema import layouts_of
 from toysup.storage.store import specification_of
@@ -16,6 +19,17 @@ from toysup.training.train import choose_engine, trained_arrays
 VERIFIED_SEEDS = 3
 # Where another machine or version rounds otherwise, weights may differ by this share of the largest.
 ROUNDING = 1e-3
+
+
+def report(selected: Sequence[Selected], *, verify: bool = False) -> TopicReport:
+    """What was trained, or whether training some seeds again gives the same."""
+    if verify:
+        return TopicReport(selected, lambda: verified(selected, np.random.default_rng()))
+    return TopicReport(selected, partial(rows, selected))
+
+
+def sections(selected: Sequence[Selected]) -> Iterator[Section]:
+    yield Section("What was trained", "", [("", rows(selected))])
 
 
 def rows(selected: Sequence[Selected]) -> pd.DataFrame:
@@ -53,7 +67,7 @@ def _versions(text: object) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items()) if isinstance(versions, dict) else ""
 
 
-def specifications(selected: Sequence[Selected]) -> dict[str, object]:
+def specifications_of(selected: Sequence[Selected]) -> dict[str, object]:
     """The specification of each condition, by `<experiment>/<condition>`."""
     return {
         f"{item.experiment}/{item.condition}": json.loads(specification_of(item.dataset)[0].identity)

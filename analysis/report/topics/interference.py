@@ -12,9 +12,13 @@ from toysup.analysis.inference.comparisons import holm_adjusted
 from toysup.analysis.inference.exchangeable_features import no_null
 from toysup.analysis.inference.quadrant_null import quadrant_null
 from toysup.analysis.inference.seeds import over_seeds
+from toysup.analysis.report import measures
+from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
 from toysup.analysis.report.selection import Selected
-from toysup.analysis.report.tidy_rows import about_contexts, joined, rows_of, summarised
+from toysup.analysis.report.tidy_rows import about_contexts, joined, of_statistics, rows_of, summarised
+from toysup.analysis.report.topic_report import TopicReport
+from toysup.analysis.report.topics import against as comparison
 from toysup.analysis.statistics.interference import (
     QUADRANT_STATISTICS,
     feature_interference,
@@ -29,6 +33,37 @@ MEANING = (
 # Rows about seeds that are put together at once.
 _ROWS = 2**15
 NULL = ["null_mean", "null_sd", "z", "p_value"]
+
+
+# Of the quadrants' statistics, those that the page shows; the tables have all.
+SHOWN_STATISTICS = ("energy", "interfering_fraction")
+
+
+def report(
+    selected: Sequence[Selected], *, by: str = "quadrant", statistic: str = "energy", against: str | None = None
+) -> TopicReport:
+    """Quadrants over seeds or of each seed, features, or differences from the condition `against`."""
+    figures_of = partial(drawn, statistics=[statistic])
+    if against is not None:
+        return comparison.report(selected, against, quadrants, figures_of)
+    if by == "seed":
+        return TopicReport(selected, partial(seed_rows, selected), partial(notes, selected), figures_of, streams=True)
+    notes_of_rows = partial(notes, selected) if by == "quadrant" else tuple
+    return TopicReport(selected, partial(rows, selected, by=by), notes_of_rows, figures_of)
+
+
+def sections(selected: Sequence[Selected]) -> Iterator[Section]:
+    """The headline statistics of quadrants beside their null, with all rows."""
+    whole = rows(selected, by="quadrant")
+    text = MEANING + "".join(f" {note}." for note in notes(selected))
+    shown = with_interval(of_statistics(whole, *SHOWN_STATISTICS).drop(columns=["null_mean", "null_sd"]))
+    yield Section(
+        "Interference between subsets",
+        text,
+        [("", shown)],
+        {"interference": whole, "feature-interference": rows(selected, by="feature")},
+        partial(drawn, statistics=SHOWN_STATISTICS),
+    )
 
 
 def rows(selected: Sequence[Selected], *, by: str) -> pd.DataFrame:
@@ -61,18 +96,19 @@ def _of_features(models: xr.Dataset) -> xr.Dataset:
 
 
 def _by_quadrant(item: Selected) -> pd.DataFrame:
-    summary = over_seeds(item.quadrants.to_dataarray("statistic"))
-    summary = summary.assign({name: item.null[name] for name in NULL})
+    summary = over_seeds(measures.quadrants(item).to_dataarray("statistic"))
+    null = measures.quadrant_null(item)
+    summary = summary.assign({name: null[name] for name in NULL})
     return rows_of(item, None, summary, [*about_contexts(summary), "subset", "other_subset"])
 
 
 def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
-    values = item.quadrants.to_dataarray("statistic").astype(np.float64)
+    values = measures.quadrants(item).to_dataarray("statistic").astype(np.float64)
     finite = np.isfinite(values)
     nothing = xr.full_like(values, np.nan)
     each = xr.Dataset({"mean": values, "ci_low": nothing, "ci_high": nothing})
     each = each.assign(n_seeds=finite.astype(int), n_excluded=(~finite).astype(int))
-    null = item.each(lambda models: quadrant_null(models, item.responses_of(models)))
+    null = item.each(lambda models: quadrant_null(models, measures.counted_response(models, item.dataset)))
     each = each.assign({name: null[name] for name in NULL})
     about = ["seed", *about_contexts(each), "subset", "other_subset"]
     first = [*item.sweeps, "seed"][0]
@@ -100,17 +136,18 @@ def notes(selected: Sequence[Selected]) -> Iterator[str]:
 
 def quadrants(item: Selected) -> dict[str, xr.DataArray]:
     """The statistics of each quadrant."""
-    found = item.quadrants
-    return {name: found[name] for name in QUADRANT_STATISTICS}
+    statistics = measures.quadrants(item)
+    return {name: statistics[name] for name in QUADRANT_STATISTICS}
 
 
 def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",)) -> Figures:
     """These statistics of each quadrant, one figure each."""
     for suffix, items in series(group):
-        quadrants = {label: item.quadrants for label, item in items.items()}
+        quadrants = {label: measures.quadrants(item) for label, item in items.items()}
         for statistic in statistics:
             values = by_context({label: dataset[statistic] for label, dataset in quadrants.items()})
-            nulls = by_context({label: item.null.sel(statistic=statistic) for label, item in items.items()})
+            of_items = {label: measures.quadrant_null(item) for label, item in items.items()}
+            nulls = by_context({label: null.sel(statistic=statistic) for label, null in of_items.items()})
             figure = figures.quadrant_interference(values, summaries_of(values), nulls, statistic=statistic)
             yield f"interference-{statistic.replace('_', '-')}{suffix}", figure
     for statistic in statistics:
@@ -120,7 +157,7 @@ def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",))
 
 def within_and_across(item: Selected, *, statistic: str) -> dict[str, xr.DataArray]:
     """One statistic of the quadrants within subsets and of those across, energies summed and all else averaged."""
-    values = item.quadrants[statistic]
+    values = measures.quadrants(item)[statistic]
     same = values["subset"] == values["other_subset"]
     if values.sizes["subset"] == 1:
         return {statistic: values.isel(subset=0, other_subset=0, drop=True)}

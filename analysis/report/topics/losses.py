@@ -1,8 +1,8 @@
 """The loss of each condition's models under every condition with the same inputs, and where their own comes from."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,16 @@ import xarray as xr
 from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.loss.decomposition import no_parts
-from toysup.analysis.loss.expected_loss import expected_loss, sampling_error, summed
+from toysup.analysis.loss.evaluation import comparable
+from toysup.analysis.loss.expected_loss import expected_loss, sampling_error, summed, values_held
 from toysup.analysis.loss.references import loss_references
+from toysup.analysis.report.html_page import Section, with_interval
+from toysup.analysis.report.measures import loss_by_active_features, loss_parts
 from toysup.analysis.report.panels import MAX_SERIES, Figures, in_a_name, over_sweep, series, summaries_of
-from toysup.analysis.report.selection import Selected, by_cell, by_experiment, same_inputs
+from toysup.analysis.report.selection import Selected, by_cell, by_experiment, computed_once
 from toysup.analysis.report.tidy_rows import joined, rows_of
+from toysup.analysis.report.topic_report import TopicReport
+from toysup.analysis.report.topics import against as comparison
 from toysup.errors import UsageError
 from toysup.storage.schema import regime_axes
 
@@ -26,8 +31,7 @@ MEANING = (
 )
 
 
-@dataclass(frozen=True)
-class Loss:
+class Loss(NamedTuple):
     """The loss of the models of one condition under one condition.
 
     `total` has each model's, by batch of samples; `parts` summaries over seeds by feature and by context.
@@ -37,33 +41,94 @@ class Loss:
     parts: Mapping[str, xr.Dataset]
 
 
-# By (experiment, trained on, evaluated on).
-Losses = dict[tuple[str, str, str], Loss]
 _PARTS = ("feature", "context")
+# What the page shows of a split of the losses: its entries side by side.
+_SIDE_BY_SIDE = {
+    "reference": "What simple predictors lose under the same regime.",
+    "part": "Where a condition's own loss comes from: features that are not represented, the own entries of the "
+    "others, interference, the bias. Means over seeds.",
+    "active": "What samples with so many active features add to it. Means over seeds.",
+}
 
 
-def cross_losses(selected: Sequence[Selected]) -> Losses:
-    """The losses, in their parts, of the models of each condition under every condition that has the same inputs."""
-    return {
-        (experiment, item.condition, other.condition): _loss(item, other)
-        for experiment, group in by_experiment(selected).items()
+def report(selected: Sequence[Selected], *, by: str | None = None, against: str | None = None) -> TopicReport:
+    """The losses, their parts, or differences from the condition `against`."""
+    if against is not None:
+        return comparison.report(selected, against, own_loss, drawn)
+    return TopicReport(selected, partial(rows, selected, by=by), drawn=drawn)
+
+
+def sections(selected: Sequence[Selected]) -> Iterator[Section]:
+    """The losses, and their splits side by side, with all rows."""
+    tables = {"losses": rows(selected)}
+    tables |= {f"losses-by-{by}": rows(selected, by=by) for by in SPLITS if have(selected, by)}
+    shown = [("The loss of models trained on one condition under another.", with_interval(tables["losses"]))]
+    for by, caption in _SIDE_BY_SIDE.items():
+        if (name := f"losses-by-{by}") in tables:
+            shown.append((caption, means_side_by_side(tables[name], by)))
+    yield Section("Losses", MEANING, shown, tables, drawn)
+
+
+def means_side_by_side(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """A row per condition and cell, a column per entry of `by`."""
+    own = [c for c in rows.columns[: list(rows.columns).index("step")] if rows[c].nunique(dropna=False) > 1]
+    own = own or ["condition"]
+    # By number, as pandas would give every combination of conditions and cells a row.
+    rows = rows.assign(number=rows.groupby(own, sort=False, dropna=False).ngroup())
+    table = rows.pivot_table(index="number", columns=by, values="mean", aggfunc="first", sort=False, dropna=False)
+    heads = rows.drop_duplicates("number").set_index("number")[own]
+    return heads.join(table).reset_index(drop=True).rename_axis(columns=None)
+
+
+def comparable_pairs(selected: Sequence[Selected]) -> list[tuple[Selected, Selected]]:
+    """Each condition with every condition of its experiment, itself too, under which its models can be evaluated."""
+    return [
+        (item, other)
+        for group in by_experiment(selected).values()
         for item in group
         for other in group
         if same_inputs(item.dataset, other.dataset)
-    }
+    ]
 
 
-def _loss(item: Selected, other: Selected) -> Loss:
+def same_inputs(trained: xr.Dataset, under: xr.Dataset) -> bool:
+    """Whether models of one can be evaluated under the regime of the other: inputs, target and sweep cells agree."""
+    return comparable(trained, under) and all(
+        axis in trained.coords and trained[axis].equals(under[axis]) for axis in regime_axes(under)
+    )
+
+
+@computed_once
+def loss_under(item: Selected, other: Selected) -> Loss:
+    """The loss of a condition's models under another condition, or its own."""
+
     def of(models: xr.Dataset) -> xr.Dataset:
         under = other.at_step.sel({axis: models[axis] for axis in regime_axes(other.dataset) if axis in models.dims})
-        found = expected_loss(models, under, by_batch=True)
-        return xr.Dataset({"total": summed(found)} | {f"by {by}": summed(found, keep=[by]) for by in _PARTS})
+        loss = expected_loss(models, under, by_batch=True)
+        return xr.Dataset({"total": summed(loss)} | {f"by {by}": summed(loss, keep=[by]) for by in _PARTS})
 
-    found = item.each_loss(of)
-    return Loss(found["total"], {by: _summary(found[f"by {by}"]) for by in _PARTS})
+    losses = item.each(of, values=values_held(item.dataset))
+    return Loss(losses["total"], {by: _summary(losses[f"by {by}"]) for by in _PARTS})
 
 
-def rows(selected: Sequence[Selected], parts: Losses, *, by: str | None = None) -> pd.DataFrame:
+def total_loss(item: Selected, other: Selected) -> xr.DataArray:
+    """The loss of each model of a condition, or of a cell of its sweep, under another or its own."""
+    total: xr.DataArray = item.cell_of(_over_batches(loss_under(item.whole, other.whole).total))
+    return total
+
+
+def own_loss(item: Selected) -> dict[str, xr.DataArray]:
+    """The loss of a condition's models under that condition."""
+    return {"loss": total_loss(item, item)}
+
+
+@computed_once
+def references(item: Selected) -> xr.Dataset:
+    """What simple predictors lose under the regime of a condition."""
+    return loss_references(item.at_step)
+
+
+def rows(selected: Sequence[Selected], *, by: str | None = None) -> pd.DataFrame:
     """The loss, or its parts by feature or context, of each condition's models under each comparable condition.
 
     By `part`, by `active` (how many features are) or by `reference`: under its own condition alone.
@@ -71,28 +136,23 @@ def rows(selected: Sequence[Selected], parts: Losses, *, by: str | None = None) 
     if by in ("part", "active", "reference"):
         return joined([_own_rows(item, by) for item in _with(selected, by)])
     about = [by] if by else []
-    items = {(item.experiment, item.condition): item for item in selected}
     frames = []
-    for (experiment, trained, evaluated), loss in parts.items():
-        labels = {"trained_on": trained, "evaluated_on": evaluated}
+    for item, other in comparable_pairs(selected):
+        labels = {"trained_on": item.condition, "evaluated_on": other.condition}
+        loss = loss_under(item, other)
         summary = loss.parts[by] if by else _summary(loss.total)
-        frames.append(rows_of(items[experiment, trained], "loss", summary, about, **labels))
+        frames.append(rows_of(item, "loss", summary, about, **labels))
     return joined(frames)
-
-
-def own_loss(item: Selected, parts: Losses) -> dict[str, xr.DataArray]:
-    """The loss of a condition's models under that condition."""
-    return {"loss": total_loss(parts[_pair(item, item)])}
 
 
 def _own_rows(item: Selected, by: str) -> pd.DataFrame:
     if by == "part":
-        summary = _summary(item.loss_parts)
+        summary = _summary(loss_parts(item))
     elif by == "active":
-        summary = _summary(item.loss_by_active["loss"])
-        summary = summary.assign(probability=item.loss_by_active["probability"].sum("context"))
+        by_active = loss_by_active_features(item)
+        summary = _summary(by_active["loss"]).assign(probability=by_active["probability"].sum("context"))
     else:
-        summary = _of_no_seeds(loss_references(item.at_step))
+        summary = _of_no_seeds(references(item))
     # A sweep that changes no regime changes none of its references either.
     summary = summary.expand_dims({a: item.dataset[a].values for a in item.sweeps if a not in summary.dims})
     return rows_of(item, "loss", summary, [by], trained_on=item.condition, evaluated_on=item.condition)
@@ -115,16 +175,6 @@ def _over_batches(values: xr.DataArray) -> xr.DataArray:
     return values.mean("batch", skipna=False, keep_attrs=True)
 
 
-def total_loss(loss: Loss) -> xr.DataArray:
-    """The loss of each model."""
-    return _over_batches(loss.total)
-
-
-def totals(parts: Losses) -> dict[tuple[str, str, str], xr.DataArray]:
-    """The loss of each model of each pair of conditions."""
-    return {pair: total_loss(loss) for pair, loss in parts.items()}
-
-
 def _summary(values: xr.DataArray) -> xr.Dataset:
     """Over seeds, with the standard error over samples of the mean of those that are finite."""
     means = _over_batches(values)
@@ -132,59 +182,50 @@ def _summary(values: xr.DataArray) -> xr.Dataset:
     return over_seeds(means).assign(sampling_error=error)
 
 
-def _of_no_seeds(references: xr.Dataset) -> xr.Dataset:
+def _of_no_seeds(losses: xr.Dataset) -> xr.Dataset:
     """References as a summary: no seed has anything to do with them."""
-    none, count = xr.full_like(references["loss"], np.nan), xr.zeros_like(references["loss"], dtype=int)
-    numbers = {"mean": references["loss"], "ci_low": none, "ci_high": none, "n_seeds": count, "n_excluded": count}
-    return xr.Dataset(numbers | {"sampling_error": none} | {name: references[name] for name in ("kind", "reason")})
+    none, count = xr.full_like(losses["loss"], np.nan), xr.zeros_like(losses["loss"], dtype=int)
+    numbers = {"mean": losses["loss"], "ci_low": none, "ci_high": none, "n_seeds": count, "n_excluded": count}
+    return xr.Dataset(numbers | {"sampling_error": none} | {name: losses[name] for name in ("kind", "reason")})
 
 
-def drawn(group: Sequence[Selected], parts: Losses) -> Figures:
+def drawn(group: Sequence[Selected]) -> Figures:
     """Training loss, each condition on itself with references, where its loss comes from, trained on × evaluated on."""
-    whole = {item.condition: item for item in group}
     for suffix, items in series(group):
         curves = {label: over_seeds(item.dataset["train_loss"]) for label, item in items.items()}
         yield f"loss-curves{suffix}", figures.loss_curves(curves)
-        own = {label: _at(total_loss(parts[_pair(item, item)]), item) for label, item in items.items()}
-        references = {label: loss_references(item.at_step) for label, item in items.items()}
-        yield f"loss-comparison{suffix}", figures.loss_comparison(own, summaries_of(own), references)
-        split = {
-            label: _at(_over_batches(whole[item.condition].loss_parts), item)
-            for label, item in items.items()
-            if no_parts(item.dataset) is None
-        }
-        if split:
-            yield f"loss-parts{suffix}", figures.loss_parts(split, summaries_of(split))
-        active = {label: whole[item.condition].loss_by_active for label, item in items.items()}
-        losses_of = {label: _at(_over_batches(active[label]["loss"]), item) for label, item in items.items()}
-        often = {label: _at(active[label]["probability"].sum("context"), item) for label, item in items.items()}
-        yield f"loss-by-active{suffix}", figures.loss_by_active(summaries_of(losses_of), often)
-    yield from over_sweep(group, "loss", partial(own_loss, parts=parts))
+        own = {label: total_loss(item, item) for label, item in items.items()}
+        simple = {label: references(item) for label, item in items.items()}
+        yield f"loss-comparison{suffix}", figures.loss_comparison(own, summaries_of(own), simple)
+        if split := {label: item for label, item in items.items() if no_parts(item.dataset) is None}:
+            parts = {label: _over_batches(loss_parts(item)) for label, item in split.items()}
+            yield f"loss-parts{suffix}", figures.loss_parts(parts, summaries_of(parts))
+        active = {label: loss_by_active_features(item) for label, item in items.items()}
+        losses = {label: _over_batches(values["loss"]) for label, values in active.items()}
+        often = {label: values["probability"].sum("context") for label, values in active.items()}
+        yield f"loss-by-active{suffix}", figures.loss_by_active(summaries_of(losses), often)
+    yield from over_sweep(group, "loss", own_loss)
+    yield from _matrices(group)
+
+
+def _matrices(group: Sequence[Selected]) -> Figures:
+    """Trained on × evaluated on, in each cell; of more conditions or cells the rows tell what it could not show."""
     cells = list(by_cell(group))
-    # Of more conditions the rows tell what a matrix could not show.
-    if 1 < len(group) <= MAX_SERIES and len(cells) <= MAX_SERIES:
-        for cell, members in cells:
-            name = "-".join(filter(None, ["loss-matrix", in_a_name(cell)]))
-            yield name, figures.loss_matrix(_matrix(members, parts))
+    if not 1 < len(group) <= MAX_SERIES or len(cells) > MAX_SERIES:
+        return
+    for cell, members in cells:
+        name = "-".join(filter(None, ["loss-matrix", in_a_name(cell)]))
+        yield name, figures.loss_matrix(_matrix(members))
 
 
-def _pair(item: Selected, other: Selected) -> tuple[str, str, str]:
-    return item.experiment, item.condition, other.condition
-
-
-def _at(values: xr.DataArray, item: Selected) -> xr.DataArray:
-    """The cell of `item` out of the values of its whole condition."""
-    return values.sel({axis: value for axis, value in item.cell.items() if axis in values.dims})
-
-
-def _matrix(members: Sequence[Selected], parts: Losses) -> xr.Dataset:
+def _matrix(members: Sequence[Selected]) -> xr.Dataset:
     """Summaries of the loss over (trained_on, evaluated_on), NaN where the inputs differ."""
     names = [item.condition for item in members]
     cells = {
-        (item.condition, other.condition): over_seeds(_at(total_loss(parts[_pair(item, other)]), item))
+        (item.condition, other.condition): over_seeds(total_loss(item, other))
         for item in members
         for other in members
-        if _pair(item, other) in parts
+        if same_inputs(item.whole.dataset, other.whole.dataset)
     }
     bare = {pair: cell.drop_vars(list(cell.coords)) for pair, cell in cells.items()}
     empty = next(iter(bare.values())) * np.nan

@@ -59,7 +59,7 @@ def an_estimate(mean: float, half: float, n: int = 20) -> OverSeeds:
 
 def verdicts(runs: Mapping[str, xr.Dataset]) -> dict[str, topic.Verdict]:
     group = [Selected("e", name, run, run.sizes["step"] - 1) for name, run in runs.items()]
-    found = topic.Evidence(group, own_epoch=True)
+    found = topic.Evidence(group)
     return {claim.id: found.verdict(claim)[0] for claim in topic.claims()}
 
 
@@ -375,7 +375,7 @@ def test_a_cell_of_a_sweep_is_judged_where_it_is_the_claims_regime(example: dict
     experiment = toysup.load_experiment("conditional-importance", changes=changes)
     tree = toysup.train(experiment, seeds=2, conditions=["fixed", "conditional", "anticorrelated"])
     found = {item.condition: item for item in select(tree)}
-    own = topic.Evidence(list(found.values()), own_epoch=True)
+    own = topic.Evidence(list(found.values()))
     assert own._of_the_claim("fixed").selected.cell == {"feature_probability": 0.15}
 
 
@@ -386,7 +386,7 @@ def test_of_several_cells_with_its_regime_a_claim_names_the_one_that_it_is_judge
     changes = {"training.learning_rate": swept, "training.epochs": 1, "training.dataset_size": 512}
     experiment = toysup.load_experiment("conditional-importance", changes=changes)
     tree = toysup.train(experiment, seeds=2, conditions=["fixed", "conditional", "anticorrelated"])
-    verdicts = topic.rows(select(tree), own_epoch=False).set_index("claim")
+    verdicts = topic.rows(select(tree, epoch=1)).set_index("claim")
     named = f"fixed, learning_rate = {judged} is one of 2 cells with the regime of the claim"
     assert named in verdicts["note"]["half-identity"]
     assert "has not learned" in verdicts["note"]["superposition-fixed"]

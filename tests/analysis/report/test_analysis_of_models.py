@@ -11,6 +11,7 @@ from click.testing import CliRunner
 import toysup
 from toysup import analysis
 from toysup.analysis.command import main as analyze
+from toysup.analysis.report.measures import counted_response
 from toysup.analysis.report.panels import series
 from toysup.analysis.report.selection import select
 from toysup.analysis.report.topics.dimensionality import _of_features, mean_selectivity
@@ -121,8 +122,9 @@ def test_outputs_of_z_that_weigh_nothing_are_left_out(folders: dict[str, Path]) 
     assert {row["output"] for row in found} == {"1", "2", "7", "8"}
     assert len(found) == 2 * 4 * 4
     (item,) = select(toysup.open_runs(folders["models"] / "runs"), conditions=["z"])
-    quadrants = analysis.gram_quadrants(item.each(item.responses_of))
-    G = item.each(item.responses_of).sel(context="day").isel(seed=0)
+    whole = item.each(lambda models: counted_response(models, item.dataset))
+    quadrants = analysis.gram_quadrants(whole)
+    G = whole.sel(context="day").isel(seed=0)
     plain = G.where(G["output_feature"] != G["other_feature"]) ** 2
     np.testing.assert_allclose(quadrants["energy"].sel(context="day").isel(seed=0).sum(), plain.sum(), rtol=1e-5)
 

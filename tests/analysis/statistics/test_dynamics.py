@@ -283,7 +283,7 @@ def rows(result: Result) -> list[dict[str, str]]:
 
 def table_of(tree: xr.DataTree, by: str) -> list[dict[str, str]]:
     """The rows that the command prints, without its figures."""
-    frame = topic.rows(topic.courses(select(tree)), by=by)
+    frame = topic.rows(select(tree), by=by)
     return list(csv.DictReader(io.StringIO("".join(rendered(frame, "csv")))))
 
 
@@ -415,8 +415,7 @@ def test_a_seed_that_is_not_finite_is_counted() -> None:
     assert [counts["jumps", step] for step in ("0", "40")] == ["1", "1"]
     # Of six snapshots there are five losses.
     assert "plateau" not in {statistic for statistic, _ in counts}
-    selected = select(tree)
-    drawn = dict(topic.drawn(selected, topic.courses(selected)))
+    drawn = dict(topic.drawn(select(tree)))
     assert drawn["dynamics-features"].axes[0].get_title() == "fixed (n = 2, 1 excluded)"
 
 

@@ -110,17 +110,18 @@ def test_a_command_prints_the_same_of_pieces(
 
 @pytest.mark.usefixtures("tiny")
 def test_a_sweep_is_worked_on_cell_by_cell(swept: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toysup.analysis.report.measures import quadrant_null
     from toysup.analysis.report.selection import select
     from toysup.analysis.report.topics import dynamics, interference
 
     # A model of tms-intro, of 25 entries, after the other.
     monkeypatch.setattr(pieces, "_HELD", 50)
     (item,) = select(swept)
-    found = item.null, [*interference.seed_rows([item])], [*dynamics.rows(dynamics.courses([item]), by="event")]
+    found = quadrant_null(item), [*interference.seed_rows([item])], [*dynamics.rows([item], by="event")]
     monkeypatch.undo()
     (item,) = select(swept)
-    xr.testing.assert_identical(found[0], item.null)
-    whole = [*interference.seed_rows([item])], [*dynamics.rows(dynamics.courses([item]), by="event")]
+    xr.testing.assert_identical(found[0], quadrant_null(item))
+    whole = [*interference.seed_rows([item])], [*dynamics.rows([item], by="event")]
     for parts, frames in zip(found[1:], whole, strict=True):
         assert len(parts) > len(frames)
         pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), pd.concat(frames, ignore_index=True))

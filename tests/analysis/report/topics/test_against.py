@@ -13,7 +13,7 @@ from click.testing import Result
 
 import toysup
 from toysup import analysis
-from toysup.analysis.report.report import _across
+from toysup.analysis.report.topics.losses import means_side_by_side
 
 Command = Callable[..., Result]
 FIRST = ["experiment", "condition", "against", "step"]
@@ -235,7 +235,7 @@ def test_side_by_side_has_a_row_for_each_condition_and_cell() -> None:
         [(name, p, 4, part, "loss", value) for name, p, *two in numbers for part, value in zip("ba", two, strict=True)],
         columns=columns,
     )
-    table = _across(long, "part")
+    table = means_side_by_side(long, "part")
     assert list(table) == ["condition", "p", "b", "a"]
     np.testing.assert_array_equal(table[["b", "a"]].to_numpy(float), [two for _, _, *two in numbers])
     assert table["condition"].tolist() == ["plain", "swept", "swept"]

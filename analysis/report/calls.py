@@ -1,0 +1,374 @@
+"""What the commands of `toysup-analyze` print and draw, as calls: each command is made of the call of its name.
+
+The keywords of a call are the options of the command, and its docstring is the command's help. This module imports
+nothing that takes time, since a help text must not wait for NumPy: the topic that does the work is imported when it is
+called.
+"""
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from toysup.analysis.report.selected_runs import Runs, selected_from
+from toysup.errors import UsageError
+
+if TYPE_CHECKING:
+    from toysup.analysis.report.topic_report import TopicReport
+
+__all__ = [
+    "claims",
+    "dimensionality",
+    "dynamics",
+    "gram",
+    "info",
+    "interference",
+    "losses",
+]
+
+QuadrantStatistic: TypeAlias = Literal[
+    "energy", "rms", "mean_abs", "max_abs", "interfering_fraction", "negative_fraction", "energy_share"
+]
+
+
+def claims(
+    runs: Runs, *, conditions: Sequence[str] = (), step: int | None = None, epoch: float | None = None
+) -> "TopicReport":
+    """Verdicts on the claims of the sources.
+
+    A claim is supported if the 95% interval of every number that it is about lies in the region that supports it. It is
+    refuted if one number lies in the region that refutes it, and undecided otherwise.
+
+    Parameters
+    ----------
+    runs : str, Path or DataTree
+        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    conditions : sequence of str
+        Names of the conditions to use; all if empty.
+    step, epoch : int, float
+        A recorded step or epoch at which to evaluate all claims; each claim's own epoch if neither is given.
+
+    Returns
+    -------
+    TopicReport
+        One row per claim: `verdict`, the number that decides it with its interval, and what would decide it.
+
+    Raises
+    ------
+    ToysupError
+        If there are no runs, or a file is damaged.
+    UsageError
+        If there is no such condition or recorded step, or the runs have no condition that claims are about.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example("conditional-importance")
+    >>> toysup.analysis.report.claims(runs).table["verdict"].value_counts().to_dict()
+    {'supported': 13}
+    """
+    return _reported("claims", runs, conditions, step, epoch)
+
+
+def info(
+    runs: Runs,
+    *,
+    verify: bool = False,
+    conditions: Sequence[str] = (),
+    step: int | None = None,
+    epoch: float | None = None,
+) -> "TopicReport":
+    """What was trained, and with which settings and versions.
+
+    Parameters
+    ----------
+    runs : str, Path or DataTree
+        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    verify : bool
+        Train some seeds of each condition again, and compare their weights with the recorded ones.
+    conditions : sequence of str
+        Names of the conditions to use; all if empty.
+    step, epoch : int, float
+        A recorded step or epoch; the last step if neither is given.
+
+    Returns
+    -------
+    TopicReport
+        One row per condition: its sizes, sweep, seeds, snapshots, engine, files and versions; with `verify` the seeds
+        that were trained again and a `verdict`, "identical", "rounding" or "differs".
+
+    Raises
+    ------
+    ToysupError
+        If there are no runs, or a file is damaged.
+    UsageError
+        If there is no such condition or recorded step.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> table = toysup.analysis.report.info(toysup.open_example("conditional-importance")).table
+    >>> table[["condition", "features", "hidden", "seeds"]].values.tolist()[0]
+    ['fixed', 20, 10, 30]
+    """
+    return _reported("info", runs, conditions, step, epoch, verify=verify)
+
+
+def gram(
+    runs: Runs, *, conditions: Sequence[str] = (), step: int | None = None, epoch: float | None = None
+) -> "TopicReport":
+    """The Gram matrix WᵀW, entry by entry and in pictures.
+
+    For models that are not y = φ(WᵀW x + b), the response of each output to each feature takes its place.
+
+    Parameters
+    ----------
+    runs : str, Path or DataTree
+        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    conditions : sequence of str
+        Names of the conditions to use; all if empty.
+    step, epoch : int, float
+        A recorded step or epoch; the last step if neither is given.
+
+    Returns
+    -------
+    TopicReport
+        One row per entry (feature, other_feature), the mean over seeds with its interval; figures of the first seeds at
+        the first step, a third of the way and the chosen step.
+
+    Raises
+    ------
+    ToysupError
+        If there are no runs, or a file is damaged.
+    UsageError
+        If there is no such condition or recorded step.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example("conditional-importance")
+    >>> len(toysup.analysis.report.gram(runs, conditions=["fixed"]).table)
+    400
+    """
+    return _reported("gram", runs, conditions, step, epoch)
+
+
+def dimensionality(
+    runs: Runs,
+    *,
+    against: str | None = None,
+    conditions: Sequence[str] = (),
+    step: int | None = None,
+    epoch: float | None = None,
+) -> "TopicReport":
+    """Represented features, and each feature's dimensionality.
+
+    Parameters
+    ----------
+    runs : str, Path or DataTree
+        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    against : str
+        Report each condition's difference from this one, with intervals and tests; D of single features is left out.
+    conditions : sequence of str
+        Names of the conditions to use; all if empty.
+    step, epoch : int, float
+        A recorded step or epoch; the last step if neither is given.
+
+    Returns
+    -------
+    TopicReport
+        Rows of the counts `represented` and `total_dimensionality`, then of each feature's `feature_dimensionality` and
+        `feature_norm`; figures of D of each feature, and of D along training.
+
+    Raises
+    ------
+    ToysupError
+        If there are no runs, or a file is damaged.
+    UsageError
+        If there is no such condition or recorded step, or nothing to compare with.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example("conditional-importance")
+    >>> table = toysup.analysis.report.dimensionality(runs, conditions=["anticorrelated"]).table
+    >>> float(table["mean"][table["statistic"] == "represented"].iloc[0])
+    20.0
+    """
+    return _reported("dimensionality", runs, conditions, step, epoch, against=against)
+
+
+def interference(
+    runs: Runs,
+    *,
+    by: Literal["quadrant", "seed", "feature"] = "quadrant",
+    statistic: QuadrantStatistic = "energy",
+    against: str | None = None,
+    conditions: Sequence[str] = (),
+    step: int | None = None,
+    epoch: float | None = None,
+) -> "TopicReport":
+    """Interference between subsets, or what a feature meets.
+
+    Each quadrant statistic stands beside its null: its law if features that training cannot tell apart swap their
+    subsets at random.
+
+    Parameters
+    ----------
+    runs : str, Path or DataTree
+        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    by : str
+        What a row is about: a quadrant (over seeds), a quadrant of one seed, or a feature.
+    statistic : str
+        The statistic of each quadrant that the figure shows; the rows have all of them.
+    against : str
+        Report each condition's difference from this one, with intervals and tests.
+    conditions : sequence of str
+        Names of the conditions to use; all if empty.
+    step, epoch : int, float
+        A recorded step or epoch; the last step if neither is given.
+
+    Returns
+    -------
+    TopicReport
+        Rows about `subset` and `other_subset` (or `feature`), and a figure of the statistic in each quadrant.
+
+    Raises
+    ------
+    ToysupError
+        If there are no runs, or a file is damaged.
+    UsageError
+        If there is no such condition or recorded step, nothing to compare with, or `against` is given with another
+        `by`.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example("conditional-importance")
+    >>> table = toysup.analysis.report.interference(runs, conditions=["anticorrelated"]).table
+    >>> table[table["statistic"] == "energy"][["subset", "other_subset", "mean"]].round(1).values.tolist()[:2]
+    [['comedy', 'comedy', 0.1], ['comedy', 'tragedy', 10.2]]
+    """
+    _refuse_parts(against, by if by != "quadrant" else None)
+    return _reported("interference", runs, conditions, step, epoch, by=by, statistic=statistic, against=against)
+
+
+def losses(
+    runs: Runs,
+    *,
+    by: Literal["feature", "context", "part", "active", "reference"] | None = None,
+    against: str | None = None,
+    conditions: Sequence[str] = (),
+    step: int | None = None,
+    epoch: float | None = None,
+) -> "TopicReport":
+    """Losses of trained models, and where they come from.
+
+    The models of each condition are evaluated under every condition that has the same inputs and target. The splits by
+    part, by number of active features and the references are reported for each condition under itself alone.
+
+    Parameters
+    ----------
+    runs : str, Path or DataTree
+        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    by : str
+        Split the loss by feature, by context, by part (features that are not represented, own entries, interference,
+        bias) or by the number of active features; `reference` lists the losses of simple baselines. The default is the
+        total.
+    against : str
+        Report each condition's difference from this one, with intervals and tests.
+    conditions : sequence of str
+        Names of the conditions to use; all if empty.
+    step, epoch : int, float
+        A recorded step or epoch; the last step if neither is given.
+
+    Returns
+    -------
+    TopicReport
+        Rows about `trained_on` and `evaluated_on`, with a column `sampling_error`; figures of the training loss, the
+        losses beside the baselines, their parts, and the matrix of losses.
+
+    Raises
+    ------
+    ToysupError
+        If there are no runs, or a file is damaged.
+    UsageError
+        If there is no such condition or recorded step, nothing to compare with, the loss has no such parts, or
+        `against` is given with `by`.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example("conditional-importance")
+    >>> table = toysup.analysis.report.losses(runs, conditions=["fixed", "conditional"]).table
+    >>> table[["trained_on", "evaluated_on"]].values.tolist()[:2]
+    [['fixed', 'fixed'], ['fixed', 'conditional']]
+    """
+    _refuse_parts(against, by)
+    return _reported("losses", runs, conditions, step, epoch, by=by, against=against)
+
+
+def dynamics(
+    runs: Runs,
+    *,
+    by: Literal["step", "feature", "event"] = "step",
+    conditions: Sequence[str] = (),
+    step: int | None = None,
+    epoch: float | None = None,
+) -> "TopicReport":
+    """How losses, features and directions change in training.
+
+    Training is followed up to the chosen step.
+
+    Parameters
+    ----------
+    runs : str, Path or DataTree
+        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    by : str
+        What a row is about: a recorded step, a feature, or an event of one seed.
+    conditions : sequence of str
+        Names of the conditions to use; all if empty.
+    step, epoch : int, float
+        A recorded step or epoch up to which training is followed; the last step if neither is given.
+
+    Returns
+    -------
+    TopicReport
+        By step: losses, plateaus, counts and jumps. By feature: when it enters and merges. By event: each feature that
+        enters, leaves, merges, parts or jumps, and each plateau. Figures of the course and of the features.
+
+    Raises
+    ------
+    ToysupError
+        If there are no runs, or a file is damaged.
+    UsageError
+        If there is no such condition or recorded step, or no training was recorded up to it.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example("conditional-importance")
+    >>> table = toysup.analysis.report.dynamics(runs, by="feature", conditions=["fixed"]).table
+    >>> sorted(set(table["statistic"]))
+    ['entries', 'entry_step', 'exits', 'merge_step', 'represented']
+    """
+    return _reported("dynamics", runs, conditions, step, epoch, by=by)
+
+
+# In the order of the report's page; each is a command, too.
+TOPICS: dict[str, Callable[..., "TopicReport"]] = {
+    call.__name__: call for call in (claims, info, gram, dimensionality, interference, losses, dynamics)
+}
+
+
+def _reported(
+    name: str, runs: Runs, conditions: Sequence[str], step: int | None, epoch: float | None, **options: object
+) -> "TopicReport":
+    against = options.get("against")
+    selected = selected_from(runs, conditions, step, epoch, against=against if isinstance(against, str) else None)
+    report: TopicReport = import_module(f"toysup.analysis.report.topics.{name}").report(selected, **options)
+    return report
+
+
+def _refuse_parts(against: str | None, by: str | None) -> None:
+    if against is not None and by is not None:
+        raise UsageError(f"--against compares whole models and quadrants, not --by {by}; give one of them")

@@ -1,0 +1,31 @@
+"""From what a call of a report is given to the conditions that it is about; imports nothing before it is called."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from toysup.analysis.report.selection import Selected
+
+Runs: TypeAlias = "str | Path | xr.DataTree"
+
+
+def selected_from(
+    runs: Runs,
+    conditions: Sequence[str] = (),
+    step: int | None = None,
+    epoch: float | None = None,
+    *,
+    against: str | None = None,
+) -> list["Selected"]:
+    """The conditions of these names, and the one that they are held against, at the chosen step."""
+    from toysup.analysis.report.selection import refuse_unknown, select
+    from toysup.storage.runs import open_runs
+
+    tree = open_runs(runs) if isinstance(runs, str | Path) else runs
+    if against is not None:
+        refuse_unknown(tree, [against])
+        conditions = (*conditions, against) if conditions else ()
+    return select(tree, conditions=conditions, step=step, epoch=epoch)
