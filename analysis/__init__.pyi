@@ -19,12 +19,12 @@ from .statistics.dimensionality import feature_dimensionality as feature_dimensi
 from .statistics.dimensionality import represented as represented
 from .statistics.dimensionality import represented_count as represented_count
 from .statistics.dimensionality import total_dimensionality as total_dimensionality
+from .statistics.directions import shared_direction_count as shared_direction_count
+from .statistics.directions import shared_directions as shared_directions
 from .statistics.dynamics import feature_onset as feature_onset
 from .statistics.dynamics import level_jumps as level_jumps
 from .statistics.dynamics import merge_step as merge_step
 from .statistics.dynamics import plateaus as plateaus
-from .statistics.dynamics import shared_direction_count as shared_direction_count
-from .statistics.dynamics import shared_directions as shared_directions
 from .statistics.gram import feature_norms as feature_norms
 from .statistics.gram import gram as gram
 from .statistics.interference import feature_interference as feature_interference

@@ -12,9 +12,9 @@ from toysup.analysis.inference.comparisons import difference_over_seeds, paired_
 from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
 from toysup.analysis.loss.expected_loss import expected_loss, summed, values_held
 from toysup.analysis.statistics.dimensionality import represented, represented_count
-from toysup.analysis.statistics.gram import feature_norms
+from toysup.analysis.statistics.directions import shared_directions
 from toysup.analysis.statistics.interference import quadrant_interference
-from toysup.analysis.statistics.labels import with_other_feature
+from toysup.analysis.statistics.labels import is_finite
 from toysup.analysis.statistics.piecewise import loaded_if_small, piecewise
 
 
@@ -51,8 +51,6 @@ Estimates = dict[str, Estimate]
 # Of models with their regime: one number per seed, or several along further dims.
 Measure = Callable[[xr.Dataset], xr.DataArray]
 
-# |cos(W_i, W_j)| from which two features share a direction.
-SHARING = 0.9
 # The part of its fall since the first epoch that a loss loses in an epoch while it still falls, and the epoch in which
 # it should; at the last it should not.
 FALLING, FALLING_AFTER = 0.005, 4
@@ -154,25 +152,17 @@ def importance_concordance(models: xr.Dataset) -> xr.DataArray:
     more = importance[:, None] > importance * (1 + 1e-9)
     pairs = shown[:, :, None] & ~shown[:, None, :] & (more | more.T)
     total, agreeing = pairs.sum(axis=(1, 2)), (pairs & more).sum(axis=(1, 2))
-    known = (total > 0) & _finite(W).values
+    known = (total > 0) & is_finite(W).values
     share = np.divide(agreeing, total, out=np.full(len(total), np.nan), where=known)
     return xr.DataArray(share, dims="seed", coords={"seed": W["seed"].values})
 
 
 def shared_across(models: xr.Dataset) -> xr.DataArray:
-    """The share of features that share a direction, |cos(W_i, W_j)| ≥ 0.9, with one of another subset: (seed,)."""
-    W = models["W"]
-    length = feature_norms(W)
-    direction = W / length.where(length > 0, 1)
-    other = with_other_feature(direction.drop_vars(["subset", "feature"]).rename(feature="other_feature"), W)
-    shares = abs(xr.dot(direction, other, dim="hidden")) >= SHARING
-    across = shares & (shares["subset"] != shares["other_subset"])
-    found: xr.DataArray = across.any("other_feature").mean("feature")
-    return found.where(_finite(W))
-
-
-def _finite(W: xr.DataArray) -> xr.DataArray:
-    return (abs(W) < np.inf).all(["hidden", "feature"])
+    """The share of features that share a direction (`shared_directions`) with one of another subset: (seed,)."""
+    shared = shared_directions(models["W"])
+    across = (shared != 0) & (shared["subset"] != shared["other_subset"])
+    share: xr.DataArray = across.any("other_feature").mean("feature")
+    return share.where(is_finite(models["W"]))
 
 
 def loss_ratio(runs: Trajectories) -> Estimates:

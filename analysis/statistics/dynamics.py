@@ -10,11 +10,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
-from toysup.analysis.statistics.gram import feature_norms, gram
-from toysup.analysis.statistics.labels import named, require_dims
+from toysup.analysis.statistics.labels import is_finite, named, require_dims
 from toysup.errors import UsageError
 
-SHARING_THRESHOLD = 0.9
 PLATEAU_FALL = 0.01
 JUMP_SIZE = 0.2
 
@@ -62,7 +60,7 @@ def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) 
         If a dim is missing.
     """
     _with_steps(W, ("hidden", "feature"), what="W")
-    holds, finite = represented(W, threshold=threshold), _finite(W)
+    holds, finite = represented(W, threshold=threshold), is_finite(W, over=("step", "context", "hidden", "feature"))
     earlier, later = holds.isel(step=slice(-1)).drop_vars("step"), holds.isel(step=slice(1, None)).drop_vars("step")
     came, went = (later & ~earlier).sum("step"), (earlier & ~later).sum("step")
     return xr.Dataset(
@@ -72,55 +70,6 @@ def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) 
             "exits": named(went.where(finite), "exits", "times that a feature leaves"),
         }
     )
-
-
-def shared_directions(
-    W: xr.DataArray, *, threshold: float = SHARING_THRESHOLD, represented_threshold: float = REPRESENTED_THRESHOLD
-) -> xr.DataArray:
-    """Which pairs of features share a direction: −1 antipodal, 1 parallel, 0 neither.
-
-    A pair i ≠ j shares a direction if both are represented and |cos(W_i, W_j)| reaches the threshold.
-
-    Parameters
-    ----------
-    W : DataArray (..., hidden, feature)
-        Weights onto the hidden state; any leading dims.
-    threshold : float
-        On |cos|, above 0.
-    represented_threshold : float
-        On ‖W_i‖².
-
-    Returns
-    -------
-    DataArray (..., feature, other_feature)
-        Symmetric, 0 on the diagonal, in the dtype of W; NaN for a model that is not finite.
-
-    Raises
-    ------
-    UsageError
-        If a dim is missing, or the threshold is not between 0 and 1.
-    """
-    require_dims(W, ("hidden", "feature"), what="W")
-    if not 0 < threshold <= 1:
-        raise UsageError(f"a threshold on |cos| lies between 0 and 1, unlike {threshold}")
-    shown, norms = represented(W, threshold=represented_threshold), feature_norms(W)
-    cosine = gram((W / norms.where(norms > 0)).where(shown, 0).transpose(..., "hidden", "feature"))
-    # The cosine of equal directions is 1 up to rounding.
-    reached = abs(cosine) >= threshold - 1e-6
-    pair = xr.DataArray(~np.eye(W.sizes["feature"], dtype=bool), dims=("feature", "other_feature"))
-    sign = xr.apply_ufunc(np.sign, cosine, dask="allowed")
-    found = sign.where(reached & pair, 0).where(_finite(W, over=("hidden", "feature")))
-    return named(found, "sharing", "shared direction: −1 antipodal, 1 parallel", threshold=threshold)
-
-
-def shared_direction_count(shared: xr.DataArray) -> xr.DataArray:
-    """How many pairs share a direction: (..., feature, other_feature), as `shared_directions` gives it → (...).
-
-    NaN for a model that is not finite; UsageError if a dim is missing.
-    """
-    require_dims(shared, ("feature", "other_feature"), what="shared")
-    count = abs(shared).sum(["feature", "other_feature"], skipna=False) / 2
-    return named(count, "sharing_pairs", "pairs of features that share a direction")
 
 
 def merge_step(shared: xr.DataArray) -> xr.DataArray:
@@ -231,11 +180,6 @@ def _with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> Non
     require_dims(array, ("step", *dims), what=what)
     if "step" not in array.coords:
         raise UsageError(f"{what} needs the coordinate step, which says when things happen")
-
-
-def _finite(W: xr.DataArray, *, over: tuple[str, ...] = ("step", "context", "hidden", "feature")) -> xr.DataArray:
-    """Whether a trajectory, or a model, is finite throughout."""
-    return (abs(W) < np.inf).all([dim for dim in over if dim in W.dims])
 
 
 def _since(holds: xr.DataArray) -> xr.DataArray:

@@ -1,4 +1,4 @@
-"""What every statistic does with labels: ask for the dims it needs, and name what it returns."""
+"""What every statistic does with labels: ask for the dims that it needs, reduce by name, and name what it returns."""
 
 from collections.abc import Sequence
 
@@ -23,6 +23,11 @@ def named(array: xr.DataArray, name: str, long_name: str, **attrs: object) -> xr
     result = array.rename(name)
     result.attrs = {"long_name": long_name, "units": "1", **attrs}
     return result
+
+
+def is_finite(W: xr.DataArray, *, over: Sequence[str] = ("hidden", "feature")) -> xr.DataArray:
+    """Whether all entries of each model are finite: bool, without the dims `over`, of which W may lack some."""
+    return (abs(W) < np.inf).all([dim for dim in over if dim in W.dims])
 
 
 def with_other_feature(array: xr.DataArray, like: xr.DataArray) -> xr.DataArray:

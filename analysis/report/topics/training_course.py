@@ -18,6 +18,7 @@ from toysup.analysis.statistics.dimensionality import (
     represented_count,
     total_dimensionality,
 )
+from toysup.analysis.statistics.directions import shared_direction_count, shared_directions
 from toysup.analysis.statistics.piecewise import by_cells, loaded_if_small, piecewise
 from toysup.analysis.statistics.responses import linear_response
 from toysup.errors import UsageError
@@ -41,7 +42,7 @@ class Training:
 
     @functools.cached_property
     def sharing(self) -> xr.DataArray:
-        return dynamics.shared_directions(self.H)
+        return shared_directions(self.H)
 
     @functools.cached_property
     def jumps(self) -> xr.DataArray:
@@ -68,7 +69,7 @@ class Training:
             "plateau": self.plateau,
             "represented": represented_count(H),
             "total_dimensionality": total_dimensionality(H),
-            "sharing_pairs": dynamics.shared_direction_count(self.sharing),
+            "sharing_pairs": shared_direction_count(self.sharing),
             "jumps": (self.jumps != 0).where(self.jumps.notnull()).sum("feature", skipna=False),
         }
         return xr.Dataset(along | {"represented_at_end": at_end, **self.onset, "merge_step": merged})

@@ -179,11 +179,14 @@ def test_concordance_counts_pairs_of_a_represented_and_an_unrepresented_feature(
 
 
 def test_features_share_a_direction_across_subsets_in_either_sense() -> None:
-    across = [[1.0, 0, -0.5, 0.1], [0, 1, 0.01, 2]]
+    across = [[1.0, 0, -0.8, 0.1], [0, 1, 0.01, 2]]
+    # Feature 3 points away from feature 1, but is not represented.
+    too_short = [[1.0, 0, -0.5, 0.1], [0, 1, 0.01, 2]]
     within = [[1.0, -1, 0, 0], [0, 0, 1, 1]]
     zero = np.zeros((2, 4))
-    found = numbers.shared_across(tied(np.array([across, within, zero]), np.ones(4)).last)
-    np.testing.assert_allclose(found, [1, 0, 0])
+    diverged = np.full((2, 4), np.inf)
+    found = numbers.shared_across(tied(np.array([across, too_short, within, zero, diverged]), np.ones(4)).last)
+    np.testing.assert_allclose(found, [1, 0.5, 0, 0, np.nan])
 
 
 def test_phases_are_counted_in_parts_of_the_whole_fall() -> None:

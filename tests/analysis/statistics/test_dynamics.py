@@ -70,22 +70,6 @@ def test_entries_of_features_that_stay_come_leave_and_return() -> None:
     np.testing.assert_array_equal(found.exits, [0, 0, 1, 1, 2, 0])
 
 
-def test_sharing_has_a_sign_and_needs_both_features() -> None:
-    W = weights([[[1, 0], [-2, 0], [0.8, 0.1], [0.5, 0], [0, 1]]], steps=[0])
-    found = analysis.shared_directions(W).isel(seed=0, step=0)
-    expected = np.zeros((5, 5))
-    # 1 and 2 are antipodal, 1 and 3 are nearly parallel; 4 points the same way, but ‖W_4‖² is 0.25.
-    expected[0, 1] = expected[1, 0] = expected[1, 2] = expected[2, 1] = -1
-    expected[0, 2] = expected[2, 0] = 1
-    np.testing.assert_array_equal(found, expected)
-    assert analysis.shared_direction_count(analysis.shared_directions(W)).item() == 3
-    assert analysis.shared_direction_count(analysis.shared_directions(W, represented_threshold=0.2)).item() == 6
-    # cos(1, 3) is 0.8 / √0.65 = 0.9923.
-    assert analysis.shared_direction_count(analysis.shared_directions(W, threshold=0.993)).item() == 1
-    with pytest.raises(UsageError, match="between 0 and 1, unlike"):
-        analysis.shared_directions(W, threshold=1.5)
-
-
 def test_pairs_merge_with_the_sign_that_they_keep() -> None:
     degrees = [
         [0, 90, 60, 0],
@@ -117,23 +101,6 @@ def test_entries_follow_the_labels_of_steps_and_features(table: np.ndarray, shif
     at_start, at_end = table[0], table[-1]
     np.testing.assert_array_equal((found.entries - found.exits)[0], at_end.astype(int) - at_start.astype(int))
     np.testing.assert_array_equal(found.entry_step[0].notnull(), at_end)
-
-
-@settings(max_examples=30)
-@given(arrays(float, (5, 4), elements=st.floats(0, 359)), st.permutations(range(4)), st.floats(0, 359))
-def test_sharing_is_symmetric_and_does_not_depend_on_order_or_rotation(
-    degrees: np.ndarray, order: list[int], turn: float
-) -> None:
-    found = analysis.shared_directions(at_angles(degrees)).values
-    np.testing.assert_array_equal(found, found.swapaxes(-1, -2))
-    permuted = analysis.shared_directions(at_angles(degrees[:, order])).values
-    np.testing.assert_array_equal(permuted, found[..., order, :][..., order])
-    # Away from the threshold, where rounding decides.
-    cosine = np.cos(np.deg2rad(degrees[:, :, None] - degrees[:, None, :]))
-    clear = np.abs(np.abs(cosine) - 0.9) > 1e-4
-    np.testing.assert_array_equal(
-        analysis.shared_directions(at_angles(degrees + turn)).values[0][clear], found[0][clear]
-    )
 
 
 def staircase(n: int, *, stairs: int = 4, height: float = 0.25) -> np.ndarray:

@@ -127,14 +127,13 @@ def test_a_sweep_is_worked_on_cell_by_cell(swept: xr.DataTree, monkeypatch: pyte
         pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), pd.concat(frames, ignore_index=True))
 
 
-@pytest.mark.parametrize("name", ["entries", "sharing", "merge_step", "plateaus", "jumps"])
+@pytest.mark.parametrize("name", ["feature_onset", "shared_directions", "merge_step", "plateaus", "level_jumps"])
 def test_dynamics_of_dask_arrays_are_lazy(name: str, trained: xr.DataTree) -> None:
-    pytest.importorskip("dask")
     eager = trained["conditional-importance/fixed"].to_dataset()
     given = {
         "merge_step": lambda models: analysis.shared_directions(models["W"]),
         "plateaus": lambda models: models["train_loss"],
-        "jumps": lambda models: analysis.feature_dimensionality(models["W"]),
+        "level_jumps": lambda models: analysis.feature_dimensionality(models["W"]),
     }.get(name, lambda models: models["W"])
     lazy = getattr(analysis, name)(given(eager.chunk(seed=2)))
     assert lazy.chunks

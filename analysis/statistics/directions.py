@@ -1,0 +1,61 @@
+"""Directions: which features share one, in the hidden space that they are all written to."""
+
+import numpy as np
+import xarray as xr
+
+from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
+from toysup.analysis.statistics.gram import feature_norms, gram
+from toysup.analysis.statistics.labels import is_finite, named, require_dims
+from toysup.errors import UsageError
+
+SHARING_THRESHOLD = 0.9
+"""|cos(W_i, W_j)| from which two represented features share a direction."""
+
+
+def shared_directions(
+    W: xr.DataArray, *, threshold: float = SHARING_THRESHOLD, represented_threshold: float = REPRESENTED_THRESHOLD
+) -> xr.DataArray:
+    """Which pairs of features share a direction: −1 antipodal, 1 parallel, 0 neither.
+
+    A pair i ≠ j shares a direction if both are represented and |cos(W_i, W_j)| reaches the threshold.
+
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; any leading dims.
+    threshold : float
+        On |cos|, above 0.
+    represented_threshold : float
+        On ‖W_i‖².
+
+    Returns
+    -------
+    DataArray (..., feature, other_feature)
+        Symmetric, 0 on the diagonal, in the dtype of W; NaN for a model that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing, or the threshold is not between 0 and 1.
+    """
+    require_dims(W, ("hidden", "feature"), what="W")
+    if not 0 < threshold <= 1:
+        raise UsageError(f"a threshold on |cos| lies between 0 and 1, unlike {threshold}")
+    shown, norms = represented(W, threshold=represented_threshold), feature_norms(W)
+    cosine = gram((W / norms.where(norms > 0)).where(shown, 0).transpose(..., "hidden", "feature"))
+    # The cosine of equal directions is 1 up to rounding.
+    reached = abs(cosine) >= threshold - 1e-6
+    pair = xr.DataArray(~np.eye(W.sizes["feature"], dtype=bool), dims=("feature", "other_feature"))
+    sign = xr.apply_ufunc(np.sign, cosine, dask="allowed")
+    found = sign.where(reached & pair, 0).where(is_finite(W))
+    return named(found, "sharing", "shared direction: −1 antipodal, 1 parallel", threshold=threshold)
+
+
+def shared_direction_count(shared: xr.DataArray) -> xr.DataArray:
+    """How many pairs share a direction: (..., feature, other_feature), as `shared_directions` gives it → (...).
+
+    NaN for a model that is not finite; UsageError if a dim is missing.
+    """
+    require_dims(shared, ("feature", "other_feature"), what="shared")
+    count = abs(shared).sum(["feature", "other_feature"], skipna=False) / 2
+    return named(count, "sharing_pairs", "pairs of features that share a direction")

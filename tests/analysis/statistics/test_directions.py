@@ -1,0 +1,54 @@
+"""Which features share a direction."""
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from toysup import analysis
+from toysup.errors import UsageError
+
+
+def weights(columns: object) -> xr.DataArray:
+    """W from (..., feature, hidden)."""
+    array = np.asarray(columns, dtype=float).swapaxes(-1, -2)
+    return xr.DataArray(array, dims=("model", "hidden", "feature")[-array.ndim :])
+
+
+def at_angles(degrees: object) -> xr.DataArray:
+    """Unit features in two dimensions, (..., feature)."""
+    angles = np.deg2rad(np.asarray(degrees, dtype=float))
+    return weights(np.stack([np.cos(angles), np.sin(angles)], axis=-1))
+
+
+def test_sharing_has_a_sign_and_needs_both_features() -> None:
+    W = weights([[1, 0], [-2, 0], [0.8, 0.1], [0.5, 0], [0, 1]])
+    found = analysis.shared_directions(W)
+    expected = np.zeros((5, 5))
+    # 1 and 2 are antipodal, 1 and 3 are nearly parallel; 4 points the same way, but ‖W_4‖² is 0.25.
+    expected[0, 1] = expected[1, 0] = expected[1, 2] = expected[2, 1] = -1
+    expected[0, 2] = expected[2, 0] = 1
+    np.testing.assert_array_equal(found, expected)
+    assert analysis.shared_direction_count(analysis.shared_directions(W)).item() == 3
+    assert analysis.shared_direction_count(analysis.shared_directions(W, represented_threshold=0.2)).item() == 6
+    # cos(1, 3) is 0.8 / √0.65 = 0.9923.
+    assert analysis.shared_direction_count(analysis.shared_directions(W, threshold=0.993)).item() == 1
+    with pytest.raises(UsageError, match="between 0 and 1, unlike"):
+        analysis.shared_directions(W, threshold=1.5)
+
+
+@settings(max_examples=30)
+@given(arrays(float, (5, 4), elements=st.floats(0, 359)), st.permutations(range(4)), st.floats(0, 359))
+def test_sharing_is_symmetric_and_does_not_depend_on_order_or_rotation(
+    degrees: np.ndarray, order: list[int], turn: float
+) -> None:
+    found = analysis.shared_directions(at_angles(degrees)).values
+    np.testing.assert_array_equal(found, found.swapaxes(-1, -2))
+    permuted = analysis.shared_directions(at_angles(degrees[:, order])).values
+    np.testing.assert_array_equal(permuted, found[..., order, :][..., order])
+    # Away from the threshold, where rounding decides.
+    cosine = np.cos(np.deg2rad(degrees[:, :, None] - degrees[:, None, :]))
+    clear = np.abs(np.abs(cosine) - 0.9) > 1e-4
+    np.testing.assert_array_equal(analysis.shared_directions(at_angles(degrees + turn)).values[clear], found[clear])
