@@ -11,9 +11,10 @@ import xarray as xr
 
 from toysup.analysis.inference.exchangeable_features import regimes_of, relabellings, twin_classes
 from toysup.analysis.inference.relabelling import Relabelled
-from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD, QUADRANT_STATISTICS
+from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD
 from toysup.analysis.statistics.labels import require_dims
 from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
+from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
 from toysup.storage.schema import regime_axes
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toysup.analysis.statistics.interference import QUADRANT_STATISTICS
+from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, QuadrantSums, quadrant_statistics
 
 Array = npt.NDArray[np.float64]
 
@@ -50,18 +50,10 @@ class Relabelled:
                 yield self._of_sums(entries, of_model) if known else np.full((self.n_columns, 1), np.nan)
 
     def _of_sums(self, size: npt.NDArray[Any], sums: Array) -> Array:
-        n_interfering, n_negative, total, energy = sums
-        with np.errstate(invalid="ignore", divide="ignore"):
-            statistics = [
-                energy,
-                np.sqrt(energy / self.n_pairs),
-                total / self.n_pairs,
-                self._largest(size),
-                n_interfering / self.n_pairs,
-                n_negative / n_interfering,
-                energy / energy.sum(axis=(0, 1)),
-            ]
-        return np.stack(statistics).reshape(self.n_columns, -1)
+        interfering, negative, total, energy = sums
+        known = QuadrantSums(self.n_pairs, negative, interfering, total, energy, self._largest(size))
+        statistics = quadrant_statistics(known, axes=(0, 1))
+        return np.stack(list(statistics.values())).reshape(self.n_columns, -1)
 
     def _sums(self, entries: Array) -> Array:
         """The sums of entries (..., row, column) over each quadrant: (..., subset, other_subset, relabelling).

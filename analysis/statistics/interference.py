@@ -11,19 +11,11 @@ import xarray as xr
 from toysup.analysis.statistics.gram import feature_norms, gram_kernel
 from toysup.analysis.statistics.kernels import Array, in_blocks
 from toysup.analysis.statistics.labels import named, require_dims, subset_labels, with_other_feature
+from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, QuadrantSums, quadrant_statistics
 from toysup.experiments.feature_groups import TOGETHER
 
 INTERFERING_THRESHOLD = 0.1
-QUADRANT_STATISTICS = {
-    "energy": "energy Σ G_ij²",
-    "rms": "root mean square of G_ij",
-    "mean_abs": "mean |G_ij|",
-    "max_abs": "largest |G_ij|",
-    "interfering_fraction": "share of pairs that interfere",
-    "negative_fraction": "share of interfering pairs that are negative",
-    "energy_share": "share of the off-diagonal energy",
-}
-# What they follow from: numbers of pairs, Σ |G_ij|, Σ G_ij², and max |G_ij|, which is no sum and stands last.
+# What a block of models is summed up in: the fields of QuadrantSums but the number of pairs, which all models share.
 _SUMS = ("negative", "interfering", "total", "energy", "largest")
 
 
@@ -236,20 +228,11 @@ def _statistics(models: Array, *, of_weights: bool, outputs: _Side, inputs: _Sid
     kernel = partial(_block_sums, of_weights=of_weights, outputs=outputs, inputs=inputs, own=own, threshold=threshold)
     out = (len(_SUMS), len(outputs.counts), len(inputs.counts))
     found = in_blocks(kernel, models, out, values=own.size)
-    negative, interfering, total, energy, largest = np.moveaxis(found, -3, 0)
     pairs = np.array([[(~own[i, j]).sum() for j in inputs.slices] for i in outputs.slices], dtype=models.dtype)
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        statistics = [
-            energy,
-            np.sqrt(energy / pairs),
-            total / pairs,
-            np.where(pairs > 0, largest, np.nan),
-            interfering / pairs,
-            negative / interfering,
-            energy / energy.sum(axis=(-2, -1), keepdims=True),
-        ]
-    finite = np.isfinite(energy).all(axis=(-2, -1))
-    return np.where(finite[..., None, None, None], np.stack(statistics, axis=-3), np.nan)
+    sums = QuadrantSums(pairs, **dict(zip(_SUMS, np.moveaxis(found, -3, 0), strict=True)))
+    statistics = quadrant_statistics(sums, axes=(-2, -1))
+    finite = np.isfinite(sums.energy).all(axis=(-2, -1))
+    return np.where(finite[..., None, None, None], np.stack(list(statistics.values()), axis=-3), np.nan)
 
 
 def _block_sums(

@@ -312,7 +312,7 @@ def test_sweep_values_are_columns(run_analyze: Command, swept: xr.DataTree, tmp_
 
 def test_any_quadrant_statistic_can_be_drawn(run_analyze: Command, runs: Path) -> None:
     from toysup.analysis.report.calls import QuadrantStatistic
-    from toysup.analysis.statistics.interference import QUADRANT_STATISTICS as STATISTICS
+    from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS as STATISTICS
 
     assert list(get_args(QuadrantStatistic)) == list(STATISTICS)
     run_analyze("interference", runs, "--statistic", "energy_share", "--figure-format", "svg")

@@ -19,11 +19,8 @@ from toysup.analysis.report.selection import Selected
 from toysup.analysis.report.tidy_rows import about_contexts, joined, of_statistics, rows_of, summarised
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
-from toysup.analysis.statistics.interference import (
-    QUADRANT_STATISTICS,
-    feature_interference,
-    probability_weighted_interference,
-)
+from toysup.analysis.statistics.interference import feature_interference, probability_weighted_interference
+from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
 
 MEANING = (
@@ -33,8 +30,6 @@ MEANING = (
 # Rows about seeds that are put together at once.
 _ROWS = 2**15
 NULL = ["null_mean", "null_sd", "z", "p_value"]
-
-
 # Of the quadrants' statistics, those that the page shows; the tables have all.
 SHOWN_STATISTICS = ("energy", "interfering_fraction")
 
