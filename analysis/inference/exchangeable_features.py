@@ -1,6 +1,6 @@
 """Twins: features of different subsets that differ by their contexts alone, and their relabellings."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 from math import factorial, prod
 from typing import NamedTuple
@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.statistics.cells import RegimeCell, regime_cells, regime_sizes
 from toysup.analysis.statistics.labels import named
 from toysup.experiments.regime import Regime
-from toysup.storage.schema import regime_axes, regime_of
 
 MOST_RELABELLINGS = 1024
 """Up to so many relabellings all are taken; of more, as many: the labels as they are, and random ones."""
@@ -37,14 +37,14 @@ def exchangeable_features(dataset: xr.Dataset) -> xr.DataArray:
     DataArray (sweep axes along which the regime varies..., feature)
         Labels of features; features of one class whose subsets differ are twins.
     """
-    axes = regime_axes(dataset)
+    axes = regime_sizes(dataset)
     features = dataset["feature"].values
-    found = np.empty((*(dataset.sizes[axis] for axis in axes), len(features)), features.dtype)
-    for cell, regime in regimes_of(dataset):
-        for members in twin_classes(regime):
-            found[cell][list(members)] = features[members[0]]
+    classes = np.empty((*axes.values(), len(features)), features.dtype)
+    for cell in regime_cells(dataset):
+        for members in twin_classes(cell.regime):
+            classes[cell.place][list(members)] = features[members[0]]
     coords = {name: dataset[name] for name in (*axes, "feature", "subset")}
-    return named(xr.DataArray(found, coords, (*axes, "feature")), "twins", "first feature with equal tables")
+    return named(xr.DataArray(classes, coords, (*axes, "feature")), "twins", "first feature with equal tables")
 
 
 class NoNull(NamedTuple):
@@ -56,8 +56,8 @@ class NoNull(NamedTuple):
 
 def no_null(dataset: xr.Dataset) -> NoNull | None:
     """Where labels cannot be swapped, and why; None where twins have different subsets in all cells of the sweep."""
-    without = [(cell, _reason(regime)) for cell, regime in regimes_of(dataset) if not _swapped(regime)]
-    return NoNull(_some_cells(dataset, [cell for cell, _ in without]), without[0][1]) if without else None
+    without = [cell for cell in regime_cells(dataset) if not _swapped(cell.regime)]
+    return NoNull(_some_cells(dataset, without), _reason(without[0].regime)) if without else None
 
 
 def _swapped(regime: Regime) -> bool:
@@ -65,16 +65,15 @@ def _swapped(regime: Regime) -> bool:
     return any(len({regime.subset[i] for i in members}) > 1 for members in twin_classes(regime))
 
 
-def _some_cells(dataset: xr.Dataset, cells: Sequence[tuple[int, ...]]) -> str:
-    """How many of the sweep's cells these are, given at the axes along which the regime varies; "" if all."""
-    axes = regime_axes(dataset)
-    total = prod(dataset.sizes[axis] for axis in axes)
+def _some_cells(dataset: xr.Dataset, cells: Sequence[RegimeCell]) -> str:
+    """How many of the sweep's cells have these regimes, and where the first of them is; "" if all have."""
+    axes = regime_sizes(dataset)
+    total = prod(axes.values())
     if len(cells) == total:
         return ""
     # Along further axes, such as that of a learning rate, a regime stands in several cells.
     of_each = prod(n for dim, n in dataset["train_loss"].sizes.items() if dim not in (*axes, "seed", "step"))
-    first = zip(axes, cells[0], strict=True)
-    at = ", ".join(f"{axis} = {dataset[axis].values[place].item()!r}" for axis, place in first)
+    at = ", ".join(f"{axis} = {dataset[axis].values[place].item()!r}" for axis, place in cells[0].index.items())
     return f"in {of_each * len(cells)} of {of_each * total} cells (such as {at})"
 
 
@@ -87,13 +86,6 @@ def _reason(regime: Regime) -> str:
         *(["it has groups of features"] if regime.group else []),
     ]
     return ", and ".join([*what, "no features of different subsets are alike up to the context"])
-
-
-def regimes_of(dataset: xr.Dataset) -> Iterator[tuple[tuple[int, ...], Regime]]:
-    """The regime at each index into the axes along which it varies."""
-    axes = regime_axes(dataset)
-    for cell in np.ndindex(*(dataset.sizes[axis] for axis in axes)):
-        yield cell, regime_of(dataset.isel(dict(zip(axes, cell, strict=True))))
 
 
 def twin_classes(regime: Regime) -> list[tuple[int, ...]]:

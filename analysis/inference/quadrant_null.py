@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from toysup.analysis.inference.exchangeable_features import regimes_of, relabellings, twin_classes
+from toysup.analysis.inference.exchangeable_features import relabellings, twin_classes
 from toysup.analysis.inference.relabelling import Relabelled
+from toysup.analysis.statistics.cells import RegimeCell, regime_cells
 from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD
 from toysup.analysis.statistics.labels import require_dims
 from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
@@ -149,14 +150,11 @@ def _null(
     counts = np.ones([G.sizes[axis] for axis in axes], dtype=int)
     found = np.full((len(names), *counts.shape, *shape), np.nan)
     for cell, relabelled in _relabelled(dataset, _about(G), subsets):
-        counts[cell] = relabelled.n_relabellings
-        if counts[cell] > 1:
-            arrays = (
-                part.transpose(*own, *over, rows, "other_feature").values
-                for part in parts(dict(zip(axes, cell, strict=True)))
-            )
+        counts[cell.place] = relabelled.n_relabellings
+        if relabelled.n_relabellings > 1:
+            arrays = (part.transpose(*own, *over, rows, "other_feature").values for part in parts(cell.index))
             models = (array.reshape(-1, *array.shape[len(own) :]) for array in arrays)
-            here: tuple[Any, ...] = (slice(None), *cell)
+            here: tuple[Any, ...] = (slice(None), *cell.place)
             found[here] = summary(models, relabelled, threshold).reshape(len(names), *shape)
     dims = (*axes, *own, "statistic", "subset", "other_subset")
     coords: dict[Any, Any] = {name: coord for name, coord in G.coords.items() if set(coord.dims) <= {*axes, *own}}
@@ -165,17 +163,15 @@ def _null(
     return _described(xr.Dataset(variables | {"n_relabellings": (axes, counts)}, coords).transpose("statistic", ...))
 
 
-def _relabelled(
-    dataset: xr.Dataset, about: list[int], subsets: list[str]
-) -> Iterator[tuple[tuple[int, ...], Relabelled]]:
-    """The relabellings at each index into the axes along which the regime varies; many cells share theirs."""
-    known: dict[object, Relabelled] = {}
-    for cell, regime in regimes_of(dataset):
-        classes = tuple(twin_classes(regime))
-        if classes not in known:
-            labels = relabellings([subsets.index(label) for label in regime.subset], classes)
-            known[classes] = Relabelled(labels, about)
-        yield cell, known[classes]
+def _relabelled(dataset: xr.Dataset, about: list[int], subsets: list[str]) -> Iterator[tuple[RegimeCell, Relabelled]]:
+    """The relabellings of each cell of the regime; many cells share theirs."""
+    by_classes: dict[object, Relabelled] = {}
+    for cell in regime_cells(dataset):
+        classes = tuple(twin_classes(cell.regime))
+        if classes not in by_classes:
+            labels = relabellings([subsets.index(label) for label in cell.regime.subset], classes)
+            by_classes[classes] = Relabelled(labels, about)
+        yield cell, by_classes[classes]
 
 
 def _about(G: xr.DataArray) -> list[int]:

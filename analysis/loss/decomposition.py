@@ -6,12 +6,14 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.loss.evaluation import DEFAULT_SAMPLES, Rows, common_samples, evaluated, squared_error
+from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
 from toysup.analysis.statistics.forward_pass import Models
 from toysup.analysis.statistics.labels import named
 from toysup.errors import UsageError
 from toysup.experiments.model import is_plain
-from toysup.storage.schema import condition_of, regime_axes, regime_of
+from toysup.experiments.regime import Regime
+from toysup.storage.schema import condition_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,11 +115,10 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
         As `expected_loss`.
     """
     loss = evaluated(dataset, None, _by_active, kinds=("active", ACTIVE), n_samples=n_samples, by_batch=by_batch)
-    axes = regime_axes(dataset)
-    sizes = [dataset.sizes[axis] for axis in axes]
-    shares = [_shares(dataset.isel(dict(zip(axes, cell, strict=True))), n_samples) for cell in np.ndindex(*sizes)]
+    axes = regime_sizes(dataset)
+    shares = [_shares(cell.regime, n_samples) for cell in regime_cells(dataset)]
     probability = xr.DataArray(
-        np.reshape(shares, (*sizes, *shares[0].shape)),
+        np.reshape(shares, (*axes.values(), *shares[0].shape)),
         dims=(*axes, "active", "context"),
         coords={axis: dataset[axis] for axis in axes} | {"context": dataset["context"].values},
     )
@@ -139,9 +140,8 @@ def _numbers(x: Rows) -> np.ndarray:
     return count
 
 
-def _shares(dataset: xr.Dataset, n_samples: int) -> np.ndarray:
+def _shares(regime: Regime, n_samples: int) -> np.ndarray:
     """P(c and k active) in the samples: (active, context)."""
-    regime = regime_of(dataset)
     contexts = range(len(regime.contexts))
     if regime.rule is not None:
         x, context = common_samples(regime, n_samples)

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.forward_pass import Models
 from toysup.analysis.statistics.labels import named
 from toysup.errors import UsageError
 from toysup.experiments.regime import Regime
 from toysup.sampling.random_words import WORD_VALUES, words
 from toysup.sampling.samples import draw, output_importance, sample_law, targets
-from toysup.storage.schema import regime_axes, regime_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,25 +50,22 @@ def evaluated(
     _refuse_other_inputs(trained, under)
     if n_samples < 1 or (by_batch and n_samples % BATCHES):
         raise UsageError(f"n_samples must be a positive multiple of {BATCHES if by_batch else 1}, not {n_samples}")
-    axes = regime_axes(under)
+    axes = regime_sizes(under)
     if missing := [axis for axis in axes if axis not in trained.dims or not trained[axis].equals(under[axis])]:
         raise UsageError(f"the regime varies along {', '.join(missing)}, but the models do not; select one value first")
     leading = [str(dim) for dim in trained["train_loss"].dims]
     rest = [dim for dim in leading if dim not in axes]
-    sizes = [trained.sizes[axis] for axis in axes]
     dim, labels = kinds or ("kind", [""])
     cells = []
-    for cell in np.ndindex(*sizes):
-        at = dict(zip(axes, cell, strict=True))
-        regime = regime_of(under.isel(at))
-        models = Models(trained.isel(at), regime, rest, np.float32)
+    for index, regime in regime_cells(under):
+        models = Models(trained.isel(index), regime, rest, np.float32)
         sums = _sums(models, regime, errors, len(labels), n_samples)
         if not by_batch:
             sums = sums.mean(axis=1, keepdims=True)
         weighted = output_importance(regime.target, regime.importance) * sums
         # z has an output for each context and feature; features run fastest.
         cells.append(weighted.reshape(*weighted.shape[:-1], -1, len(regime.subset)).sum(axis=-2))
-    shape = [*sizes, *(trained.sizes[dim] for dim in rest), *cells[0].shape[1:]]
+    shape = [*axes.values(), *(trained.sizes[dim] for dim in rest), *cells[0].shape[1:]]
     result = xr.DataArray(np.asarray(cells).reshape(shape), dims=(*axes, *rest, "batch", dim, "context", "feature"))
     result = result.transpose(*leading, ...)
     kept = {name: coord for name, coord in trained.coords.items() if set(coord.dims) <= {*leading, "feature"}}

@@ -9,12 +9,13 @@ import xarray as xr
 
 from toysup.analysis.loss.evaluation import DEFAULT_SAMPLES, common_samples
 from toysup.analysis.loss.linear_map import Moments, linear_loss
+from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.interference import active_together
 from toysup.analysis.statistics.labels import named
 from toysup.errors import UsageError
 from toysup.experiments.regime import Regime
 from toysup.sampling.samples import context_inputs, output_importance, targets
-from toysup.storage.schema import condition_of, regime_axes, regime_of
+from toysup.storage.schema import condition_of
 from toysup.theory import best_arrangement
 
 Array = npt.NDArray[np.float64]
@@ -56,10 +57,9 @@ def loss_references(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES) ->
     UsageError
         If the models' activation is not known.
     """
-    axes = regime_axes(dataset)
-    sizes = [dataset.sizes[axis] for axis in axes]
-    cells = [list(_references(dataset.isel(dict(zip(axes, at, strict=True))), n_samples)) for at in np.ndindex(*sizes)]
-    dims, shape = (*axes, "reference"), (*sizes, len(REFERENCES))
+    axes = regime_sizes(dataset)
+    cells = [list(_references(dataset.isel(cell.index), cell.regime, n_samples)) for cell in regime_cells(dataset)]
+    dims, shape = (*axes, "reference"), (*axes.values(), len(REFERENCES))
     columns = {
         name: (dims, np.reshape([[getattr(one, name) for one in cell] for cell in cells], shape))
         for name in _Reference._fields
@@ -68,9 +68,9 @@ def loss_references(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES) ->
     return result.assign(loss=named(result["loss"], "loss", "importance-weighted squared error per sample"))
 
 
-def _references(dataset: xr.Dataset, n_samples: int) -> Iterator[_Reference]:
+def _references(dataset: xr.Dataset, regime: Regime, n_samples: int) -> Iterator[_Reference]:
     """The references of one cell, in their order."""
-    regime, model = regime_of(dataset), condition_of(dataset).model
+    model = condition_of(dataset).model
     moments = exact_moments(dataset, regime) if regime.rule is None else _sampled_moments(regime, n_samples)
     kind = "exact" if regime.rule is None else "sampled"
     low, high = _output_range(model.activation)
