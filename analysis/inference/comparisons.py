@@ -9,7 +9,7 @@ from scipy import special
 
 from toysup.analysis.inference.permutations import relabelling_p, sign_flip_p
 from toysup.analysis.inference.seeds import CONFIDENCE, by_seed, mean_and_shape, refuse_confidence, skewed_t, summary_of
-from toysup.analysis.statistics.labels import require_dims
+from toysup.analysis.statistics.labels import leading_dims, require_dims
 from toysup.errors import UsageError
 
 # Two one-sided tests at 5% are an interval at 90%.
@@ -170,7 +170,7 @@ def _share_seeds(one: xr.Dataset, other: xr.Dataset) -> bool:
 
 def _shapes(dataset: xr.Dataset) -> dict[str, tuple[int, ...]]:
     """The own shape of each parameter, without sweep axes, seeds and steps."""
-    leading = {*map(str, dataset["train_loss"].dims), "step"}
+    leading = {*leading_dims(dataset), "step"}
     tables = {"context_probability", "activation_probability", "importance"}
     names = [str(name) for name, v in dataset.data_vars.items() if "seed" in v.dims and name not in tables]
     return {

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from toysup.analysis.statistics.cells import RegimeCell, regime_cells, regime_sizes
-from toysup.analysis.statistics.labels import named
+from toysup.analysis.statistics.labels import named, sweep_axes
 from toysup.experiments.regime import Regime
 
 MOST_RELABELLINGS = 1024
@@ -72,7 +72,7 @@ def _some_cells(dataset: xr.Dataset, cells: Sequence[RegimeCell]) -> str:
     if len(cells) == total:
         return ""
     # Along further axes, such as that of a learning rate, a regime stands in several cells.
-    of_each = prod(n for dim, n in dataset["train_loss"].sizes.items() if dim not in (*axes, "seed", "step"))
+    of_each = prod(dataset.sizes[axis] for axis in sweep_axes(dataset) if axis not in axes)
     at = ", ".join(f"{axis} = {dataset[axis].values[place].item()!r}" for axis, place in cells[0].index.items())
     return f"in {of_each * len(cells)} of {of_each * total} cells (such as {at})"
 

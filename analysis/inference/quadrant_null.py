@@ -13,7 +13,7 @@ from toysup.analysis.inference.exchangeable_features import relabellings, twin_c
 from toysup.analysis.inference.relabelling import Relabelled
 from toysup.analysis.statistics.cells import RegimeCell, regime_cells
 from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD
-from toysup.analysis.statistics.labels import require_dims
+from toysup.analysis.statistics.labels import leading_dims, require_dims
 from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
@@ -114,7 +114,7 @@ def pooled_quadrant_null(
     require_dims(dataset, ("seed",), what="dataset")
     of = G or (lambda models: linear_response(models)["G"])
     one = of(dataset.isel(seed=slice(1)))
-    values = math.prod(one.sizes[dim] for dim in one.dims if dim not in dataset["train_loss"].dims)
+    values = math.prod(one.sizes[dim] for dim in one.dims if dim not in leading_dims(dataset))
     dataset = loaded_if_small(dataset, values=values)
 
     def parts(cell: Mapping[str, int]) -> Iterator[xr.DataArray]:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.forward_pass import Models
-from toysup.analysis.statistics.labels import named
+from toysup.analysis.statistics.labels import leading_dims, named
 from toysup.errors import UsageError
 from toysup.experiments.regime import Regime
 from toysup.sampling.random_words import WORD_VALUES, words
@@ -53,7 +53,7 @@ def evaluated(
     axes = regime_sizes(under)
     if missing := [axis for axis in axes if axis not in trained.dims or not trained[axis].equals(under[axis])]:
         raise UsageError(f"the regime varies along {', '.join(missing)}, but the models do not; select one value first")
-    leading = [str(dim) for dim in trained["train_loss"].dims]
+    leading = leading_dims(trained)
     rest = [dim for dim in leading if dim not in axes]
     dim, labels = kinds or ("kind", [""])
     cells = []

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.statistics.labels import sweep_axes
 from toysup.analysis.statistics.piecewise import loaded_if_small, piecewise
 from toysup.errors import UsageError, nearest
 
@@ -107,10 +108,6 @@ def label_of(item: Selected, n_conditions: int) -> str:
     # repr is the shortest text that no other number has.
     at = [f"{axis} = {value!r}" for axis, value in item.cell.items()]
     return ", ".join([item.condition] * (n_conditions > 1 or not at) + at)
-
-
-def sweep_axes(dataset: xr.Dataset) -> list[str]:
-    return [str(dim) for dim in dataset["train_loss"].dims if dim not in ("seed", "step")]
 
 
 def select(

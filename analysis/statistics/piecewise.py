@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import xarray as xr
 
-from toysup.analysis.statistics.labels import require_dims
+from toysup.analysis.statistics.labels import leading_dims, require_dims, sweep_axes
 
 # What is read at once, and what a statistic may hold of a piece: numbers, of 4 or 8 bytes.
 _READ = 2**24
@@ -80,7 +80,7 @@ def loaded_if_small(dataset: xr.Dataset, *, values: int) -> xr.Dataset:
 
 def numbers_of(dataset: xr.Dataset) -> int:
     """How many numbers a model has at one step."""
-    leading = set(dataset["train_loss"].dims)
+    leading = leading_dims(dataset)
     return sum(
         math.prod(size for dim, size in variable.sizes.items() if dim not in leading)
         for variable in dataset.data_vars.values()
@@ -101,7 +101,7 @@ def along(dim: str, results: Sequence[Result]) -> Result:
 
 def _dims(dataset: xr.Dataset) -> list[str]:
     """What is cut, and in which order: first seeds, then the axes of the sweep."""
-    return ["seed", *(str(dim) for dim in dataset["train_loss"].dims if dim not in ("seed", "step"))]
+    return ["seed", *sweep_axes(dataset)]
 
 
 def _models(dataset: xr.Dataset) -> int:

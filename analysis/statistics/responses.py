@@ -5,7 +5,7 @@ import xarray as xr
 
 from toysup.analysis.statistics.forward_pass import Models
 from toysup.analysis.statistics.gram import gram
-from toysup.analysis.statistics.labels import named, with_other_feature
+from toysup.analysis.statistics.labels import leading_dims, named, with_other_feature
 from toysup.errors import UsageError
 from toysup.experiments.model import is_plain
 from toysup.storage.schema import condition_of
@@ -43,7 +43,7 @@ def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     if is_plain(condition.model, regime):
         H = dataset["W"]
         return xr.Dataset({"H": _labelled_H(H), "G": gram(H)})
-    leading = [str(dim) for dim in dataset["train_loss"].dims]
+    leading = leading_dims(dataset)
     models = Models(dataset, regime, leading, np.float64)
     contexts = range(len(regime.contexts)) if regime.context_inputs else range(1)
     found = [_switched_on(models, value, context) for context in contexts]
