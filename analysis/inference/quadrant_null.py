@@ -17,6 +17,7 @@ from toysup.analysis.statistics.labels import leading_dims, require_dims
 from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
+from toysup.errors import UsageError
 from toysup.storage.schema import regime_axes
 
 DRAWS = 9999
@@ -81,8 +82,9 @@ def quadrant_null(
 
 def pooled_quadrant_null(
     dataset: xr.Dataset,
-    G: xr.DataArray | Callable[[xr.Dataset], xr.DataArray] | None = None,
+    G: xr.DataArray | None = None,
     *,
+    response: Callable[[xr.Dataset], xr.DataArray] | None = None,
     threshold: float = INTERFERING_THRESHOLD,
 ) -> xr.Dataset:
     """The mean over seeds of the quadrant statistics against its null, in which each seed is relabelled by itself.
@@ -94,8 +96,10 @@ def pooled_quadrant_null(
     Parameters
     ----------
     dataset, G, threshold
-        As `quadrant_null`; G with the dim `seed`. G may be what makes it of some seeds of the dataset: then, and where
-        it is not given, the dataset is read and worked on piece by piece.
+        As `quadrant_null`; G with the dim `seed`.
+    response : callable, optional
+        What makes G of some seeds of the dataset, which is then read and worked on piece by piece; `linear_response`
+        if neither it nor G is given.
 
     Returns
     -------
@@ -107,20 +111,22 @@ def pooled_quadrant_null(
     Raises
     ------
     UsageError
-        If a dim is missing.
+        If a dim is missing, or both G and `response` are given.
     """
-    if isinstance(G, xr.DataArray):
+    if G is not None and response is not None:
+        raise UsageError("give G, or the response that makes it, not both")
+    if G is not None:
         return _null(dataset, G, lambda cell: [G.isel(cell)], threshold, _POOLED, _pooled, over=("seed",))
     require_dims(dataset, ("seed",), what="dataset")
-    of = G or (lambda models: linear_response(models)["G"])
-    one = of(dataset.isel(seed=slice(1)))
-    values = math.prod(one.sizes[dim] for dim in one.dims if dim not in leading_dims(dataset))
+    make = response or (lambda models: linear_response(models)["G"])
+    first = make(dataset.isel(seed=slice(1)))
+    values = math.prod(first.sizes[dim] for dim in first.dims if dim not in leading_dims(dataset))
     dataset = loaded_if_small(dataset, values=values)
 
     def parts(cell: Mapping[str, int]) -> Iterator[xr.DataArray]:
-        return map(of, by_seeds(dataset.isel(cell), values=values))
+        return map(make, by_seeds(dataset.isel(cell), values=values))
 
-    return _null(dataset, one, parts, threshold, _POOLED, _pooled, over=("seed",))
+    return _null(dataset, first, parts, threshold, _POOLED, _pooled, over=("seed",))
 
 
 # The models of a cell, (model, *over, row, column) in one array or several.

@@ -12,11 +12,11 @@ from toysup.analysis.loss.linear_map import Moments, linear_loss
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.interference import active_together
 from toysup.analysis.statistics.labels import named
-from toysup.errors import UsageError
 from toysup.experiments.regime import Regime
 from toysup.sampling.samples import context_inputs, output_importance, targets
 from toysup.storage.schema import condition_of
 from toysup.theory import best_arrangement
+from toysup.theory.tables import no_formula
 
 Array = npt.NDArray[np.float64]
 
@@ -93,12 +93,9 @@ def _references(dataset: xr.Dataset, regime: Regime, n_samples: int) -> Iterator
 def _antipodal(regime: Regime, activation: str, n_hidden: int) -> _Reference:
     if activation != "relu":
         return _undefined(f"its activation is {activation}, not relu")
-    try:
-        best = best_arrangement(regime, n_hidden)
-    except UsageError as error:
-        return _undefined(
-            str(error).removeprefix("no formula for this regime: ").removesuffix("; sample its loss instead")
-        )
+    if reason := no_formula(regime):
+        return _undefined(reason)
+    best = best_arrangement(regime, n_hidden)
     return _Reference(best.loss, "exact" if best.exact else "bound")
 
 

@@ -34,7 +34,7 @@ def quadrants(item: Selected) -> xr.Dataset:
 @computed_once
 def quadrant_null(item: Selected) -> xr.Dataset:
     """The null of the quadrant statistics at the chosen step, pooled over seeds."""
-    return pooled_quadrant_null(item.at_step, lambda models: counted_response(models, item.dataset))
+    return pooled_quadrant_null(item.at_step, response=lambda models: counted_response(models, item.dataset))
 
 
 @computed_once

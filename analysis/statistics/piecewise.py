@@ -60,10 +60,9 @@ def by_seeds(dataset: xr.Dataset, *, values: int) -> Iterator[xr.Dataset]:
 
 def by_cells(dataset: xr.Dataset, *, values: int) -> Iterator[xr.Dataset]:
     """The same in the order of the sweep's values first: one cell at a time, where all are too many."""
-    whole = loaded_if_small(dataset, values=values)
     axis = next((dim for dim in _dims(dataset)[1:] if dataset.sizes[dim] > 1), None)
-    if whole is not dataset:
-        yield whole
+    if fits_in_memory(dataset, values=values):
+        yield dataset.copy().load()
     elif axis is None:
         yield from by_seeds(dataset, values=values)
     else:
@@ -71,11 +70,15 @@ def by_cells(dataset: xr.Dataset, *, values: int) -> Iterator[xr.Dataset]:
             yield from by_cells(dataset.isel({axis: slice(at, at + 1)}), values=values)
 
 
-def loaded_if_small(dataset: xr.Dataset, *, values: int) -> xr.Dataset:
-    """The dataset in memory where that and a statistic of all of it would be one piece, else as it is."""
+def fits_in_memory(dataset: xr.Dataset, *, values: int) -> bool:
+    """Whether `piecewise` would read the dataset at once and work on all of it at once: it is a single piece."""
     models = _models(dataset)
-    small = models * numbers_of(dataset) <= _READ and models * values <= _HELD
-    return dataset.copy().load() if small else dataset
+    return models * numbers_of(dataset) <= _READ and models * values <= _HELD
+
+
+def loaded_if_small(dataset: xr.Dataset, *, values: int) -> xr.Dataset:
+    """The dataset, in memory if it fits there: then several statistics read the files once."""
+    return dataset.copy().load() if fits_in_memory(dataset, values=values) else dataset
 
 
 def numbers_of(dataset: xr.Dataset) -> int:

@@ -36,14 +36,19 @@ def one_context(probability: npt.ArrayLike, importance: npt.ArrayLike) -> Regime
 
 def require_independent(regime: Regime, *, values: str = "uniform") -> None:
     """UsageError unless the regime has these values, features independent given the context, and the target x."""
+    if reason := no_formula(regime, values=values):
+        raise UsageError(f"no formula for this regime: {reason}; sample its loss instead")
+
+
+def no_formula(regime: Regime, *, values: str = "uniform") -> str | None:
+    """Why the formulas of `theory` do not hold for a regime, such as `its target is z, not x`; None where they do."""
     obstacles = {
         f"values are {regime.values}, not {values}": regime.values != values,
         "features are in groups": any(regime.group),
         "context follows from x": regime.rule is not None,
         f"target is {regime.target}, not x": regime.target != "x",
     }
-    if found := [words for words, holds in obstacles.items() if holds]:
-        raise UsageError(f"no formula for this regime: its {found[0]}; sample its loss instead")
+    return next((f"its {words}" for words, holds in obstacles.items() if holds), None)
 
 
 def at_most_one(name: str, value: npt.ArrayLike) -> FloatArray:

@@ -19,7 +19,7 @@ from toysup.analysis.statistics.dimensionality import (
     total_dimensionality,
 )
 from toysup.analysis.statistics.directions import shared_direction_count, shared_directions
-from toysup.analysis.statistics.piecewise import by_cells, loaded_if_small, piecewise
+from toysup.analysis.statistics.piecewise import by_cells, fits_in_memory, piecewise
 from toysup.analysis.statistics.responses import linear_response
 from toysup.errors import UsageError
 
@@ -109,8 +109,7 @@ def trainings(item: Selected) -> Iterator[Training]:
 @computed_once
 def _whole_training(item: Selected) -> Training | None:
     dataset = recorded_training(item)
-    small = loaded_if_small(dataset, values=item.entries)
-    return None if small is dataset else Training(small)
+    return Training(dataset.copy().load()) if fits_in_memory(dataset, values=item.entries) else None
 
 
 @computed_once

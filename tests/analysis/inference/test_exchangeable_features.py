@@ -340,6 +340,10 @@ def test_every_cell_of_a_sweep_and_every_step_has_its_own_null(small: Small) -> 
     assert analysis.exchangeable_features(ds).sel(cell).values.tolist() == [1, 2, 3, 1, 2, 3]
     with pytest.raises(toysup.errors.UsageError, match="G needs the dims outside_importance, seed"):
         analysis.pooled_quadrant_null(ds, analysis.gram(ds.W.isel(seed=0)))
+    by_parts = analysis.pooled_quadrant_null(ds, response=lambda models: analysis.gram(models.W))
+    xr.testing.assert_identical(by_parts, analysis.pooled_quadrant_null(ds, analysis.gram(ds.W)))
+    with pytest.raises(toysup.errors.UsageError, match="not both"):
+        analysis.pooled_quadrant_null(ds, analysis.gram(ds.W), response=lambda models: analysis.gram(models.W))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import toysup
 from toysup import analysis
 from toysup.analysis.statistics import piecewise as pieces
-from toysup.analysis.statistics.piecewise import by_cells, by_seeds, piecewise
+from toysup.analysis.statistics.piecewise import by_cells, by_seeds, fits_in_memory, loaded_if_small, piecewise
 from toysup.errors import UsageError
 
 Command = Callable[..., Any]
@@ -90,6 +90,16 @@ def test_pieces_end_where_files_do(monkeypatch: pytest.MonkeyPatch) -> None:
         piecewise(dataset, lambda part: lengths.append(part.sizes["seed"]) or part, values=1)
     # Seven have room for two files; of a file of three, two and one.
     assert lengths == [6, 6, *[2] * 6]
+
+
+def test_what_is_one_piece_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = models(3, 2, 1).chunk()
+    # Six models, of three numbers that are read, and four that are held.
+    for read, held, fits in ((18, 24, True), (17, 24, False), (18, 23, False)):
+        monkeypatch.setattr(pieces, "_READ", read)
+        monkeypatch.setattr(pieces, "_HELD", held)
+        assert fits_in_memory(dataset, values=4) == fits
+        assert bool(loaded_if_small(dataset, values=4).chunks) != fits
 
 
 def test_a_dataset_without_seeds_is_refused() -> None:
