@@ -3,20 +3,17 @@
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
 from toysup.analysis.inference.permutations import relabelling_p, sign_flip_p
 from toysup.analysis.inference.seeds import CONFIDENCE, by_seed, mean_and_shape, refuse_confidence, skewed_t, summary_of
+from toysup.analysis.statistics.arrays import FloatArray, Mask
 from toysup.analysis.statistics.labels import leading_dims, require_dims
 from toysup.errors import UsageError
 
 # Two one-sided tests at 5% are an interval at 90%.
 EQUIVALENCE_CONFIDENCE = 0.9
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 def difference_over_seeds(
@@ -133,7 +130,7 @@ def holm_adjusted(p_values: xr.DataArray, *, dim: str | None = None) -> xr.DataA
     return last.copy(data=_holm(table).reshape(last.shape)).transpose(*p_values.dims)
 
 
-def _holm(table: Array) -> Array:
+def _holm(table: FloatArray) -> FloatArray:
     order = np.argsort(table, axis=1)
     # NaN is last in order.
     left = np.isfinite(table).sum(axis=1, keepdims=True) - np.arange(table.shape[1])
@@ -199,12 +196,12 @@ class _Estimate(NamedTuple):
     `spread` is the standard deviation of single seeds, known with `spread_degrees` degrees of freedom.
     """
 
-    mean: Array
-    variance: Array
-    skewness: Array
-    degrees: Array
-    spread: Array
-    spread_degrees: Array
+    mean: FloatArray
+    variance: FloatArray
+    skewness: FloatArray
+    degrees: FloatArray
+    spread: FloatArray
+    spread_degrees: FloatArray
 
 
 class _Seeds(NamedTuple):
@@ -238,7 +235,7 @@ class _Seeds(NamedTuple):
         summary.attrs["paired"] = self.n_first is None
         return summary
 
-    def p_values(self, known: Mask) -> Array:
+    def p_values(self, known: Mask) -> FloatArray:
         """Of the entries that are known; those that share their finite seeds are permuted in one call."""
         table, finite = by_seed(self.values)
         p = np.full(len(table), np.nan)
@@ -281,13 +278,13 @@ def _seeds(a: xr.DataArray, b: xr.DataArray, paired: bool) -> _Seeds:
 
 
 class _Side(NamedTuple):
-    n: Array
-    mean: Array
-    variance: Array
-    third: Array
+    n: FloatArray
+    mean: FloatArray
+    variance: FloatArray
+    third: FloatArray
 
 
-def _side(table: Array, finite: Mask) -> _Side:
+def _side(table: FloatArray, finite: Mask) -> _Side:
     """One condition: its mean, with the variance and third cumulant of that; 0 where its seeds agree."""
     n = finite.sum(axis=1).astype(float)
     mean, variance, skewness = mean_and_shape(table, finite)
@@ -306,7 +303,7 @@ def _of_two(a: _Side, b: _Side) -> _Estimate:
     return _Estimate(a.mean - b.mean, variance, skewness, degrees, np.sqrt(pooled), pooled_degrees)
 
 
-def _unbiased(degrees: Array) -> Array:
+def _unbiased(degrees: FloatArray) -> FloatArray:
     """J(ν), by which a mean over a standard deviation with ν degrees of freedom is too large; NaN below two."""
     nu = np.where(degrees > 1, degrees, np.nan)
     return np.asarray(np.exp(special.gammaln(nu / 2) - special.gammaln((nu - 1) / 2)) / np.sqrt(nu / 2))

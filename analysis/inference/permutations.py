@@ -13,16 +13,16 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from toysup.analysis.statistics.arrays import FloatArray
+
 RESAMPLES = 9999
 # Values of permutations, and permuted statistics, held at once; bounds memory, not the law of the result.
 _BATCH_VALUES = 4_000_000
 # Statistics of rows within ±1 that differ by less than rounding are equal.
 _EQUAL = 1e-9
 
-Array = npt.NDArray[np.float64]
 
-
-def sign_flip_p(differences: Array) -> Array:
+def sign_flip_p(differences: FloatArray) -> FloatArray:
     """Of each row of paired differences: how often random signs give a mean as far from 0, two-sided."""
     n = differences.shape[1]
     # A pattern and its opposite give the same |mean|, so that the first sign can stay.
@@ -35,7 +35,7 @@ def sign_flip_p(differences: Array) -> Array:
     return _share_as_far(differences, blocks, np.ones((n, 1)), lambda rows, s: np.abs(_sums(rows, s)), exact)
 
 
-def relabelling_p(values: Array, n_first: int) -> Array:
+def relabelling_p(values: FloatArray, n_first: int) -> FloatArray:
     """Of each row, whose first `n_first` values are one group: how often random labels give a |t| of Welch as large.
 
     Exact where both groups have one law; with enough values, by the studentizing, also where only their means agree.
@@ -59,7 +59,7 @@ def _counts(n: int) -> Iterator[int]:
     return (min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size))
 
 
-def _indicators(members: npt.NDArray[np.int64], n: int) -> Array:
+def _indicators(members: npt.NDArray[np.int64], n: int) -> FloatArray:
     """(value, permutation) 1 for the members of the first group, 0 for all others."""
     first = np.zeros((n, len(members)))
     np.put_along_axis(first, members.T, 1.0, axis=0)
@@ -67,8 +67,12 @@ def _indicators(members: npt.NDArray[np.int64], n: int) -> Array:
 
 
 def _share_as_far(
-    table: Array, blocks: Iterable[Array], seen: Array, statistic: Callable[[Array, Array], Array], exact: bool
-) -> Array:
+    table: FloatArray,
+    blocks: Iterable[FloatArray],
+    seen: FloatArray,
+    statistic: Callable[[FloatArray, FloatArray], FloatArray],
+    exact: bool,
+) -> FloatArray:
     unit = table / np.abs(table).max(axis=1, keepdims=True)
     least = statistic(unit, seen) * (1 - _EQUAL) - _EQUAL
     count, total = np.zeros(len(table)), 0
@@ -81,7 +85,7 @@ def _share_as_far(
     return count / total if exact else (count + 1) / (total + 1)
 
 
-def _welch(rows: Array, first: Array) -> Array:
+def _welch(rows: FloatArray, first: FloatArray) -> FloatArray:
     """|t| of Welch for each row and column of labels; infinite where neither group varies."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     centred /= np.abs(centred).max(axis=1, keepdims=True)
@@ -97,6 +101,6 @@ def _welch(rows: Array, first: Array) -> Array:
         return np.asarray(np.abs(total) * (1 / n + 1 / other) / np.sqrt(variance))
 
 
-def _sums(rows: Array, weights: Array) -> Array:
+def _sums(rows: FloatArray, weights: FloatArray) -> FloatArray:
     # Not by `@`, whose threads wait for one another on a busy machine, and whose sums would depend on their number.
     return np.asarray(np.einsum("rn,nb->rb", rows, weights))

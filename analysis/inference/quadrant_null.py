@@ -11,8 +11,9 @@ import xarray as xr
 
 from toysup.analysis.inference.exchangeable_features import relabellings, twin_classes
 from toysup.analysis.inference.relabelling import Relabelled
+from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.cells import RegimeCell, regime_cells
-from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD
+from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD, features_of_rows
 from toysup.analysis.statistics.labels import leading_dims, require_dims
 from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
@@ -24,7 +25,6 @@ DRAWS = 9999
 """Relabellings of all seeds, each by itself, that the p-value of their mean is found with."""
 BAND = 0.95
 
-Array = npt.NDArray[np.float64]
 
 # Beyond this share of the largest value of a statistic two of its values differ by more than rounding.
 _ROUNDING = 1e-9
@@ -130,8 +130,8 @@ def pooled_quadrant_null(
 
 
 # The models of a cell, (model, *over, row, column) in one array or several.
-Models = Iterable[npt.NDArray[Any]]
-Summary = Callable[[Models, Relabelled, float], Array]
+Models = Iterable[AnyArray]
+Summary = Callable[[Models, Relabelled, float], FloatArray]
 
 
 def _null(
@@ -155,7 +155,7 @@ def _null(
     shape = (*(G.sizes[dim] for dim in own), len(QUADRANT_STATISTICS), len(subsets), len(subsets))
     counts = np.ones([G.sizes[axis] for axis in axes], dtype=int)
     found = np.full((len(names), *counts.shape, *shape), np.nan)
-    for cell, relabelled in _relabelled(dataset, _about(G), subsets):
+    for cell, relabelled in _relabelled(dataset, features_of_rows(G), subsets):
         counts[cell.place] = relabelled.n_relabellings
         if relabelled.n_relabellings > 1:
             arrays = (part.transpose(*own, *over, rows, "other_feature").values for part in parts(cell.index))
@@ -180,14 +180,6 @@ def _relabelled(dataset: xr.Dataset, about: list[int], subsets: list[str]) -> It
         yield cell, by_classes[classes]
 
 
-def _about(G: xr.DataArray) -> list[int]:
-    """The place of the feature that each row of G is about."""
-    if "output" not in G.dims:
-        return list(range(G.sizes["feature"]))
-    places = {label: place for place, label in enumerate(G["other_feature"].values.tolist())}
-    return [places[label] for label in G["output_feature"].values.tolist()]
-
-
 def _described(result: xr.Dataset) -> xr.Dataset:
     for name in result.data_vars:
         result[name].attrs = {"long_name": _LONG_NAMES[str(name)], "units": "1"}
@@ -197,7 +189,7 @@ def _described(result: xr.Dataset) -> xr.Dataset:
 class _Null:
     """The null of one model's statistics, by column; NaN where its own is."""
 
-    def __init__(self, table: Array) -> None:
+    def __init__(self, table: FloatArray) -> None:
         """`table` (column, relabelling), the first the model's own; NaN where a statistic is not defined."""
         # Statistics and draws are in float32, in which what is larger is not finite.
         self.known = np.abs(table) <= np.finfo(np.float32).max
@@ -226,7 +218,7 @@ class _Null:
         return found
 
 
-def _each(models: Models, relabelled: Relabelled, threshold: float) -> Array:
+def _each(models: Models, relabelled: Relabelled, threshold: float) -> FloatArray:
     found = []
     for null in map(_Null, chain.from_iterable(relabelled.statistics(array, threshold) for array in models)):
         own, sd = null.deviations[:, 0], np.sqrt(null.variance)
@@ -235,7 +227,7 @@ def _each(models: Models, relabelled: Relabelled, threshold: float) -> Array:
     return np.array(found).swapaxes(0, 1)
 
 
-def _pooled(models: Models, relabelled: Relabelled, threshold: float) -> Array:
+def _pooled(models: Models, relabelled: Relabelled, threshold: float) -> FloatArray:
     pools: list[_Pool] = []
     for array in models:
         pools = pools or [_Pool(relabelled) for _ in array]
@@ -253,7 +245,7 @@ class _Pool:
         # In float32, which takes half as long, and counts as far what is nearly so.
         self.drawn = np.zeros((DRAWS, relabelled.n_columns), np.float32)
 
-    def add(self, seeds: npt.NDArray[Any], threshold: float) -> None:
+    def add(self, seeds: AnyArray, threshold: float) -> None:
         for null in map(_Null, self.relabelled.statistics(seeds, threshold)):
             used = null.count > 0
             if not used.any():
@@ -265,7 +257,7 @@ class _Pool:
             self.furthest += np.abs(null.deviations).max(axis=1)
             self.drawn += null.drawn(self.rng, DRAWS)
 
-    def summary(self) -> Array:
+    def summary(self) -> FloatArray:
         """(name of _POOLED, column)"""
         by_size = np.sort(self.drawn.T)
         as_far = np.abs(by_size) >= (np.abs(self.own) - _ROUNDING_OF_DRAWS * self.furthest)[:, None]
@@ -276,6 +268,6 @@ class _Pool:
         return np.array([mean, _ratio(sd, self.count), _ratio(self.own, sd), p, low, high])
 
 
-def _ratio(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Array:
-    ratio: Array = np.divide(one, other, out=np.full(np.shape(one), np.nan), where=other > 0)
+def _ratio(one: AnyArray, other: AnyArray) -> FloatArray:
+    ratio: FloatArray = np.divide(one, other, out=np.full(np.shape(one), np.nan), where=other > 0)
     return ratio

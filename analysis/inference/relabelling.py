@@ -1,14 +1,12 @@
 """The quadrant statistics of a model under many relabellings of its features at once."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from toysup.analysis.statistics.arrays import AnyArray, FloatArray, Mask
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, QuadrantSums, quadrant_statistics
-
-Array = npt.NDArray[np.float64]
 
 # A product of matrices with so few columns is small enough that one core does it: on a busy machine threads would wait
 # for one another.
@@ -36,7 +34,7 @@ class Relabelled:
         self.outputs = self.inputs[list(about)]
         self.n_pairs = self._sums(self.others.astype(np.float64))
 
-    def statistics(self, models: npt.NDArray[Any], threshold: float) -> Iterator[Array]:
+    def statistics(self, models: AnyArray, threshold: float) -> Iterator[FloatArray]:
         """Of each model the statistics of QUADRANT_STATISTICS of each quadrant: (column, relabelling)."""
         at_once = max(1, _VALUES // (4 * self.count**2 * self.n_relabellings))
         for start in range(0, len(models), at_once):
@@ -49,13 +47,13 @@ class Relabelled:
             for known, entries, of_model in zip(finite, size, sums, strict=True):
                 yield self._of_sums(entries, of_model) if known else np.full((self.n_columns, 1), np.nan)
 
-    def _of_sums(self, size: npt.NDArray[Any], sums: Array) -> Array:
+    def _of_sums(self, size: AnyArray, sums: FloatArray) -> FloatArray:
         interfering, negative, total, energy = sums
         known = QuadrantSums(self.n_pairs, negative, interfering, total, energy, self._largest(size))
         statistics = quadrant_statistics(known, axes=(0, 1))
         return np.stack(list(statistics.values())).reshape(self.n_columns, -1)
 
-    def _sums(self, entries: Array) -> Array:
+    def _sums(self, entries: FloatArray) -> FloatArray:
         """The sums of entries (..., row, column) over each quadrant: (..., subset, other_subset, relabelling).
 
         A sum over the pairs of a quadrant is uᵀA v, with u and v the indicators of its subsets: the product of A, as
@@ -78,7 +76,7 @@ class Relabelled:
         found[np.abs(found) < 1e-13 * total[..., None, None, None]] = 0
         return found
 
-    def _largest(self, size: npt.NDArray[Any]) -> Array:
+    def _largest(self, size: AnyArray) -> FloatArray:
         """The largest entry of each quadrant: (subset, other_subset, relabelling); NaN without pairs.
 
         The pairs of the largest entries are looked up first, until every relabelling has met one of each quadrant.
@@ -107,7 +105,7 @@ class Relabelled:
         return found.reshape(self.count, self.count, -1)
 
 
-def _product(entries: Array, chosen: npt.NDArray[np.bool_]) -> Array:
+def _product(entries: FloatArray, chosen: Mask) -> FloatArray:
     """Sums over the chosen: (..., kind, pair) by (pair, relabelling)."""
     starts = range(0, chosen.shape[1], _COLUMNS)
     blocks = [entries @ chosen[:, start : start + _COLUMNS].astype(np.float64) for start in starts]

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
+from toysup.analysis.statistics.arrays import FloatArray, Mask
 from toysup.analysis.statistics.labels import require_dims
 from toysup.errors import UsageError
 
@@ -17,8 +18,6 @@ CONFIDENCE = 0.95
 RESAMPLES = 1999
 # Values that are summarised at once; bounds memory, not the result.
 _VALUES = 2**21
-
-Array = npt.NDArray[np.float64]
 
 
 def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
@@ -148,7 +147,7 @@ def bootstrap_over_seeds(
 
 
 def _bootstrapped(
-    sample: Array, statistic: Callable[..., Any], confidence: float, resamples: int
+    sample: FloatArray, statistic: Callable[..., Any], confidence: float, resamples: int
 ) -> tuple[float, float]:
     # What starts a command must not wait for scipy.stats.
     from scipy import stats
@@ -162,7 +161,7 @@ def _bootstrapped(
     return interval.low, interval.high
 
 
-def skewed_t(skewness: Array, degrees: Array, confidence: float) -> tuple[Array, Array]:
+def skewed_t(skewness: FloatArray, degrees: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
     """Quantiles T of (estimate − truth) / standard error, the upper first, where the estimate is skewed.
 
     `skewness` is that of the estimate, γ/√n for a mean of n seeds. An interval at confidence 1 − α is the estimate
@@ -175,14 +174,14 @@ def skewed_t(skewness: Array, degrees: Array, confidence: float) -> tuple[Array,
     return upper, lower
 
 
-def _inverse(skewness: Array, g: Array) -> Array:
+def _inverse(skewness: FloatArray, g: FloatArray) -> FloatArray:
     """g⁻¹ = (3√n/γ)(c − 1) with c³ = 1 + (γ/√n)(g − γ/(6√n)); c − 1 = (c³ − 1)/(c² + c + 1) divides by no γ of 0."""
     shifted = g - skewness / 6
     c = np.cbrt(1 + skewness * shifted)
     return np.asarray(3 * shifted / (c * c + c + 1))
 
 
-def mean_and_shape(table: Array, finite: npt.NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+def mean_and_shape(table: FloatArray, finite: Mask) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The mean of each row over its finite seeds, and the variance and the skewness of that mean: s²/n and γ/√n.
 
     NaN where there is nothing to know them from: of one seed, or of equal values.
@@ -205,21 +204,21 @@ def mean_and_shape(table: Array, finite: npt.NDArray[np.bool_]) -> tuple[Array, 
     return mean[:, 0], variance[:, 0], skewness[:, 0]
 
 
-def by_seed(values: xr.DataArray) -> tuple[Array, npt.NDArray[np.bool_]]:
+def by_seed(values: xr.DataArray) -> tuple[FloatArray, Mask]:
     """The values as (entry, seed), and which of them are finite."""
     require_dims(values, ("seed",), what="values")
     table = _table(values).astype(np.float64)
     return table, np.isfinite(table)
 
 
-def _table(values: xr.DataArray) -> Array:
+def _table(values: xr.DataArray) -> FloatArray:
     last = values.transpose(..., "seed").values
     # Of no seeds NumPy could not tell how many entries there are.
-    table: Array = last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
+    table: FloatArray = last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
     return table
 
 
-def _by_entries(values: xr.DataArray) -> Iterator[tuple[Array, npt.NDArray[np.bool_]]]:
+def _by_entries(values: xr.DataArray) -> Iterator[tuple[FloatArray, Mask]]:
     """As `by_seed`, of so many entries at a time that what is made of them takes tens of megabytes."""
     require_dims(values, ("seed",), what="values")
     table = _table(values)
@@ -237,7 +236,7 @@ def refuse_confidence(confidence: float) -> None:
 
 def summary_of(
     values: xr.DataArray,
-    columns: dict[str, Array],
+    columns: dict[str, FloatArray],
     used: npt.NDArray[np.int64],
     method: str,
     confidence: float,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.loss.evaluation import DEFAULT_SAMPLES, Rows, common_samples, evaluated, squared_error
+from toysup.analysis.loss.evaluation import DEFAULT_SAMPLES, Samples, common_samples, evaluated, squared_error
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
 from toysup.analysis.statistics.forward_pass import Models
@@ -81,7 +81,7 @@ def no_parts(dataset: xr.Dataset) -> str | None:
     return None
 
 
-def _stages(models: Models, x: Rows, context: int) -> "Tensor":
+def _stages(models: Models, x: Samples, context: int) -> "Tensor":
     import torch
 
     from toysup.experiments.activations import activation
@@ -126,7 +126,7 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
     return xr.Dataset({"loss": loss, "probability": named(probability, "probability", long_name)})
 
 
-def _by_active(models: Models, x: Rows, context: int) -> "Tensor":
+def _by_active(models: Models, x: Samples, context: int) -> "Tensor":
     import torch
 
     error = squared_error(models, models.outputs(x, context), x, context)
@@ -134,7 +134,7 @@ def _by_active(models: Models, x: Rows, context: int) -> "Tensor":
     return torch.from_numpy(_numbers(x).astype(np.float32)) @ error
 
 
-def _numbers(x: Rows) -> np.ndarray:
+def _numbers(x: Samples) -> np.ndarray:
     """Whether so many features of a row are active: (active, row)."""
     count: np.ndarray = np.minimum((x != 0).sum(axis=1), len(ACTIVE) - 1) == np.arange(len(ACTIVE))[:, None]
     return count

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.statistics.arrays import FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.forward_pass import Models
 from toysup.analysis.statistics.labels import leading_dims, named
@@ -20,10 +21,10 @@ from toysup.sampling.samples import draw, output_importance, sample_law, targets
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.float32]
+Samples = npt.NDArray[np.float32]
+"""x of several samples: (sample, feature), called rows where they are some of a batch."""
 # Σ over rows of x (row, feature), in the context of this index, of squared errors: (model, kind, output).
-Errors = Callable[[Models, Rows, int], "Tensor"]
+Errors = Callable[[Models, Samples, int], "Tensor"]
 
 DEFAULT_SAMPLES = 2**14
 BATCHES = 16
@@ -75,7 +76,7 @@ def evaluated(
     return named(result, "loss", "importance-weighted squared error per sample", n_samples=n_samples)
 
 
-def squared_error(models: Models, outputs: "Tensor", x: Rows, context: int) -> "Tensor":
+def squared_error(models: Models, outputs: "Tensor", x: Samples, context: int) -> "Tensor":
     """(y − t)² of outputs y (model, row, output) for x (row, feature), in the place of y."""
     import torch
 
@@ -84,7 +85,7 @@ def squared_error(models: Models, outputs: "Tensor", x: Rows, context: int) -> "
     return outputs.sub_(targets(regime.target, torch.from_numpy(x), index, len(regime.contexts), torch)).square_()
 
 
-def common_samples(regime: Regime, n_samples: int, context: int | None = None) -> tuple[Rows, npt.NDArray[np.int64]]:
+def common_samples(regime: Regime, n_samples: int, context: int | None = None) -> tuple[Samples, npt.NDArray[np.int64]]:
     """x (sample, feature) and the context (sample,) of the samples that all models meet, one batch after the other.
 
     Each batch is a Sobol' sequence with a digital shift of its own, which fills the space more evenly than independent
@@ -112,7 +113,7 @@ def _evenly_spread(n_samples: int, n_features: int) -> npt.NDArray[np.int64]:
     return shifted.reshape(-1, n_features)[:n_samples]
 
 
-def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_samples: int) -> Array:
+def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_samples: int) -> FloatArray:
     """E[1{c} error] of each model, by batch: (model, batch, kind, context, output)."""
     from toysup.engines.torch_engine.threads import one_thread_each
 
@@ -132,13 +133,13 @@ def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_sample
     return regime.context_probability[:, None] * found[:, :, :, _evaluated_as(regime)]
 
 
-def _totals(models: Models, *, errors: Errors, context: int, batches: Sequence[Rows], rows: int) -> Array:
+def _totals(models: Models, *, errors: Errors, context: int, batches: Sequence[Samples], rows: int) -> FloatArray:
     """Sums over the samples of each batch, so many at a time: (model, batch, kind, output)."""
     sums = [sum(errors(models, x, context).double().numpy() for x in _parts(batch, rows)) for batch in batches]
     return np.stack(sums, axis=1)
 
 
-def _samples(regime: Regime, n_samples: int) -> Iterator[tuple[int, list[Rows]]]:
+def _samples(regime: Regime, n_samples: int) -> Iterator[tuple[int, list[Samples]]]:
     """The samples of each context in which models are evaluated, by batch."""
     batch = batch_of(n_samples)
     if regime.rule is not None:
@@ -159,7 +160,7 @@ def _evaluated_as(regime: Regime) -> list[int]:
     return [next(k for k in range(n_contexts) if (probability[k] == probability[c]).all()) for c in range(n_contexts)]
 
 
-def _parts(x: Rows, rows: int) -> Iterator[Rows]:
+def _parts(x: Samples, rows: int) -> Iterator[Samples]:
     """At least one, which may be empty."""
     for start in range(0, max(1, len(x)), rows):
         yield x[start : start + rows]

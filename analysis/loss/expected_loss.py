@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from toysup.analysis.loss.evaluation import BATCHES, DEFAULT_SAMPLES, Rows, evaluated, squared_error
+from toysup.analysis.loss.evaluation import BATCHES, DEFAULT_SAMPLES, Samples, evaluated, squared_error
 from toysup.analysis.statistics.forward_pass import Models
 from toysup.analysis.statistics.labels import named, require_dims
 
@@ -51,7 +51,7 @@ def expected_loss(
     return evaluated(trained, under, _squared, n_samples=n_samples, by_batch=by_batch)
 
 
-def _squared(models: Models, x: Rows, context: int) -> "Tensor":
+def _squared(models: Models, x: Samples, context: int) -> "Tensor":
     return squared_error(models, models.outputs(x, context), x, context).sum(dim=1)[:, None]
 
 

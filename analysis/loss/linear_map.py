@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from toysup.analysis.statistics.arrays import FloatArray
 
 _STARTS = 4
 _EQUAL = 1e-9
@@ -18,10 +17,10 @@ class Moments(NamedTuple):
     output) E[1{c} t²]; and `weight` (context, output), the importance.
     """
 
-    inputs: Array
-    cross: Array
-    square: Array
-    weight: Array
+    inputs: FloatArray
+    cross: FloatArray
+    square: FloatArray
+    weight: FloatArray
 
 
 def linear_loss(moments: Moments, rank: int) -> tuple[float, bool]:
@@ -49,14 +48,14 @@ def linear_loss(moments: Moments, rank: int) -> tuple[float, bool]:
     return _searched(moments, directions), False
 
 
-def _same_moments(difference: Array, inputs: Array) -> bool:
+def _same_moments(difference: FloatArray, inputs: FloatArray) -> bool:
     """Whether weights that differ like this (context, output) see the same moments nevertheless."""
     distinct = np.unique(difference.round(12), axis=1)
     left = np.einsum("co,cuv->ouv", distinct, inputs)
     return bool(np.abs(left).max() <= _EQUAL * np.abs(inputs).max())
 
 
-def _reduced_rank(moments: Moments, pooled: Array, mean: Array, rank: int) -> tuple[float, Array]:
+def _reduced_rank(moments: Moments, pooled: FloatArray, mean: FloatArray, rank: int) -> tuple[float, FloatArray]:
     """The loss, and the directions (rank, input) that are kept, if all outputs see the pooled moments of u."""
     centre = pooled[0, 1:]
     cross = np.einsum("co,cou->ou", moments.weight, moments.cross) / mean[:, None]
@@ -73,7 +72,7 @@ def _reduced_rank(moments: Moments, pooled: Array, mean: Array, rank: int) -> tu
     return max(least, 0.0), directions
 
 
-def _searched(moments: Moments, start: Array) -> float:
+def _searched(moments: Moments, start: FloatArray) -> float:
     """The least loss found over the row space (rank, input) of A; its outputs are solved for, one by one."""
     from scipy.optimize import minimize
 
@@ -81,7 +80,7 @@ def _searched(moments: Moments, start: Array) -> float:
     scale = np.abs(start).max() or 1.0
     starts = [start, *(scale * rng.normal(size=start.shape) for _ in range(_STARTS - 1))]
 
-    def objective(flat: Array) -> tuple[float, Array]:
+    def objective(flat: FloatArray) -> tuple[float, FloatArray]:
         return _loss_and_slope(flat.reshape(start.shape), moments)
 
     least = np.inf
@@ -97,7 +96,7 @@ def _searched(moments: Moments, start: Array) -> float:
     return max(0.0, least)
 
 
-def _loss_and_slope(rows: Array, moments: Moments) -> tuple[float, Array]:
+def _loss_and_slope(rows: FloatArray, moments: Moments) -> tuple[float, FloatArray]:
     """The loss of the best outputs of the hidden state V x, and its derivative by V."""
     inputs, cross, square, weight = moments
     V = np.zeros((len(rows) + 1, rows.shape[1] + 1))

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from toysup.analysis.loss.evaluation import DEFAULT_SAMPLES, common_samples
 from toysup.analysis.loss.linear_map import Moments, linear_loss
+from toysup.analysis.statistics.arrays import FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.interference import active_together
 from toysup.analysis.statistics.labels import named
@@ -17,8 +17,6 @@ from toysup.sampling.samples import context_inputs, output_importance, targets
 from toysup.storage.schema import condition_of
 from toysup.theory import best_arrangement
 from toysup.theory.tables import no_formula
-
-Array = npt.NDArray[np.float64]
 
 REFERENCES = ("zero", "constant", "best_features", "linear", "antipodal")
 KINDS = ("exact", "sampled", "bound", "undefined")
@@ -103,14 +101,14 @@ def _undefined(reason: str) -> _Reference:
     return _Reference(np.nan, "undefined", reason)
 
 
-def _constant_losses(moments: Moments, low: float, high: float) -> Array:
+def _constant_losses(moments: Moments, low: float, high: float) -> FloatArray:
     """min over k in [low, high] of E[w (k − t)²] for each output."""
     weight, first, square = (
         (moments.weight * moment).sum(axis=0)
         for moment in (moments.inputs[:, :1, 0], moments.cross[:, :, 0], moments.square)
     )
     best = np.clip(np.divide(first, weight, out=np.zeros_like(first), where=weight > 0), low, high)
-    loss: Array = best**2 * weight - 2 * best * first + square
+    loss: FloatArray = best**2 * weight - 2 * best * first + square
     return loss
 
 
@@ -159,7 +157,7 @@ def _value_moments(low: float, high: float) -> tuple[tuple[float, float], tuple[
     return plain, ((high * abs(high) - low * abs(low)) / (2 * width), (abs(high) ** 3 - abs(low) ** 3) / (3 * width))
 
 
-def _with_diagonal(pairs: Array, own: Array) -> Array:
+def _with_diagonal(pairs: FloatArray, own: FloatArray) -> FloatArray:
     found = pairs.copy()
     np.einsum("cii->ci", found)[:] = own
     return found
@@ -180,6 +178,6 @@ def _sampled_moments(regime: Regime, n_samples: int) -> Moments:
     )
 
 
-def _weight(regime: Regime) -> Array:
+def _weight(regime: Regime) -> FloatArray:
     weight = output_importance(regime.target, regime.importance)
     return np.broadcast_to(weight, (len(regime.contexts), regime.n_outputs))

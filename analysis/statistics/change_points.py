@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-Series = npt.NDArray[np.float64]
+from toysup.analysis.statistics.arrays import FloatArray
 
 
-def levels(series: Series, penalties: Series) -> list[list[int]]:
+def levels(series: FloatArray, penalties: FloatArray) -> list[list[int]]:
     """Where the pieces of each series stop, its end last, if each piece is a level.
 
     Of all cuts this is one with the least Σ_pieces (min_y Σ_t (x_t − y)² + penalty), found exactly: for every level y
@@ -29,7 +29,7 @@ def levels(series: Series, penalties: Series) -> list[list[int]]:
     ]
 
 
-def lines(series: Series, penalties: Series, *, shortest: int = 1, stride: int = 1) -> list[list[int]]:
+def lines(series: FloatArray, penalties: FloatArray, *, shortest: int = 1, stride: int = 1) -> list[list[int]]:
     """The same if each piece is a straight line: Σ_pieces (min_{y,z} Σ_t (x_t − y − z t)² + penalty).
 
     Pieces start at multiples of the stride and have `shortest` values at least; n is no less. It is found exactly, from

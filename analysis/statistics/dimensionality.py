@@ -3,8 +3,9 @@
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.statistics.arrays import ModelArray
 from toysup.analysis.statistics.gram import feature_norms, gram_kernel
-from toysup.analysis.statistics.kernels import Array, in_blocks
+from toysup.analysis.statistics.kernels import in_blocks
 from toysup.analysis.statistics.labels import named, require_dims
 
 REPRESENTED_THRESHOLD = 0.5
@@ -71,12 +72,12 @@ def represented_count(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHO
     return named(count.where(finite), "represented", "represented features", threshold=threshold)
 
 
-def _dimensionality(W: Array) -> Array:
+def _dimensionality(W: ModelArray) -> ModelArray:
     n = W.shape[-1]
     return in_blocks(_block_dimensionality, W, (n,), values=n**2)
 
 
-def _block_dimensionality(W: Array, out: Array) -> None:
+def _block_dimensionality(W: ModelArray, out: ModelArray) -> None:
     # D does not depend on the scale of W, so take it out first: squares of tiny weights would underflow.
     largest = np.abs(W).max(axis=(-2, -1), keepdims=True)
     largest[largest == 0] = 1

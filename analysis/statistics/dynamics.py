@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.statistics.arrays import FloatArray
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
 from toysup.analysis.statistics.labels import is_finite, named, require_dims
 from toysup.errors import UsageError
@@ -30,8 +30,7 @@ _LEAST_DECADES, _LEAST_DIMENSIONS = 0.005, 0.01
 # Losses below this share of the largest are rounding.
 _ROUNDING = 1e-12
 
-Series = npt.NDArray[np.float64]
-Kernel = Callable[[Series, Series], Series]
+Kernel = Callable[[FloatArray, FloatArray], FloatArray]
 
 
 def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.Dataset:
@@ -214,7 +213,7 @@ def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: flo
     return found.transpose(*values.dims)
 
 
-def _each_series(series: Series, *, kernel: Kernel, order: int, least: float) -> Series:
+def _each_series(series: FloatArray, *, kernel: Kernel, order: int, least: float) -> FloatArray:
     """The same of an array (..., step)."""
     table = series.reshape(-1, series.shape[-1])
     found = np.full(table.shape, np.nan)
@@ -237,7 +236,7 @@ class _Line(NamedTuple):
     last: float
 
     @classmethod
-    def through(cls, series: Series, start: int, stop: int) -> "_Line":
+    def through(cls, series: FloatArray, start: int, stop: int) -> "_Line":
         count = stop - start
         piece, at = series[start:stop], np.arange(count) - (count - 1) / 2
         mean = float(piece.sum()) / count
@@ -255,7 +254,7 @@ class _Line(NamedTuple):
         return (4 * count - 2) / (count * (count + 1))
 
 
-def _on_plateau(logs: Series, penalties: Series, *, fall: float) -> Series:
+def _on_plateau(logs: FloatArray, penalties: FloatArray, *, fall: float) -> FloatArray:
     """1 for the snapshots of plateaus: runs of flat lines that last."""
     from toysup.analysis.statistics.change_points import lines  # numba, which who measures interference does not need
 
@@ -266,7 +265,7 @@ def _on_plateau(logs: Series, penalties: Series, *, fall: float) -> Series:
     return np.array([_flat(_lines(one, ends), penalty, fall) for one, ends, penalty in triples])
 
 
-def _flat(lines: Sequence[_Line], penalty: float, fall: float) -> Series:
+def _flat(lines: Sequence[_Line], penalty: float, fall: float) -> FloatArray:
     n = lines[-1].stop
     flat = np.zeros(n, dtype=bool)
     for start, stop in _standing(lines, penalty, fall):
@@ -297,7 +296,7 @@ def _at_one_level(before: _Line, after: _Line, penalty: float, fall: float) -> b
     return change**2 <= max(fall**2, penalty * (before.end_variance + after.end_variance))
 
 
-def _jumps(series: Series, penalties: Series, *, size: float) -> Series:
+def _jumps(series: FloatArray, penalties: FloatArray, *, size: float) -> FloatArray:
     """The sizes of the jumps where new levels start, 0 elsewhere."""
     from toysup.analysis.statistics.change_points import levels  # as in _on_plateau
 
@@ -321,7 +320,7 @@ def _changes(lines: Sequence[_Line], size: float) -> Iterator[tuple[int, float]]
             yield after.start, change
 
 
-def _lines(series: Series, stops: Sequence[int]) -> list[_Line]:
+def _lines(series: FloatArray, stops: Sequence[int]) -> list[_Line]:
     """The lines through the pieces of a series that end at these places."""
     return [_Line.through(series, start, stop) for start, stop in pairwise([0, *stops])]
 

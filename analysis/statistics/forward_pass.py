@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.statistics.arrays import AnyArray
+from toysup.analysis.statistics.kernels import never_alone
 from toysup.experiments.model import ModelSpec, architecture, parameters_of
 from toysup.experiments.regime import Regime
 from toysup.sampling.samples import context_inputs
@@ -15,8 +16,6 @@ from toysup.storage.schema import condition_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Array = npt.NDArray[Any]
 
 
 class Models:
@@ -38,15 +37,14 @@ class Models:
         return len(next(iter(self.parameters.values())))
 
     def parts(self, size: int) -> Iterator["Models"]:
-        """So many of the models at a time; one that is left over is there twice, as torch has other digits for one."""
+        """At most `size` of the models at a time; one that is left over is there twice (`never_alone`)."""
         for start in range(0, len(self), size):
             some = copy(self)
-            members = [*range(start, min(start + size, len(self)))]
-            members *= 2 if len(members) == 1 else 1
+            members = never_alone(np.arange(start, min(start + size, len(self))))
             some.parameters = {name: values[members] for name, values in self.parameters.items()}
             yield some
 
-    def states(self, x: Array, context: int | Array) -> tuple["Tensor", "Tensor"]:
+    def states(self, x: AnyArray, context: int | AnyArray) -> tuple["Tensor", "Tensor"]:
         """Hidden state (model, row, hidden) and output before its activation (model, row, output).
 
         Of x (row, feature), where `context` is the index of the context, of all rows or each (row,).
@@ -59,7 +57,7 @@ class Models:
         hidden, before = architecture(self.spec.architecture).forward(self.spec, self.parameters, rows, shown)
         return hidden, before
 
-    def outputs(self, x: Array, context: int | Array) -> "Tensor":
+    def outputs(self, x: AnyArray, context: int | AnyArray) -> "Tensor":
         """y (model, row, output)."""
         from toysup.experiments.activations import activation
 

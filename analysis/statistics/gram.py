@@ -3,7 +3,8 @@
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.statistics.kernels import Array, in_blocks
+from toysup.analysis.statistics.arrays import ModelArray
+from toysup.analysis.statistics.kernels import in_blocks
 from toysup.analysis.statistics.labels import named, require_dims, with_other_feature
 
 
@@ -52,14 +53,14 @@ def feature_norms(W: xr.DataArray) -> xr.DataArray:
     return named(norms, "feature_norm", "norm of the feature's direction ‖W_i‖")
 
 
-def _gram(W: Array) -> Array:
+def _gram(W: ModelArray) -> ModelArray:
     n = W.shape[-1]
     return in_blocks(gram_kernel, W, (n, n), values=n**2)
 
 
-def gram_kernel(W: Array, out: Array | None = None) -> Array:
+def gram_kernel(W: ModelArray, out: ModelArray | None = None) -> ModelArray:
     # A model that diverged may overflow; that it is not finite is in the result.
     with np.errstate(over="ignore", invalid="ignore"):
         # Of two arrays: for views of one, NumPy takes a product of its own, which is slower for small matrices.
-        product: Array = np.matmul(np.swapaxes(W, -1, -2), W.copy(), out=out)
+        product: ModelArray = np.matmul(np.swapaxes(W, -1, -2), W.copy(), out=out)
     return product

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from toysup.analysis.statistics.arrays import Mask, ModelArray
 from toysup.analysis.statistics.gram import feature_norms, gram_kernel
-from toysup.analysis.statistics.kernels import Array, in_blocks
+from toysup.analysis.statistics.kernels import in_blocks, never_alone
 from toysup.analysis.statistics.labels import named, require_dims, subset_labels, with_other_feature
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, QuadrantSums, quadrant_statistics
 from toysup.experiments.feature_groups import TOGETHER
@@ -152,12 +153,17 @@ def gram_quadrants(G: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD)
     require_dims(G, (rows, "other_feature"), what="G")
     n = G.sizes["other_feature"]
     labels = [str(label) for label in G["other_subset"].values] if "other_subset" in G.coords else ["all"] * n
-    about = list(range(n))
-    if rows == "output":
-        places = {label: place for place, label in enumerate(G["other_feature"].values.tolist())}
-        about = [places[label] for label in G["output_feature"].values.tolist()]
+    about = features_of_rows(G)
     outputs = _Side.of([labels[place] for place in about], about)
     return _quadrants(G, (rows, "other_feature"), outputs, _Side.of(labels, range(n)), threshold)
+
+
+def features_of_rows(G: xr.DataArray) -> list[int]:
+    """The feature that each row of G is about, by its place among the columns."""
+    if "output" not in G.dims:
+        return list(range(G.sizes["feature"]))
+    places = {label: place for place, label in enumerate(G["other_feature"].values.tolist())}
+    return [places[label] for label in G["output_feature"].values.tolist()]
 
 
 class _Side(NamedTuple):
@@ -222,7 +228,7 @@ def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
     return labelled.assign_coords({"feature": W["feature"]} if "feature" in W.coords else {})
 
 
-def _statistics(models: Array, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float) -> Array:
+def _statistics(models: ModelArray, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float) -> ModelArray:
     """QUADRANT_STATISTICS as (..., statistic, subset, other_subset); NaN throughout for a model that is not finite."""
     own = outputs.about[:, None] == inputs.about
     kernel = partial(_block_sums, of_weights=of_weights, outputs=outputs, inputs=inputs, own=own, threshold=threshold)
@@ -236,24 +242,18 @@ def _statistics(models: Array, *, of_weights: bool, outputs: _Side, inputs: _Sid
 
 
 def _block_sums(
-    models: Array,
-    out: Array,
+    models: ModelArray,
+    out: ModelArray,
     *,
     of_weights: bool,
     outputs: _Side,
     inputs: _Side,
-    own: npt.NDArray[np.bool_],
+    own: Mask,
     threshold: float,
 ) -> None:
     """Fill (model, sum, subset, other_subset), the sums being _SUMS."""
-    if len(models) == 1:
-        # Of one model NumPy would add up the same numbers in another order than of several, and round them otherwise.
-        both = np.empty((2, *out.shape[1:]), dtype=out.dtype)
-        rest: dict[str, Any] = {"outputs": outputs, "inputs": inputs, "own": own, "threshold": threshold}
-        _block_sums(np.repeat(models, 2, axis=0), both, of_weights=of_weights, **rest)
-        out[:] = both[:1]
-        return
-    G = gram_kernel(models) if of_weights else models
+    together = never_alone(models)
+    G = gram_kernel(together) if of_weights else together
     # Models last: sums over features then add up rows of models, which are long where subsets are short.
     G = _sorted(_sorted(G, outputs.order, axis=1), inputs.order, axis=2).transpose(1, 2, 0).copy()
     G[own] = 0
@@ -271,9 +271,9 @@ def _block_sums(
             add(np.square(size, out=size), out=energy)
         for subset, others in enumerate(inputs.slices):
             columns = over_rows[:, :, others]
-            out[:, :-1, :, subset] = np.moveaxis(np.add.reduce(columns[:-1], axis=2), -1, 0)
-            out[:, -1, :, subset] = np.maximum.reduce(columns[-1], axis=1).T
+            out[:, :-1, :, subset] = np.moveaxis(np.add.reduce(columns[:-1], axis=2), -1, 0)[: len(models)]
+            out[:, -1, :, subset] = np.maximum.reduce(columns[-1], axis=1).T[: len(models)]
 
 
-def _sorted(G: Array, order: npt.NDArray[np.intp], *, axis: int) -> Array:
+def _sorted(G: ModelArray, order: npt.NDArray[np.intp], *, axis: int) -> ModelArray:
     return G if (np.diff(order) == 1).all() else np.take(G, order, axis=axis)

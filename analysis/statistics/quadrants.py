@@ -6,7 +6,7 @@ NumPy is imported where statistics are computed, so that a command can list thei
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from toysup.analysis.statistics.kernels import Array
+    from toysup.analysis.statistics.arrays import ModelArray
 
 QUADRANT_STATISTICS = {
     "energy": "energy Σ G_ij²",
@@ -26,15 +26,15 @@ class QuadrantSums(NamedTuple):
     |G_ij| > threshold. `total` is Σ |G_ij|, `energy` Σ G_ij², and `largest` max |G_ij|.
     """
 
-    pairs: "Array"
-    negative: "Array"
-    interfering: "Array"
-    total: "Array"
-    energy: "Array"
-    largest: "Array"
+    pairs: "ModelArray"
+    negative: "ModelArray"
+    interfering: "ModelArray"
+    total: "ModelArray"
+    energy: "ModelArray"
+    largest: "ModelArray"
 
 
-def quadrant_statistics(sums: QuadrantSums, *, axes: tuple[int, int]) -> "dict[str, Array]":
+def quadrant_statistics(sums: QuadrantSums, *, axes: tuple[int, int]) -> "dict[str, ModelArray]":
     """Each of QUADRANT_STATISTICS, in their order; `axes` are those of (subset, other_subset) in the arrays.
 
     A quadrant without pairs has energy 0, the rest NaN; NaN is also a share of nothing.

@@ -1,0 +1,15 @@
+"""The types of arrays that statistics compute with, each under one name."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from toysup.experiments.regime import FloatArray as FloatArray  # float64: what is not of single weights
+
+ModelArray = npt.NDArray[np.floating]
+"""Weights, and what follows from them in their own dtype."""
+
+AnyArray = npt.NDArray[Any]
+
+Mask = npt.NDArray[np.bool_]
