@@ -1,4 +1,4 @@
-"""Claims about trained models, judged by intervals over seeds: supported, refuted or undecided."""
+"""The verdict on a claim about trained models, from intervals over seeds: supported, refuted or undecided."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,8 +115,8 @@ class Verdict(NamedTuple):
     note: str
 
 
-def judge(claim: Claim, estimates: Mapping[str, Estimate]) -> Verdict:
-    """Judge a claim that all of these numbers lie in its region.
+def verdict_on(claim: Claim, estimates: Mapping[str, Estimate]) -> Verdict:
+    """The verdict on the claim that all of these numbers lie in its region.
 
     Supported if every one does (an intersection-union test: no correction is due), refuted if one lies in the region
     that refutes it, undecided otherwise.
@@ -201,21 +201,6 @@ def _rounded_up(n: float) -> int:
     """To two significant digits: an extrapolation is no more exact."""
     step = 10 ** max(0, int(np.log10(n)) - 1)
     return int(np.ceil(n / step - 1e-9) * step)
-
-
-def parse_regions(text: str) -> Regions:
-    """`:15.5;18.5:` as ((−∞, 15.5), (18.5, ∞)).
-
-    Raises ValueError where that is not how it is written.
-    """
-    regions = []
-    for part in text.split(";"):
-        low, colon, high = part.partition(":")
-        ends = (float(low or -np.inf), float(high or np.inf))
-        if not colon or not ends[0] <= ends[1]:
-            raise ValueError(f"{part!r} is no interval; write it as LOW:HIGH")
-        regions.append(ends)
-    return tuple(regions)
 
 
 def shown_regions(regions: Regions) -> str:

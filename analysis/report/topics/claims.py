@@ -1,9 +1,7 @@
 """The claims of the sources as verdicts on trained runs."""
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from importlib import resources
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis.claims.numbers import STATISTICS, Trajectory
+from toysup.analysis.claims.table import read_claims
 from toysup.analysis.claims.verdicts import (
     REFUTED,
     SUPPORTED,
@@ -18,10 +17,9 @@ from toysup.analysis.claims.verdicts import (
     Claim,
     NotRecordedError,
     Verdict,
-    judge,
     names,
-    parse_regions,
     shown_regions,
+    verdict_on,
 )
 from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.selection import Selected, by_experiment, label_of
@@ -67,33 +65,13 @@ def sections(selected: Sequence[Selected]) -> Iterator[Section]:
         yield Section("What the claims come to", MEANING, shown, {"claims": verdicts})
 
 
-def claims() -> list[Claim]:
-    """The table of claims that comes with toysup."""
-    with resources.files("toysup.data").joinpath("claims.csv").open(encoding="utf-8") as file:
-        return [_claim(row) for row in csv.DictReader(file)]
-
-
-def _claim(row: Mapping[str, str]) -> Claim:
-    return Claim(
-        id=row["id"],
-        source=row["source"],
-        status=row["status"],
-        claim=row["claim"],
-        conditions=tuple(row["conditions"].split()),
-        epoch=float(row["epoch"]) if row["epoch"] else None,
-        statistic=row["statistic"],
-        supports=parse_regions(row["supports"]),
-        refutes=parse_regions(row["refutes"]),
-    )
-
-
 def rows(selected: Sequence[Selected], *, known: Known | None = None) -> pd.DataFrame:
     """The verdict on each claim, of each experiment that has one of the conditions that claims are about.
 
     A claim is evaluated at the step that was chosen, or at the epoch that the claim is about if none was. Losses that
     are `known` at the selected step need not be computed again.
     """
-    table = claims()
+    table = read_claims()
     groups = by_experiment(about(selected))
     if not groups:
         raise UsageError(
@@ -109,7 +87,7 @@ def rows(selected: Sequence[Selected], *, known: Known | None = None) -> pd.Data
 
 def about(selected: Sequence[Selected]) -> list[Selected]:
     """The conditions of the experiments that have one of those that claims are about."""
-    known = names(claims())
+    known = names(read_claims())
     experiments = {item.experiment for item in selected if item.condition in known}
     return [item for item in selected if item.experiment in experiments]
 
@@ -162,14 +140,14 @@ def text(verdicts: pd.DataFrame) -> str:
 
 
 class _Cell(NamedTuple):
-    """What a claim is judged by, and a note that says which cell that is, or what stands in the way."""
+    """The cell that a claim is tested on, and a note that says which one of the sweep it is, or what is missing."""
 
     selected: Selected | None
     note: str
 
 
 class Evidence:
-    """The trajectories of one experiment, and what stands in the way of judging a claim by them."""
+    """The trajectories of one experiment, and what is missing in them for the test of a claim."""
 
     def __init__(self, group: Sequence[Selected], *, known: Known | None = None) -> None:
         self.experiment = group[0].experiment
@@ -188,7 +166,7 @@ class Evidence:
                 return Verdict(UNDECIDED, name, _NONE, obstacle), None
         step = int(next(iter(runs.values())).last["step"])
         try:
-            found = judge(claim, STATISTICS[claim.statistic](runs))
+            found = verdict_on(claim, STATISTICS[claim.statistic](runs))
         except NotRecordedError as error:
             found = Verdict(UNDECIDED, "", _NONE, str(error))
         notes = [found.note, *(self._cells[name].note for name in claim.conditions)]

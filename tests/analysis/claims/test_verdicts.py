@@ -5,20 +5,16 @@ import io
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 from click.testing import Result
-from hypothesis import given
-from hypothesis import strategies as st
 
 import toysup
 from toysup.analysis.claims import numbers
-from toysup.analysis.claims import verdicts as judging
-from toysup.analysis.claims.numbers import Trajectory
+from toysup.analysis.claims.table import parse_regions, read_claims
 from toysup.analysis.claims.verdicts import (
     REFUTED,
     SUPPORTED,
@@ -26,8 +22,8 @@ from toysup.analysis.claims.verdicts import (
     Claim,
     OfEveryModel,
     OverSeeds,
-    judge,
-    parse_regions,
+    Verdict,
+    verdict_on,
 )
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.selection import Selected, select
@@ -35,10 +31,7 @@ from toysup.analysis.report.topics import claims as topic
 
 Command = Callable[..., Result]
 Change = Callable[[str, xr.Dataset], xr.Dataset | None]
-OF_TRAINED = {claim.id for claim in topic.claims()} - {"half-identity"}
-REQUIRED = """superposition-fixed superposition-conditional represented-equal quadrants-equal importance-preferred-fixed
-importance-preferred-conditional all-quadrants-interfere anticorrelated-all anticorrelated-within split-loss-lower
-half-identity phases""".split()  # noqa: SIM905
+OF_TRAINED = {claim.id for claim in read_claims()} - {"half-identity"}
 
 
 def a_claim(supports: str, refutes: str) -> Claim:
@@ -57,10 +50,10 @@ def an_estimate(mean: float, half: float, n: int = 20) -> OverSeeds:
     return OverSeeds(over_seeds)
 
 
-def verdicts(runs: Mapping[str, xr.Dataset]) -> dict[str, topic.Verdict]:
+def verdicts(runs: Mapping[str, xr.Dataset]) -> dict[str, Verdict]:
     group = [Selected("e", name, run, run.sizes["step"] - 1) for name, run in runs.items()]
     found = topic.Evidence(group)
-    return {claim.id: found.verdict(claim)[0] for claim in topic.claims()}
+    return {claim.id: found.verdict(claim)[0] for claim in read_claims()}
 
 
 @pytest.fixture(autouse=True)
@@ -76,21 +69,21 @@ def example() -> dict[str, xr.Dataset]:
 
 def test_a_claim_is_supported_refuted_or_undecided_by_where_its_whole_interval_lies() -> None:
     claim = a_claim("-1:1", ":-1;1:")
-    assert judge(claim, {"a": an_estimate(0.3, 0.6)}).verdict == SUPPORTED
-    assert judge(claim, {"a": an_estimate(0.3, 0.8)}).verdict == UNDECIDED
-    assert judge(claim, {"a": an_estimate(1.5, 0.4)}).verdict == REFUTED
-    assert judge(claim, {"a": an_estimate(-1.5, 0.4)}).verdict == REFUTED
-    assert judge(claim, {"a": an_estimate(1.5, 0.6)}).verdict == UNDECIDED
-    assert judge(claim, {"a": an_estimate(0.0, np.nan)}).verdict == UNDECIDED
+    assert verdict_on(claim, {"a": an_estimate(0.3, 0.6)}).verdict == SUPPORTED
+    assert verdict_on(claim, {"a": an_estimate(0.3, 0.8)}).verdict == UNDECIDED
+    assert verdict_on(claim, {"a": an_estimate(1.5, 0.4)}).verdict == REFUTED
+    assert verdict_on(claim, {"a": an_estimate(-1.5, 0.4)}).verdict == REFUTED
+    assert verdict_on(claim, {"a": an_estimate(1.5, 0.6)}).verdict == UNDECIDED
+    assert verdict_on(claim, {"a": an_estimate(0.0, np.nan)}).verdict == UNDECIDED
 
 
 def test_all_parts_support_and_one_refutes() -> None:
     claim = a_claim("-1:1", ":-1;1:")
     inside, on_the_border, outside = an_estimate(0.0, 0.5), an_estimate(0.9, 0.5), an_estimate(2.0, 0.5)
-    assert judge(claim, {"a": inside, "b": inside}).verdict == SUPPORTED
-    found = judge(claim, {"a": inside, "b": on_the_border})
+    assert verdict_on(claim, {"a": inside, "b": inside}).verdict == SUPPORTED
+    found = verdict_on(claim, {"a": inside, "b": on_the_border})
     assert (found.verdict, found.part) == (UNDECIDED, "b")
-    found = judge(claim, {"a": inside, "b": on_the_border, "c": outside})
+    found = verdict_on(claim, {"a": inside, "b": on_the_border, "c": outside})
     assert (found.verdict, found.part, found.summary["mean"].item()) == (REFUTED, "c", 2.0)
 
 
@@ -98,12 +91,12 @@ def test_one_of_many_refutes_only_beyond_the_corrected_interval() -> None:
     claim = a_claim("-1:1", ":-1;1:")
     # At 95% the interval starts at 1.05; at 1 − 0.05/4 it is 2.50/1.96 times as wide and starts at 0.94.
     barely = an_estimate(1.45, 0.4)
-    assert judge(claim, {"a": barely}).verdict == REFUTED
-    assert judge(claim, dict.fromkeys("abcd", barely)).verdict == UNDECIDED
+    assert verdict_on(claim, {"a": barely}).verdict == REFUTED
+    assert verdict_on(claim, dict.fromkeys("abcd", barely)).verdict == UNDECIDED
 
 
 def test_between_the_regions_nothing_is_decided() -> None:
-    found = judge(a_claim("0.75:1", "0:0.5"), {"a": an_estimate(0.6, 0.01)})
+    found = verdict_on(a_claim("0.75:1", "0:0.5"), {"a": an_estimate(0.6, 0.01)})
     assert found.verdict == UNDECIDED
     assert "between" in found.note
 
@@ -111,112 +104,35 @@ def test_between_the_regions_nothing_is_decided() -> None:
 @pytest.mark.parametrize(("half", "seeds"), [(2.0, 80), (1.5, 45)])
 def test_how_many_seeds_would_decide(half: float, seeds: int) -> None:
     # The estimate is 1 from the border: an interval of half-width h at n = 20 fits at n = 20 h².
-    found = judge(a_claim("-1:1", ":-1;1:"), {"a": an_estimate(0.0, half)})
+    found = verdict_on(a_claim("-1:1", ":-1;1:"), {"a": an_estimate(0.0, half)})
     assert found.note == f"about {seeds} seeds would decide"
 
 
 def test_seeds_that_would_refute_one_of_many_are_counted_by_the_corrected_interval() -> None:
     # 1 from the border: half-widths of 1.5 at 95%, and at 1 − 0.05/4 of 1.5 · 2.498/1.960 = 1.911.
-    found = judge(a_claim("-1:1", ":-1;1:"), dict.fromkeys("abcd", an_estimate(2.0, 1.5)))
+    found = verdict_on(a_claim("-1:1", ":-1;1:"), dict.fromkeys("abcd", an_estimate(2.0, 1.5)))
     assert found.note == "about 74 seeds would decide"
-    # What would support it is judged at 95%, part by part.
-    found = judge(a_claim("-1:1", ":-1;1:"), dict.fromkeys("abcd", an_estimate(0.0, 1.5)))
+    # What would support it is tested at 95%, part by part.
+    found = verdict_on(a_claim("-1:1", ":-1;1:"), dict.fromkeys("abcd", an_estimate(0.0, 1.5)))
     assert found.note == "about 45 seeds would decide"
 
 
 def test_no_number_of_seeds_is_promised_on_the_border() -> None:
-    found = judge(a_claim("-1:1", ":-1;1:"), {"a": an_estimate(0.99, 1.0)})
+    found = verdict_on(a_claim("-1:1", ":-1;1:"), {"a": an_estimate(0.99, 1.0)})
     assert "border" in found.note
 
 
 def test_every_model_counts_where_a_claim_is_about_every_model() -> None:
     claim = a_claim("0.49:0.51", ":0.49;0.51:")
 
-    def of(*values: float) -> judging.Verdict:
-        return judge(claim, {"a": OfEveryModel(xr.DataArray(list(values), dims="seed"))})
+    def of(*values: float) -> Verdict:
+        return verdict_on(claim, {"a": OfEveryModel(xr.DataArray(list(values), dims="seed"))})
 
     assert of(0.5).verdict == of(0.5, 0.505, np.nan).verdict == SUPPORTED
     found = of(0.5, 0.5, 0.6, 0.5)
     assert (found.verdict, found.summary["mean"].item()) == (REFUTED, 0.6)
     assert of(np.nan).verdict == UNDECIDED
     assert np.isnan(of(0.5, 0.505).summary["ci_low"])
-
-
-@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 9)), min_size=1, max_size=3))
-def test_regions_are_read_as_they_are_written(pairs: list[tuple[float, float]]) -> None:
-    regions = tuple((low, low + width) for low, width in pairs)
-    assert parse_regions(";".join(f"{low!r}:{high!r}" for low, high in regions)) == regions
-
-
-@pytest.mark.parametrize("text", ["", "1", "2:1", "a:b", "1:2;"])
-def test_what_is_no_region_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"interval|convert"):
-        parse_regions(text)
-
-
-def tied(W: np.ndarray, importance: np.ndarray) -> Trajectory:
-    """A trajectory of one step: W (seed, hidden, feature) with the first half of the features in one subset."""
-    n = W.shape[-1]
-    subset = ["day"] * (n // 2) + ["night"] * (n - n // 2)
-    dataset = xr.Dataset(
-        {
-            "W": (("seed", "step", "hidden", "feature"), W[:, None]),
-            "train_loss": (("seed", "step"), np.zeros((len(W), 1))),
-            "context_probability": ("context", [0.5, 0.5]),
-            "importance": (("context", "feature"), np.broadcast_to(importance, (2, n))),
-        },
-        coords={"subset": ("feature", subset), "seed": np.arange(len(W)), "feature": np.arange(1, n + 1)},
-    )
-    return Trajectory(dataset)
-
-
-def test_concordance_counts_pairs_of_a_represented_and_an_unrepresented_feature() -> None:
-    importance = np.array([4.0, 3.0, 2.0, 2.0])
-    # Represented: 1 and 3, against 2 and 4. 1 wins both; 3 loses to 2, and ties with 4, which does not count.
-    W = np.array([[[1.0, 0, 1, 0]], [[1, 1, 1, 1]], [[0, 0, 0, 1]], [[np.nan, 0, 1, 0]]])
-    found = numbers.importance_concordance(tied(W, importance).last)
-    np.testing.assert_allclose(found, [2 / 3, np.nan, 0.0, np.nan])
-
-
-def test_features_share_a_direction_across_subsets_in_either_sense() -> None:
-    across = [[1.0, 0, -0.8, 0.1], [0, 1, 0.01, 2]]
-    # Feature 3 points away from feature 1, but is not represented.
-    too_short = [[1.0, 0, -0.5, 0.1], [0, 1, 0.01, 2]]
-    within = [[1.0, -1, 0, 0], [0, 0, 1, 1]]
-    zero = np.zeros((2, 4))
-    diverged = np.full((2, 4), np.inf)
-    found = numbers.shared_across(tied(np.array([across, too_short, within, zero, diverged]), np.ones(4)).last)
-    np.testing.assert_allclose(found, [1, 0.5, 0, 0, np.nan])
-
-
-def test_phases_are_counted_in_parts_of_the_whole_fall() -> None:
-    loss = np.array([[np.nan, 1.1, 0.5, 0.4, 0.3, 0.2, 0.1, 0.1]])
-    run = xr.Dataset({"train_loss": (("seed", "step"), loss)}, coords={"epoch": ("step", np.arange(8.0))})
-    falls, flat = (part.summary(0.95)["mean"].item() for part in numbers.phases({"a": Trajectory(run)}).values())
-    assert falls == pytest.approx(0.1 - 0.005)
-    assert flat == pytest.approx(0.005)
-
-
-def test_phases_need_losses_of_single_epochs() -> None:
-    """A training loss is a mean since the snapshot before."""
-    for epochs in ([1, 4, 5, 8, 12], [1, 3, 4, 5, 10, 12], [1, 3, 4, 4.5, 5, 11, 12], [0, 3, 4, 5, 10, 11, 12]):
-        loss = xr.DataArray(np.ones((1, len(epochs))), dims=("seed", "step"))
-        run = xr.Dataset({"train_loss": loss}, {"epoch": ("step", np.array(epochs, dtype=float))})
-        with pytest.raises(numbers.NotRecordedError, match="the last two of a recorded"):
-            numbers.phases({"a": Trajectory(run)})
-
-
-def test_the_table_has_the_claims_of_the_post() -> None:
-    table = topic.claims()
-    assert set(REQUIRED) <= {claim.id for claim in table}
-    assert len({claim.id for claim in table}) == len(table)
-    conditions = {condition.name for condition in toysup.load_experiment(topic.EXPERIMENT).conditions}
-    for claim in table:
-        assert claim.statistic in numbers.STATISTICS
-        assert set(claim.conditions) <= conditions
-        # What supports and what refutes meet at most in an end.
-        for low, high in claim.supports:
-            assert all(high <= other_low or other_high <= low for other_low, other_high in claim.refutes)
 
 
 def test_the_reference_trajectories_support_the_post(example: dict[str, xr.Dataset]) -> None:
@@ -335,12 +251,12 @@ def folder(example: dict[str, xr.Dataset], tmp_path_factory: pytest.TempPathFact
 def test_the_command_prints_a_verdict_on_every_claim(run_analyze: Command, folder: Path) -> None:
     result = run_analyze("claims", folder)
     assert result.exit_code == 0, result.output
-    for claim in topic.claims():
+    for claim in read_claims():
         assert claim.id in result.stdout
         assert claim.claim in result.stdout
     assert "0 refuted" in result.stdout
     (first, *_) = found = json.loads(run_analyze("claims", folder, "--format", "json").stdout)
-    assert [row["claim"] for row in found] == [claim.id for claim in topic.claims()]
+    assert [row["claim"] for row in found] == [claim.id for claim in read_claims()]
     assert (first["verdict"], first["condition"], first["supports"]) == ("supported", "fixed", "15.5 to 18.5")
     assert first["ci_low"] < first["mean"] < first["ci_high"]
     assert found[-1]["ci_low"] is None
@@ -373,7 +289,7 @@ def test_runs_that_no_claim_is_about_are_refused(run_analyze: Command, swept: xr
     assert "claims are about the conditions fixed" in result.stderr
 
 
-def test_a_cell_of_a_sweep_is_judged_where_it_is_the_claims_regime(example: dict[str, xr.Dataset]) -> None:
+def test_of_a_sweep_the_cell_with_the_claims_regime_is_tested(example: dict[str, xr.Dataset]) -> None:
     changes = {"regime.feature_probability": [0.3, 0.15], "training.epochs": 1, "training.dataset_size": 512}
     experiment = toysup.load_experiment("conditional-importance", changes=changes)
     tree = toysup.train(experiment, seeds=2, conditions=["fixed", "conditional", "anticorrelated"])
@@ -382,15 +298,15 @@ def test_a_cell_of_a_sweep_is_judged_where_it_is_the_claims_regime(example: dict
     assert own._of_the_claim("fixed").selected.cell == {"feature_probability": 0.15}
 
 
-@pytest.mark.parametrize(("swept", "judged"), [([0.01, 0.001], 0.001), ([0.01, 0.02], 0.01)])
-def test_of_several_cells_with_its_regime_a_claim_names_the_one_that_it_is_judged_by(
-    swept: list[float], judged: float
+@pytest.mark.parametrize(("swept", "tested"), [([0.01, 0.001], 0.001), ([0.01, 0.02], 0.01)])
+def test_of_several_cells_with_its_regime_a_claim_names_the_one_that_it_is_tested_on(
+    swept: list[float], tested: float
 ) -> None:
     changes = {"training.learning_rate": swept, "training.epochs": 1, "training.dataset_size": 512}
     experiment = toysup.load_experiment("conditional-importance", changes=changes)
     tree = toysup.train(experiment, seeds=2, conditions=["fixed", "conditional", "anticorrelated"])
     verdicts = topic.rows(select(tree, epoch=1)).set_index("claim")
-    named = f"fixed, learning_rate = {judged} is one of 2 cells with the regime of the claim"
+    named = f"fixed, learning_rate = {tested} is one of 2 cells with the regime of the claim"
     assert named in verdicts["note"]["half-identity"]
     assert "has not learned" in verdicts["note"]["superposition-fixed"]
 
@@ -400,9 +316,5 @@ def test_no_region_ends_where_its_statistic_does() -> None:
     shares = xr.DataArray([1.0] * 19 + [0.93], dims="seed")
     estimate = OverSeeds(lambda confidence: over_seeds(shares, confidence=confidence))
     assert estimate.summary(0.95)["ci_high"] > 1
-    of_shares = [one for one in topic.claims() if one.statistic in ("importance_concordance", "shared_across")]
-    assert [judge(claim, {"a": estimate}).verdict for claim in of_shares] == [SUPPORTED] * 3
-
-
-def test_the_table_is_packaged() -> None:
-    assert resources.files("toysup.data").joinpath("claims.csv").is_file()
+    of_shares = [one for one in read_claims() if one.statistic in ("importance_concordance", "shared_across")]
+    assert [verdict_on(claim, {"a": estimate}).verdict for claim in of_shares] == [SUPPORTED] * 3
