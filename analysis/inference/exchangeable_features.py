@@ -73,7 +73,7 @@ def _some_cells(dataset: xr.Dataset, cells: Sequence[RegimeCell]) -> str:
         return ""
     # Along further axes, such as that of a learning rate, a regime stands in several cells.
     of_each = prod(dataset.sizes[axis] for axis in sweep_axes(dataset) if axis not in axes)
-    at = ", ".join(f"{axis} = {dataset[axis].values[place].item()!r}" for axis, place in cells[0].index.items())
+    at = ", ".join(f"{axis} = {dataset[axis].values[place].item()!r}" for axis, place in cells[0].at.items())
     return f"in {of_each * len(cells)} of {of_each * total} cells (such as {at})"
 
 

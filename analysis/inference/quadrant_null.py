@@ -158,7 +158,7 @@ def _null(
     for cell, relabelled in _relabelled(dataset, features_of_rows(G), subsets):
         counts[cell.place] = relabelled.n_relabellings
         if relabelled.n_relabellings > 1:
-            arrays = (part.transpose(*own, *over, rows, "other_feature").values for part in parts(cell.index))
+            arrays = (part.transpose(*own, *over, rows, "other_feature").values for part in parts(cell.at))
             models = (array.reshape(-1, *array.shape[len(own) :]) for array in arrays)
             here: tuple[Any, ...] = (slice(None), *cell.place)
             found[here] = summary(models, relabelled, threshold).reshape(len(names), *shape)

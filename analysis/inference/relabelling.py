@@ -39,7 +39,7 @@ class Relabelled:
         at_once = max(1, _VALUES // (4 * self.count**2 * self.n_relabellings))
         for start in range(0, len(models), at_once):
             G = models[start : start + at_once]
-            finite = np.isfinite(G).all(axis=(1, 2))
+            finite = np.all(np.isfinite(G), axis=(1, 2))
             size = np.where(self.others & finite[:, None, None], np.abs(G), 0)
             # Thresholds are met in the dtype of G, sums taken in float64.
             masks = size > threshold, (-max(threshold, 0) > G) & (size > 0)
@@ -51,7 +51,7 @@ class Relabelled:
         interfering, negative, total, energy = sums
         known = QuadrantSums(self.n_pairs, negative, interfering, total, energy, self._largest(size))
         statistics = quadrant_statistics(known, axes=(0, 1))
-        return np.stack(list(statistics.values())).reshape(self.n_columns, -1)
+        return np.stack(list(statistics.values()), dtype=np.float64).reshape(self.n_columns, -1)
 
     def _sums(self, entries: FloatArray) -> FloatArray:
         """The sums of entries (..., row, column) over each quadrant: (..., subset, other_subset, relabelling).

@@ -58,8 +58,8 @@ def evaluated(
     rest = [dim for dim in leading if dim not in axes]
     dim, labels = kinds or ("kind", [""])
     cells = []
-    for index, regime in regime_cells(under):
-        models = Models(trained.isel(index), regime, rest, np.float32)
+    for at, regime in regime_cells(under):
+        models = Models(trained.isel(at), regime, rest, np.float32)
         sums = _sums(models, regime, errors, len(labels), n_samples)
         if not by_batch:
             sums = sums.mean(axis=1, keepdims=True)

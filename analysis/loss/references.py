@@ -56,7 +56,7 @@ def loss_references(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES) ->
         If the models' activation is not known.
     """
     axes = regime_sizes(dataset)
-    cells = [list(_references(dataset.isel(cell.index), cell.regime, n_samples)) for cell in regime_cells(dataset)]
+    cells = [list(_references(dataset.isel(cell.at), cell.regime, n_samples)) for cell in regime_cells(dataset)]
     dims, shape = (*axes, "reference"), (*axes.values(), len(REFERENCES))
     columns = {
         name: (dims, np.reshape([[getattr(one, name) for one in cell] for cell in cells], shape))

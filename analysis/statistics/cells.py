@@ -11,15 +11,15 @@ from toysup.storage.schema import regime_axes, regime_of
 
 
 class RegimeCell(NamedTuple):
-    """One regime, and its index along each axis along which regimes vary, as `isel` takes it."""
+    """One regime, and where it stands: its index along each axis along which regimes vary, as `isel` takes it."""
 
-    index: dict[str, int]
+    at: dict[str, int]
     regime: Regime
 
     @property
     def place(self) -> tuple[int, ...]:
-        """The same index for an array whose first axes these are."""
-        return tuple(self.index.values())
+        """The same for an array whose first axes these are."""
+        return tuple(self.at.values())
 
 
 def regime_sizes(dataset: xr.Dataset) -> dict[str, int]:
@@ -31,5 +31,5 @@ def regime_cells(dataset: xr.Dataset) -> Iterator[RegimeCell]:
     """Each regime of `dataset`, the last axis running fastest; one cell, of no index, where it has one regime."""
     sizes = regime_sizes(dataset)
     for place in np.ndindex(*sizes.values()):
-        index = dict(zip(sizes, place, strict=True))
-        yield RegimeCell(index, regime_of(dataset.isel(index)))
+        at = dict(zip(sizes, place, strict=True))
+        yield RegimeCell(at, regime_of(dataset.isel(at)))

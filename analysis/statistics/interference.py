@@ -237,7 +237,7 @@ def _statistics(models: ModelArray, *, of_weights: bool, outputs: _Side, inputs:
     pairs = np.array([[(~own[i, j]).sum() for j in inputs.slices] for i in outputs.slices], dtype=models.dtype)
     sums = QuadrantSums(pairs, **dict(zip(_SUMS, np.moveaxis(found, -3, 0), strict=True)))
     statistics = quadrant_statistics(sums, axes=(-2, -1))
-    finite = np.isfinite(sums.energy).all(axis=(-2, -1))
+    finite = np.all(np.isfinite(sums.energy), axis=(-2, -1))
     return np.where(finite[..., None, None, None], np.stack(list(statistics.values()), axis=-3), np.nan)
 
 
