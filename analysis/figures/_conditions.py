@@ -1,16 +1,14 @@
 """Conditions as lines of a figure, one below the other: names are read without turning the head."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from ._marks import means, seed_dots
-from ._text import interval_of, n_of, wrapped
-from .style import FAINT, Look, looks
+from toysup.analysis.figures._marks import means, seed_dots
+from toysup.analysis.figures._text import interval_of, n_of, wrapped
+from toysup.analysis.figures.style import FAINT, Look, looks
 
 LINE_HEIGHT = 0.24
 """Inches that one condition takes."""

@@ -1,11 +1,11 @@
 """What a figure asks of the data it is given, each with the line that says what was wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import xarray as xr
+
+from toysup.errors import UsageError
 
 SUMMARY = ("mean", "ci_low", "ci_high", "n_seeds", "n_excluded")
 
@@ -19,18 +19,18 @@ def arranged(data: Labelled, *dims: str, what: str) -> Labelled:
             data = data.expand_dims(dim)
     found = tuple(str(dim) for dim in data.sizes)
     if missing := [dim for dim in dims if dim not in found]:
-        raise ValueError(f"{what} lacks the dimension {missing[0]!r}: it has {found}, and {dims} are drawn")
+        raise UsageError(f"{what} lacks the dimension {missing[0]!r}: it has {found}, and {dims} are drawn")
     if extra := [dim for dim in found if dim not in dims]:
-        raise ValueError(f"{what} has the dimension {extra[0]!r}, which is not drawn: select one value of it first")
+        raise UsageError(f"{what} has the dimension {extra[0]!r}, which is not drawn: select one value of it first")
     if empty := [dim for dim in dims if data.sizes[dim] == 0]:
-        raise ValueError(f"{what} is empty along {empty[0]!r}: there is nothing to draw")
+        raise UsageError(f"{what} is empty along {empty[0]!r}: there is nothing to draw")
     return data.transpose(*dims)
 
 
 def summary_arranged(summary: xr.Dataset, *dims: str, what: str) -> xr.Dataset:
     """The same for a summary over seeds, which has a mean, an interval and counts."""
     if missing := [name for name in SUMMARY if name not in summary.data_vars]:
-        raise ValueError(f"{what} lacks the variable {missing[0]!r}: a summary over seeds has {', '.join(SUMMARY)}")
+        raise UsageError(f"{what} lacks the variable {missing[0]!r}: a summary over seeds has {', '.join(SUMMARY)}")
     return arranged(summary, *dims, what=what)
 
 
@@ -49,7 +49,7 @@ def all_summaries(summaries: Mapping[str, xr.Dataset], *dims: str) -> dict[str, 
 def same_conditions(values: Mapping[str, Any], summaries: Mapping[str, Any]) -> None:
     """Values and summaries are of the same conditions."""
     if odd := sorted(set(values) ^ set(summaries)):
-        raise ValueError(f"values and summaries are of different conditions: {odd[0]!r} is in one only")
+        raise UsageError(f"values and summaries are of different conditions: {odd[0]!r} is in one only")
 
 
 def same_labels(data: Mapping[str, xr.DataArray | xr.Dataset], dim: str) -> list[str]:
@@ -58,9 +58,9 @@ def same_labels(data: Mapping[str, xr.DataArray | xr.Dataset], dim: str) -> list
     labels = [str(label) for label in one[dim].values]
     for name, other in rest:
         if found := [str(label) for label in other[dim].values if str(label) not in labels]:
-            raise ValueError(f"{name!r} has the {dim} {found[0]!r}, which {first!r} lacks")
+            raise UsageError(f"{name!r} has the {dim} {found[0]!r}, which {first!r} lacks")
         if missing := [label for label in labels if label not in other[dim].values]:
-            raise ValueError(f"{name!r} lacks the {dim} {missing[0]!r}, which {first!r} has")
+            raise UsageError(f"{name!r} lacks the {dim} {missing[0]!r}, which {first!r} has")
     return labels
 
 
@@ -68,7 +68,7 @@ def swept(data: xr.DataArray | xr.Dataset, count: int, *, what: str) -> tuple[st
     """The names of so many sweep axes: all dims but `statistic`."""
     axes = tuple(str(dim) for dim in data.sizes if dim != "statistic")
     if len(axes) != count:
-        raise ValueError(f"{what} has {axes or 'no dims'} beside 'statistic'; {count} sweep {_AXES[count]} drawn")
+        raise UsageError(f"{what} has {axes or 'no dims'} beside 'statistic'; {count} sweep {_AXES[count]} drawn")
     return axes
 
 
@@ -78,9 +78,9 @@ _AXES = {1: "axis is", 2: "axes are"}
 def at_most(limit: int, items: Sequence[object], *, what: str) -> None:
     """A figure of so many panels can still be read."""
     if len(items) > limit:
-        raise ValueError(f"{len(items)} {what} are too many to read in one figure: select at most {limit}")
+        raise UsageError(f"{len(items)} {what} are too many to read in one figure: select at most {limit}")
 
 
 def _some(conditions: Mapping[str, object]) -> None:
     if not conditions:
-        raise ValueError("no conditions were given: there is nothing to draw")
+        raise UsageError("no conditions were given: there is nothing to draw")

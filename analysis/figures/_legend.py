@@ -1,7 +1,5 @@
 """The legend of a figure: above its panels, in as many columns as fit."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -9,7 +7,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from ._text import text_width, wrapped
+from toysup.analysis.figures._text import text_width, wrapped
 
 # In sizes of its letters: what the piece of a line that is shown and the space around it take of a column, and a line.
 _BESIDE = 5.5

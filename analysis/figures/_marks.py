@@ -1,7 +1,5 @@
 """What stands for numbers: a dot for a seed, a marker with a bar for a mean with its interval."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
-from .style import INK, Look
+from toysup.analysis.figures.style import INK, Look
 
 _GREY = "#555555"
 # The most seeds whose dots are shapes in a vector format.

@@ -1,7 +1,5 @@
 """Figures made of equal panels, without pyplot, so that nothing stays open and no backend is chosen."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from matplotlib.axes import Axes

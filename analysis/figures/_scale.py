@@ -1,7 +1,5 @@
 """Scales on which values can be compared: logarithmic where they lie far apart, with ticks that can be read."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import numpy as np
@@ -10,7 +8,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from ._text import number
+from toysup.analysis.figures._text import number
 
 Along = Literal["x", "y"]
 

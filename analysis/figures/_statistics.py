@@ -1,7 +1,5 @@
 """Statistics as axes and panels: what each is called, what it means, and whether its values ask for a log scale."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import NamedTuple
 

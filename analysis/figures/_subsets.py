@@ -1,7 +1,5 @@
 """Features in their subsets: the order they are drawn in, and where one subset ends."""
 
-from __future__ import annotations
-
 from itertools import groupby
 from typing import NamedTuple
 

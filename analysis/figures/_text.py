@@ -1,7 +1,5 @@
 """The words in a figure: names, counts of seeds, numbers, and the note below that says what is drawn."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterable
 
@@ -9,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from .style import INK
+from toysup.analysis.figures.style import INK
 
 # A letter of DejaVu Sans is 0.6 of the font size wide on average; text is wrapped before it is drawn.
 _LETTER = 0.6

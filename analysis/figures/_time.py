@@ -1,7 +1,5 @@
 """The axis of training: epochs where every condition has them, else steps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -11,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 from numpy.typing import NDArray
 
-from ._scale import spaced_by_ratio
+from toysup.analysis.figures._scale import spaced_by_ratio
+from toysup.errors import UsageError
 
 Scale = Literal["linear", "log"]
 
@@ -41,7 +40,7 @@ def scale_of(time: Time) -> Scale:
 def scale_time(ax: Axes, time: Time, *, scale: Scale) -> None:
     """Set the scale; a logarithmic one is linear below the first snapshot, so that step 0 has a place."""
     if scale not in ("linear", "log"):
-        raise ValueError(f"time_scale is {scale!r}: it is 'linear' or 'log'")
+        raise UsageError(f"time_scale is {scale!r}: it is 'linear' or 'log'")
     everything = np.concatenate(list(time.at.values()))
     if scale == "log" and (everything > 0).any():
         first, last = everything[everything > 0].min(), everything.max()

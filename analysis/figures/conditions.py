@@ -1,20 +1,18 @@
 """Conditions side by side: a line for each, a panel for each statistic."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ._conditions import condition_lines, key, lines_high, name_lines
-from ._inputs import all_summaries, all_values, same_conditions, same_labels
-from ._panels import blank, flow
-from ._scale import scale_values
-from ._statistics import meanings, statistic
-from ._text import note, wrapped
-from .style import DOUBLE_COLUMN, SINGLE_COLUMN
+from toysup.analysis.figures._conditions import condition_lines, key, lines_high, name_lines
+from toysup.analysis.figures._inputs import all_summaries, all_values, same_conditions, same_labels
+from toysup.analysis.figures._panels import blank, flow
+from toysup.analysis.figures._scale import scale_values
+from toysup.analysis.figures._statistics import meanings, statistic
+from toysup.analysis.figures._text import note, wrapped
+from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN
 
 _MOST_COLUMNS = 4
 
@@ -29,16 +27,16 @@ def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.
 
     Parameters
     ----------
-    values
-        Per condition, dims (statistic, seed); ``statistic`` may be a scalar coord where there is one. Its labels, such
-        as "loss" or "represented", are what the axes are named by.
-    summaries
-        The same conditions' summaries over seeds, dims (statistic,).
+    values : mapping of DataArray (statistic, seed)
+        Per condition; `statistic` may be a scalar coord where there is one. Its labels, such as "loss" or
+        "represented", are what the axes are named by.
+    summaries : mapping of Dataset (statistic)
+        The same conditions' summaries over seeds.
 
     Raises
     ------
-    ValueError
-        For no conditions, different ones or other statistics in the two arguments, or other dims.
+    UsageError
+        If there are no conditions, different ones or other statistics in the two arguments, or other dims.
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "statistic", "seed"), all_summaries(summaries, "statistic")

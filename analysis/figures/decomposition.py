@@ -1,22 +1,20 @@
 """Where losses come from: their parts, and the samples with so many active features."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from ._conditions import condition_lines, key, lines_high, name_lines
-from ._inputs import all_summaries, all_values, arranged, same_conditions, same_labels
-from ._legend import legend_above
-from ._marks import means
-from ._panels import blank, grid
-from ._scale import from_zero, scale_values
-from ._statistics import statistic
-from ._text import interval_of, n_of, note, wrapped
-from .style import DOUBLE_COLUMN, FAINT, looks
+from toysup.analysis.figures._conditions import condition_lines, key, lines_high, name_lines
+from toysup.analysis.figures._inputs import all_summaries, all_values, arranged, same_conditions, same_labels
+from toysup.analysis.figures._legend import legend_above
+from toysup.analysis.figures._marks import means
+from toysup.analysis.figures._panels import blank, grid
+from toysup.analysis.figures._scale import from_zero, scale_values
+from toysup.analysis.figures._statistics import statistic
+from toysup.analysis.figures._text import interval_of, n_of, note, wrapped
+from toysup.analysis.figures.style import DOUBLE_COLUMN, FAINT, looks
 
 _LOSS, _MEANING, _ = statistic("loss")
 _PARTS = {
@@ -32,15 +30,15 @@ def loss_parts(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Da
 
     Parameters
     ----------
-    values
-        Per condition, dims (part, seed): what each part adds to the loss per sample, which may be negative.
-    summaries
-        The same conditions' summaries over seeds, dims (part,).
+    values : mapping of DataArray (part, seed)
+        Per condition: what each part adds to the loss per sample, which may be negative.
+    summaries : mapping of Dataset (part)
+        The same conditions' summaries over seeds.
 
     Raises
     ------
-    ValueError
-        For no conditions, different ones or other parts in the two arguments, or other dims.
+    UsageError
+        If there are no conditions, different ones or other parts in the two arguments, or other dims.
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "part", "seed"), all_summaries(summaries, "part")
@@ -64,16 +62,16 @@ def loss_by_active(summaries: Mapping[str, xr.Dataset], probability: Mapping[str
 
     Parameters
     ----------
-    summaries
-        Per condition a summary over seeds, dims (active,), of what samples with so many active features add to the loss
-        per sample; on a log axis where these lie far apart, on which an interval is cut off a little below 0.
-    probability
-        The same conditions' probability of so many active features, dims (active,).
+    summaries : mapping of Dataset (active)
+        Per condition a summary over seeds, of what samples with so many active features add to the loss per sample; on
+        a log axis where these lie far apart, on which an interval is cut off a little below 0.
+    probability : mapping of DataArray (active)
+        The same conditions' probability of so many active features.
 
     Raises
     ------
-    ValueError
-        For no conditions, different ones or other numbers in the two arguments, or other dims.
+    UsageError
+        If there are no conditions, different ones or other numbers in the two arguments, or other dims.
     """
     same_conditions(summaries, probability)
     summaries = all_summaries(summaries, "active")

@@ -1,7 +1,5 @@
 """Feature dimensionality: per feature at one step, and along training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ._inputs import all_summaries, all_values, same_conditions
-from ._marks import means, seed_dots
-from ._panels import blank, flow, grid
-from ._subsets import Block, by_subset, labels_of
-from ._text import fitted, interval_of, n_of, note, wrapped
-from ._time import Scale, scale_of, scale_time, time_axis
-from .style import DOUBLE_COLUMN, FAINT, INK, SINGLE_COLUMN, looks
+from toysup.analysis.figures._inputs import all_summaries, all_values, same_conditions
+from toysup.analysis.figures._marks import means, seed_dots
+from toysup.analysis.figures._panels import blank, flow, grid
+from toysup.analysis.figures._subsets import Block, by_subset, labels_of
+from toysup.analysis.figures._text import fitted, interval_of, n_of, note, wrapped
+from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
+from toysup.analysis.figures.style import DOUBLE_COLUMN, FAINT, INK, SINGLE_COLUMN, looks
 
 FIRST_LAST = LinearSegmentedColormap.from_list("toysup_first_last", colormaps["viridis"](np.linspace(0, 0.9, 256)))
 """From the first feature of a subset to its last: dark to light, so that grey keeps the order."""
@@ -37,15 +35,15 @@ def feature_dimensionality(values: Mapping[str, xr.DataArray], summaries: Mappin
 
     Parameters
     ----------
-    values
-        D per condition, dims (seed, feature), dimensionless, 0 to 1; coord ``subset(feature)`` where there is one.
-    summaries
-        The same conditions' summaries over seeds, dims (feature,).
+    values : mapping of DataArray (seed, feature)
+        D per condition, dimensionless, 0 to 1; coord `subset(feature)` where there is one.
+    summaries : mapping of Dataset (feature)
+        The same conditions' summaries over seeds.
 
     Raises
     ------
-    ValueError
-        For no conditions, different ones in the two arguments, or other dims.
+    UsageError
+        If there are no conditions, different ones in the two arguments, or other dims.
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "seed", "feature"), all_summaries(summaries, "feature")
@@ -73,16 +71,16 @@ def dimensionality_over_training(summaries: Mapping[str, xr.Dataset], *, time_sc
 
     Parameters
     ----------
-    summaries
-        Per condition a summary of D over seeds, dims (step, feature), dimensionless. The axis is ``epoch(step)`` where
-        all conditions have it, else ``step``; coord ``subset(feature)`` where there is one.
-    time_scale
+    summaries : mapping of Dataset (step, feature)
+        Per condition a summary of D over seeds, dimensionless. The axis is `epoch(step)` where all conditions have
+        it, else `step`; coord `subset(feature)` where there is one.
+    time_scale : "linear" or "log", optional
         "linear" or "log"; if not given, log where steps are spaced so.
 
     Raises
     ------
-    ValueError
-        For no conditions, other dims, or an unknown scale.
+    UsageError
+        If there are no conditions, other dims, or an unknown scale.
     """
     summaries = all_summaries(summaries, "step", "feature")
     time = time_axis(summaries)

@@ -1,7 +1,5 @@
 """Dynamics: statistics along training with the seeds' own lines, and when features enter and merge."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
@@ -13,15 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ._inputs import all_summaries, all_values, arranged, same_conditions, same_labels
-from ._marks import line, seed_dots
-from ._panels import blank, grid
-from ._scale import scale_values
-from ._statistics import statistic
-from ._subsets import labels_of
-from ._text import interval_of, n_of, note, wrapped
-from ._time import Scale, scale_of, scale_time, time_axis
-from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, Look, looks
+from toysup.analysis.figures._inputs import all_summaries, all_values, arranged, same_conditions, same_labels
+from toysup.analysis.figures._marks import line, seed_dots
+from toysup.analysis.figures._panels import blank, grid
+from toysup.analysis.figures._scale import scale_values
+from toysup.analysis.figures._statistics import statistic
+from toysup.analysis.figures._subsets import labels_of
+from toysup.analysis.figures._text import interval_of, n_of, note, wrapped
+from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
+from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, Look, looks
+from toysup.errors import UsageError
 
 PLATEAU = "plateau"
 # What is drawn of features, and the share of seeds in which it happens.
@@ -45,21 +44,21 @@ def course_of_training(
 
     Parameters
     ----------
-    values
-        Per condition, dims (statistic, seed, step): the seeds that are drawn one by one. The labels of ``statistic``
-        name the panels; what is called "plateau" has none.
-    summaries
-        The same conditions' summaries over all seeds, dims (statistic, step). The mean of "plateau", where there is
-        one, is the share of seeds that are on a plateau.
-    first
+    values : mapping of DataArray (statistic, seed, step)
+        Per condition: the seeds that are drawn one by one. The labels of `statistic` name the panels; what is called
+        "plateau" has none.
+    summaries : mapping of Dataset (statistic, step)
+        The same conditions' summaries over all seeds. The mean of "plateau", where there is one, is the share of seeds
+        that are on a plateau.
+    first : int
         The place of the first condition among those that several figures show, which decides its colour.
-    time_scale
+    time_scale : "linear" or "log", optional
         "linear" or "log"; if not given, log where steps are spaced so.
 
     Raises
     ------
-    ValueError
-        For no conditions, different ones in the two arguments, or other dims.
+    UsageError
+        If there are no conditions, different ones in the two arguments, or other dims.
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "statistic", "seed", "step"), all_summaries(summaries, "statistic", "step")
@@ -94,25 +93,25 @@ def feature_events(
 
     Parameters
     ----------
-    values
-        Per condition `entry_step` and `merge_step`, dims (seed, feature), NaN where it does not happen; with all
-        recorded steps in the coordinate ``step``. Features are drawn in the order given.
-    summaries
+    values : mapping of Dataset (seed, feature)
+        Per condition `entry_step` and `merge_step`, NaN where it does not happen; with all recorded steps in the
+        coordinate `step`. Features are drawn in the order given.
+    summaries : mapping of Dataset (feature)
         The same conditions' medians of the same names; the share of seeds, `represented` and `merged`, with the counts
-        of seeds that it is of and that it leaves out, `n_seeds` and `n_excluded`; dims (feature,).
-    first
+        of seeds that it is of and that it leaves out, `n_seeds` and `n_excluded`.
+    first : int
         The place of the first condition among those that several figures show, which decides its colour.
-    time_scale
+    time_scale : "linear" or "log", optional
         "linear" or "log"; if not given, log where steps are spaced so.
 
     Raises
     ------
-    ValueError
-        For no conditions, different ones in the two arguments, or other dims.
+    UsageError
+        If there are no conditions, different ones in the two arguments, or other dims.
     """
     same_conditions(values, summaries)
     if not values:
-        raise ValueError("no conditions were given: there is nothing to draw")
+        raise UsageError("no conditions were given: there is nothing to draw")
     time = time_axis(values)
     most = max(data.sizes["feature"] for data in values.values())
     figure = blank(_width(len(values)), 0.75 + 2 * float(np.clip(0.115 * most, 1.25, 3.4)))

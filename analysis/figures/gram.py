@@ -1,7 +1,5 @@
 """Gram matrices as pictures: seeds × phases, orange for positive, blue for negative."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from ._inputs import arranged, at_most
-from ._panels import blank, grid
-from ._subsets import Block, by_subset, labels_of
-from ._text import note, text_width, wrapped
-from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN
+from toysup.analysis.figures._inputs import arranged, at_most
+from toysup.analysis.figures._panels import blank, grid
+from toysup.analysis.figures._subsets import Block, by_subset, labels_of
+from toysup.analysis.figures._text import note, text_width, wrapped
+from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN
+from toysup.errors import UsageError
 
 ORANGE_BLUE = LinearSegmentedColormap.from_list(
     "toysup_orange_blue", ["#08306b", "#2f78b7", "#a6cbe6", "#ffffff", "#fdc58d", "#ee7f1b", "#9c3f00"]
@@ -44,19 +43,19 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
 
     Parameters
     ----------
-    gram
-        G, dims (seed, step, feature, other_feature) in any order, dimensionless, with ``condition`` in the place of
-        ``seed`` to compare conditions; a seed or step that was selected may be a scalar coord. At most 8 of each. The
-        coords ``epoch(step)``, ``subset(feature)`` and ``other_subset(other_feature)`` are used where they are there.
-    limit
+    gram : DataArray (seed, step, feature, other_feature)
+        G, its dims in any order, dimensionless, with `condition` in the place of `seed` to compare conditions; a seed
+        or step that was selected may be a scalar coord. At most 8 of each. The coords `epoch(step)`, `subset(feature)`
+        and `other_subset(other_feature)` are used where they are there.
+    limit : float, optional
         End of the colour scale; default the largest |G| drawn. Entries beyond it take the end colour.
-    title
+    title : str, optional
         What stands above, such as the name of the condition.
 
     Raises
     ------
-    ValueError
-        For other dims, too many panels, or a limit that is not positive.
+    UsageError
+        If there are other dims, too many panels, or a limit that is not positive.
     """
     rows = "condition" if "condition" in gram.dims else "seed"
     gram = arranged(gram, rows, "step", "feature", "other_feature", what="gram")
@@ -103,7 +102,7 @@ def _checked(limit: float | None, *, default: float) -> float:
     if limit is None:
         return default or 1.0
     if not (np.isfinite(limit) and limit > 0):
-        raise ValueError(f"limit is {limit!r}: the end of the colour scale is a positive number")
+        raise UsageError(f"limit is {limit!r}: the end of the colour scale is a positive number")
     return float(limit)
 
 

@@ -1,7 +1,5 @@
 """Interference between subsets, quadrant by quadrant as in the Gram matrix."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,14 +7,14 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ._conditions import condition_line, frame_lines, key, lines_high, name_lines, null_band
-from ._inputs import all_summaries, all_values, arranged, same_conditions
-from ._panels import blank, grid
-from ._scale import from_zero
-from ._statistics import statistic as named
-from ._subsets import labels_of
-from ._text import note
-from .style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
+from toysup.analysis.figures._conditions import condition_line, frame_lines, key, lines_high, name_lines, null_band
+from toysup.analysis.figures._inputs import all_summaries, all_values, arranged, same_conditions
+from toysup.analysis.figures._panels import blank, grid
+from toysup.analysis.figures._scale import from_zero
+from toysup.analysis.figures._statistics import statistic as named
+from toysup.analysis.figures._subsets import labels_of
+from toysup.analysis.figures._text import note
+from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
 
 _NULL = " Grey: central 95% of the means if the labels of twins were swapped; tick: mean of these."
 _NO_NULL = " Without grey: no exact null."
@@ -36,20 +34,20 @@ def quadrant_interference(
 
     Parameters
     ----------
-    values
-        The statistic per condition, dims (seed, subset, other_subset), dimensionless.
-    summaries
-        The same conditions' summaries over seeds, dims (subset, other_subset).
-    nulls
-        Nulls of the mean over seeds, `null_mean`, `null_low` and `null_high` with the dims (subset, other_subset), each
-        a band behind the dots with a tick at its mean; none is drawn where that is NaN, or for conditions not given.
-    statistic
+    values : mapping of DataArray (seed, subset, other_subset)
+        The statistic per condition, dimensionless.
+    summaries : mapping of Dataset (subset, other_subset)
+        The same conditions' summaries over seeds.
+    nulls : mapping of Dataset (subset, other_subset), optional
+        Nulls of the mean over seeds, `null_mean`, `null_low` and `null_high`, each a band behind the dots with
+        a tick at its mean; none is drawn where that is NaN, or for conditions not given.
+    statistic : str
         Its name, such as "energy" or "interfering_fraction", which the axis is labelled by.
 
     Raises
     ------
-    ValueError
-        For no conditions, different ones in the arguments, or other dims.
+    UsageError
+        If there are no conditions, different ones in the arguments, or other dims.
     """
     same_conditions(values, summaries)
     nulls = {name: arranged(data, "subset", "other_subset", what="null") for name, data in (nulls or {}).items()}

@@ -1,7 +1,5 @@
 """Losses: along training, of conditions side by side, and of models under other conditions than their own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,18 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from ._conditions import condition_lines, key, lines_high, name_lines
-from ._inputs import all_summaries, all_values, arranged, same_conditions, summary_arranged
-from ._legend import legend_above
-from ._marks import line, reference_mark, reference_name
-from ._panels import blank
-from ._scale import scale_values
-from ._statistics import statistic
-from ._subsets import labels_of
-from ._text import interval_of, n_of, note, number, wrapped
-from ._time import Scale, scale_of, scale_time, time_axis
-from .conditions import by_condition
-from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
+from toysup.analysis.figures._conditions import condition_lines, key, lines_high, name_lines
+from toysup.analysis.figures._inputs import all_summaries, all_values, arranged, same_conditions, summary_arranged
+from toysup.analysis.figures._legend import legend_above
+from toysup.analysis.figures._marks import line, reference_mark, reference_name
+from toysup.analysis.figures._panels import blank
+from toysup.analysis.figures._scale import scale_values
+from toysup.analysis.figures._statistics import statistic
+from toysup.analysis.figures._subsets import labels_of
+from toysup.analysis.figures._text import interval_of, n_of, note, number, wrapped
+from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
+from toysup.analysis.figures.conditions import by_condition
+from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
 
 _LOSS, _MEANING, _ = statistic("loss")
 _MOST_INTERVALS = 8
@@ -35,17 +33,17 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None
 
     Parameters
     ----------
-    summaries
-        Per condition a summary of the training loss over seeds, dims (step,): importance-weighted squared error per
-        sample, dimensionless, on a log axis; what is not a positive number, such as step 0, has no place on it. The
-        x axis is ``epoch(step)`` where all conditions have it, else ``step``.
-    time_scale
+    summaries : mapping of Dataset (step)
+        Per condition a summary of the training loss over seeds: importance-weighted squared error per sample,
+        dimensionless, on a log axis; what is not a positive number, such as step 0, has no place on it. The x axis is
+        `epoch(step)` where all conditions have it, else `step`.
+    time_scale : "linear" or "log", optional
         "linear" or "log"; if not given, log where steps are spaced so.
 
     Raises
     ------
-    ValueError
-        For no conditions, other dims, or an unknown scale.
+    UsageError
+        If there are no conditions, other dims, or an unknown scale.
     """
     summaries = all_summaries(summaries, "step")
     time = time_axis(summaries)
@@ -77,18 +75,18 @@ def loss_comparison(
 
     Parameters
     ----------
-    values
-        The loss per condition, dims (seed,): importance-weighted squared error per sample, dimensionless.
-    summaries
+    values : mapping of DataArray (seed)
+        The loss per condition: importance-weighted squared error per sample, dimensionless.
+    summaries : mapping of Dataset
         The same conditions' summaries over seeds, without dims.
-    references
-        What simple predictors lose, per condition: ``loss`` and ``kind``, dims (reference,), as grey marks on its line.
-        One that is NaN is not drawn, and one whose kind is "bound" is said to be an upper bound.
+    references : mapping of Dataset (reference), optional
+        What simple predictors lose, per condition: `loss` and `kind`, as grey marks on its line. One that is NaN is
+        not drawn, and one whose kind is "bound" is said to be an upper bound.
 
     Raises
     ------
-    ValueError
-        For no conditions, different ones in the arguments, or other dims.
+    UsageError
+        If there are no conditions, different ones in the arguments, or other dims.
     """
     if references is None:
         return by_condition(
@@ -142,14 +140,14 @@ def loss_matrix(summary: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    summary
-        A summary of the loss over seeds, dims (trained_on, evaluated_on): importance-weighted squared error per
-        sample, dimensionless. Shades are logarithmic, and shared.
+    summary : Dataset (trained_on, evaluated_on)
+        A summary of the loss over seeds: importance-weighted squared error per sample, dimensionless. Shades are
+        logarithmic, and shared.
 
     Raises
     ------
-    ValueError
-        For other dims, or a Dataset that is no summary.
+    UsageError
+        If there are other dims, or a Dataset that is no summary.
     """
     import seaborn as sns  # its import takes as long as all the rest, and only this figure needs it
 

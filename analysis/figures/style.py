@@ -1,7 +1,5 @@
 """The look that all figures share: sheet, page sizes, and what tells one condition from another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle, islice
@@ -37,7 +35,7 @@ def style() -> Iterator[None]:
     """Draw and save with toysup's style sheet; what was set before comes back at the end.
 
     Save inside the context too: how fonts are embedded is decided when the file is written. Settings made inside
-    it win, so ``matplotlib.rc_context({"font.sans-serif": ["Arial", "DejaVu Sans"]})`` within it changes the typeface;
+    it win, so `matplotlib.rc_context({"font.sans-serif": ["Arial", "DejaVu Sans"]})` within it changes the typeface;
     DejaVu Sans then has the subscripts, which few typefaces have.
     """
     with matplotlib.style.context(_SHEET):

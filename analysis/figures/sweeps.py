@@ -1,7 +1,5 @@
 """Statistics along the axes of a sweep: lines over one axis, maps over two."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from ._inputs import all_summaries, same_labels, summary_arranged, swept
-from ._legend import legend_above
-from ._marks import line
-from ._panels import blank, flow
-from ._scale import above_rounding, far_apart, scale_sweep, scale_values
-from ._statistics import meanings, statistic
-from ._text import interval_of, n_of, note, text_width, wrapped
-from .style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
+from toysup.analysis.figures._inputs import all_summaries, same_labels, summary_arranged, swept
+from toysup.analysis.figures._legend import legend_above
+from toysup.analysis.figures._marks import line
+from toysup.analysis.figures._panels import blank, flow
+from toysup.analysis.figures._scale import above_rounding, far_apart, scale_sweep, scale_values
+from toysup.analysis.figures._statistics import meanings, statistic
+from toysup.analysis.figures._text import interval_of, n_of, note, text_width, wrapped
+from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
 
 _NAMES = {
     "feature_probability": "feature probability $p$",
@@ -44,14 +42,14 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
 
     Parameters
     ----------
-    summaries
-        Per condition a summary over seeds, dims (statistic, the sweep's key); ``statistic`` may be a scalar coord. Its
-        labels, such as "loss" or "represented", are what the panels are named by.
+    summaries : mapping of Dataset (statistic, the sweep's key)
+        Per condition a summary over seeds; `statistic` may be a scalar coord. Its labels, such as "loss" or
+        "represented", are what the panels are named by.
 
     Raises
     ------
-    ValueError
-        For no conditions, other dims, several sweep axes, or conditions with different axes or statistics.
+    UsageError
+        If there are no conditions, other dims, several sweep axes, or conditions with different axes or statistics.
     """
     first = next(iter(summaries), None)
     (axis,) = swept(summaries[first], 1, what=f"summary of {first!r}") if first is not None else ("",)
@@ -81,14 +79,13 @@ def sweep_map(summary: xr.Dataset) -> Figure:
 
     Parameters
     ----------
-    summary
-        A summary over seeds, dims (statistic, one key, another key); ``statistic`` may be a scalar coord. The first key
-        is drawn along x, the second along y.
+    summary : Dataset (statistic, one key, another key)
+        A summary over seeds; `statistic` may be a scalar coord. The first key is drawn along x, the second along y.
 
     Raises
     ------
-    ValueError
-        For a Dataset that is no summary, or not two sweep axes.
+    UsageError
+        If the Dataset is no summary, or has not two sweep axes.
     """
     x, y = swept(summary, 2, what="summary")
     summary = summary_arranged(summary, "statistic", y, x, what="summary")

@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import BboxBase
 
 from toysup.analysis import figures
+from toysup.errors import UsageError
 
 LONG = "outside-probability-0.25-importance-0.5"
 NAMES = ("fixed", "conditional", "anticorrelated", "split-40", LONG, "binary values, a long name", "x")
@@ -809,7 +810,7 @@ def test_wrong_input_is_named_in_one_line() -> None:
             summaries(curves()), time_scale="log2")),  # type: ignore[arg-type]
     ]  # fmt: skip
     for message, draw in cases:
-        with pytest.raises(ValueError, match=message) as raised:
+        with pytest.raises(UsageError, match=message) as raised:
             draw()
         assert "\n" not in str(raised.value)
 

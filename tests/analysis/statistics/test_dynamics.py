@@ -441,7 +441,7 @@ def test_the_course_of_training_is_drawn_with_its_plateaus() -> None:
     # The third and fourth of the colours that all figures share.
     assert mean.get_color() == looks(4)[2].colour
     assert sum(line.get_gid() == "seeds" for line in top.lines) == 3
-    with pytest.raises(ValueError, match="different conditions"):
+    with pytest.raises(UsageError, match="different conditions"):
         figures.course_of_training({"a": values}, {"b": summary})
 
 
