@@ -61,8 +61,8 @@ def of_each(measure: Measure) -> Callable[[Trajectories], Estimates]:
 
     def estimates(runs: Trajectories) -> Estimates:
         each = {name: run.each(measure) for name, run in runs.items()}
-        entries = ((f"{name}{label}", own) for name, values in each.items() for label, own in _entries(values))
-        return {label: OverSeeds(partial(_mean, own)) for label, own in entries}
+        entries = ((f"{name}{label}", entry) for name, values in each.items() for label, entry in _entries(values))
+        return {label: OverSeeds(partial(_mean, entry)) for label, entry in entries}
 
     return estimates
 
@@ -77,12 +77,12 @@ def differences(measure: Measure) -> Callable[[Trajectories], Estimates]:
 
     def estimates(runs: Trajectories) -> Estimates:
         (first, run), *others = runs.items()
-        found: Estimates = {}
+        above: Estimates = {}
         for name, other in others:
             pairs = zip(_entries(run.each(measure)), _entries(other.each(measure)), strict=True)
-            for (label, one), (_, another) in pairs:
-                found[f"{first} − {name}{label}"] = _above(run, other, one, another)
-        return found
+            for (label, entry), (_, other_entry) in pairs:
+                above[f"{first} − {name}{label}"] = _above(run, other, entry, other_entry)
+        return above
 
     return estimates
 
@@ -93,8 +93,8 @@ def loss_of_each(runs: Trajectories) -> Estimates:
     return {f"{first} − {name}": _above(run, other, run.loss(), other.loss()) for name, other in others}
 
 
-def _above(run: Trajectory, other: Trajectory, one: xr.DataArray, another: xr.DataArray) -> OverSeeds:
-    return OverSeeds(partial(_difference, one, another, paired_by_seed(run.dataset, other.dataset)))
+def _above(run: Trajectory, other: Trajectory, entry: xr.DataArray, other_entry: xr.DataArray) -> OverSeeds:
+    return OverSeeds(partial(_difference, entry, other_entry, paired_by_seed(run.dataset, other.dataset)))
 
 
 def _mean(values: xr.DataArray, confidence: float) -> xr.Dataset:
@@ -105,8 +105,8 @@ def _share(holds: xr.DataArray, confidence: float) -> xr.Dataset:
     return proportion_over_seeds(holds, confidence=confidence)
 
 
-def _difference(one: xr.DataArray, other: xr.DataArray, by_seed: bool, confidence: float) -> xr.Dataset:
-    return difference_over_seeds(one, other, paired=by_seed, confidence=confidence)
+def _difference(entry: xr.DataArray, other_entry: xr.DataArray, by_seed: bool, confidence: float) -> xr.Dataset:
+    return difference_over_seeds(entry, other_entry, paired=by_seed, confidence=confidence)
 
 
 def _entries(values: xr.DataArray) -> Iterator[tuple[str, xr.DataArray]]:
@@ -147,13 +147,13 @@ def importance_concordance(models: xr.Dataset) -> xr.DataArray:
     Importance is Σ_c P(c) I_i(c). One half is no preference; the statistic is that of Mann and Whitney.
     """
     W = models["W"]
-    shown = represented(W).transpose("seed", "feature").values
+    is_represented = represented(W).transpose("seed", "feature").values
     importance = (models["context_probability"] * models["importance"]).sum("context").values
     more = importance[:, None] > importance * (1 + 1e-9)
-    pairs = shown[:, :, None] & ~shown[:, None, :] & (more | more.T)
+    pairs = is_represented[:, :, None] & ~is_represented[:, None, :] & (more | more.T)
     total, agreeing = pairs.sum(axis=(1, 2)), (pairs & more).sum(axis=(1, 2))
-    known = (total > 0) & is_finite(W).values
-    share = np.divide(agreeing, total, out=np.full(len(total), np.nan), where=known)
+    defined = (total > 0) & is_finite(W).values
+    share = np.divide(agreeing, total, out=np.full(len(total), np.nan), where=defined)
     return xr.DataArray(share, dims="seed", coords={"seed": W["seed"].values})
 
 
@@ -167,8 +167,8 @@ def shared_across(models: xr.Dataset) -> xr.DataArray:
 
 def loss_ratio(runs: Trajectories) -> Estimates:
     """L under the first regime / L under the second, of the models of every condition."""
-    one, other, *_ = runs.values()
-    return {name: OfEveryModel(run.loss(one) / run.loss(other)) for name, run in runs.items()}
+    first, second, *_ = runs.values()
+    return {name: OfEveryModel(run.loss(first) / run.loss(second)) for name, run in runs.items()}
 
 
 def phases(runs: Trajectories) -> Estimates:
@@ -176,7 +176,7 @@ def phases(runs: Trajectories) -> Estimates:
 
     A fall is counted in parts of the whole, from the first epoch to the last, of the training loss of its seed.
     """
-    found: Estimates = {}
+    margins: Estimates = {}
     for name, run in runs.items():
         epochs = run.dataset["epoch"].values
         at = run.dataset["train_loss"].assign_coords(step=epochs)
@@ -188,9 +188,9 @@ def phases(runs: Trajectories) -> Estimates:
         whole = at.sel(step=1, drop=True) - at.isel(step=-1, drop=True)
         falling = (at.sel(step=FALLING_AFTER, drop=True) - at.sel(step=FALLING_AFTER + 1, drop=True)) / whole - FALLING
         flat = FALLING - (at.isel(step=-2, drop=True) - at.isel(step=-1, drop=True)) / whole
-        found[f"{name}, falls at {FALLING_AFTER}"] = OverSeeds(partial(_mean, falling))
-        found[f"{name}, flat at {at['step'].values[-1]:g}"] = OverSeeds(partial(_mean, flat))
-    return found
+        margins[f"{name}, falls at {FALLING_AFTER}"] = OverSeeds(partial(_mean, falling))
+        margins[f"{name}, flat at {at['step'].values[-1]:g}"] = OverSeeds(partial(_mean, flat))
+    return margins
 
 
 STATISTICS: Mapping[str, Callable[[Trajectories], Estimates]] = {

@@ -56,8 +56,8 @@ class OverSeeds:
         return self._lies_in(regions, _refuting(among))
 
     def _lies_in(self, regions: Regions, confidence: float) -> bool:
-        found = self.summary(confidence)
-        ends = [found["ci_low"].item(), found["ci_high"].item()]
+        summary = self.summary(confidence)
+        ends = [summary["ci_low"].item(), summary["ci_high"].item()]
         # A missing interval is NaN, and lies nowhere.
         return any(low <= ends[0] and ends[1] <= high for low, high in regions)
 
@@ -137,11 +137,11 @@ def verdict_on(claim: Claim, estimates: Mapping[str, Estimate]) -> Verdict:
     """
     summaries = {part: estimate.summary(CONFIDENCE) for part, estimate in estimates.items()}
     hardest = min(summaries, key=lambda part: _room(summaries[part], claim.supports))
-    refuting = [part for part, own in estimates.items() if own.refutes(claim.refutes, among=len(estimates))]
+    refuting = [part for part, estimate in estimates.items() if estimate.refutes(claim.refutes, among=len(estimates))]
     if refuting:
         worst = min(refuting, key=lambda part: _room(summaries[part], claim.supports))
         return Verdict(REFUTED, worst, summaries[worst], "")
-    undecided = [part for part, own in estimates.items() if not own.supports(claim.supports)]
+    undecided = [part for part, estimate in estimates.items() if not estimate.supports(claim.supports)]
     if not undecided:
         return Verdict(SUPPORTED, hardest, summaries[hardest], "")
     part = min(undecided, key=lambda part: _room(summaries[part], claim.supports))

@@ -61,10 +61,12 @@ def difference_over_seeds(
     # An effect is measured in the spread of single seeds, as an interval in that of the mean.
     with np.errstate(invalid="ignore", divide="ignore"):
         effect = _unbiased(estimate.spread_degrees) * estimate.mean / estimate.spread
-    known = np.isfinite(summary["ci_low"].values)
-    p = seeds.p_values(known.reshape(-1))
-    summary["effect_size"] = summary["mean"].copy(data=np.where(known, effect.reshape(known.shape), np.nan))
-    summary["p_value"] = summary["mean"].copy(data=p.reshape(known.shape))
+    has_interval = np.isfinite(summary["ci_low"].values)
+    p = seeds.p_values(has_interval.reshape(-1))
+    summary["effect_size"] = summary["mean"].copy(
+        data=np.where(has_interval, effect.reshape(has_interval.shape), np.nan)
+    )
+    summary["p_value"] = summary["mean"].copy(data=p.reshape(has_interval.shape))
     summary["effect_size"].attrs = {"long_name": "effect size, in standard deviations", "units": "1"}
     summary["p_value"].attrs = {"long_name": "permutation test, two-sided p", "units": "1"}
     return summary
@@ -235,18 +237,18 @@ class _Seeds(NamedTuple):
         summary.attrs["paired"] = self.n_first is None
         return summary
 
-    def p_values(self, known: Mask) -> FloatArray:
-        """Of the entries that are known; those that share their finite seeds are permuted in one call."""
+    def p_values(self, wanted: Mask) -> FloatArray:
+        """Of the entries that are wanted; those that share their finite seeds are permuted in one call."""
         table, finite = by_seed(self.values)
         p = np.full(len(table), np.nan)
         patterns, which = np.unique(finite, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
-            rows = np.flatnonzero((which.reshape(-1) == number) & known)
-            own = table[np.ix_(rows, pattern)]
-            if len(rows):
-                p[rows] = (
-                    sign_flip_p(own) if self.n_first is None else relabelling_p(own, pattern[: self.n_first].sum())
-                )
+            rows = np.flatnonzero((which.reshape(-1) == number) & wanted)
+            entries = table[np.ix_(rows, pattern)]
+            if len(rows) and self.n_first is None:
+                p[rows] = sign_flip_p(entries)
+            elif len(rows):
+                p[rows] = relabelling_p(entries, pattern[: self.n_first].sum())
         return p
 
 
@@ -267,13 +269,13 @@ def _seeds(a: xr.DataArray, b: xr.DataArray, paired: bool) -> _Seeds:
         raise UsageError("the two sides have other entries; select those that both have") from None
     a, b = (side.transpose(..., "seed").astype(np.float64) for side in xr.broadcast(a, b, exclude=["seed"]))
     b = b.transpose(*a.dims)
-    own = {name: coord for name, coord in a.coords.items() if "seed" not in coord.dims}
+    coords = {name: coord for name, coord in a.coords.items() if "seed" not in coord.dims}
     what = {
         "long_name": f"difference of {a.attrs.get('long_name', a.name or 'value')}",
         "units": a.attrs.get("units", "1"),
     }
     joined = a.values - b.values if paired else np.concatenate([a.values, b.values], axis=-1)
-    values = xr.DataArray(joined, dims=a.dims, coords=own, attrs=what)
+    values = xr.DataArray(joined, dims=a.dims, coords=coords, attrs=what)
     return _Seeds(values, None if paired else a.sizes["seed"], unshared)
 
 

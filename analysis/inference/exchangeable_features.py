@@ -111,21 +111,21 @@ def relabellings(labels: Sequence[int], classes: Sequence[Sequence[int]]) -> Lab
 
     The first row is `labels` itself. Of more than MOST_RELABELLINGS as many are drawn, from a fixed stream.
     """
-    own = np.asarray(labels)
-    mixed = [np.asarray(members) for members in classes if len(set(own[list(members)])) > 1]
-    if prod(_count(own[members]) for members in mixed) > MOST_RELABELLINGS:
+    own_labels = np.asarray(labels)
+    mixed = [np.asarray(members) for members in classes if len(set(own_labels[list(members)])) > 1]
+    if prod(_count(own_labels[members]) for members in mixed) > MOST_RELABELLINGS:
         rng = np.random.default_rng(0)
-        drawn = np.tile(own, (MOST_RELABELLINGS, 1))
+        drawn = np.tile(own_labels, (MOST_RELABELLINGS, 1))
         for members in mixed:
             drawn[1:, members] = rng.permuted(drawn[1:, members], axis=1)
         return drawn
-    orders = [_orders(own[members]) for members in mixed]
+    orders = [_orders(own_labels[members]) for members in mixed]
     each = np.unravel_index(np.arange(prod(map(len, orders))), [len(those) for those in orders] or [1])
-    found = np.tile(own, (prod(map(len, orders)), 1))
+    relabelled = np.tile(own_labels, (prod(map(len, orders)), 1))
     for members, those, which in zip(mixed, orders, each, strict=False):
-        found[:, members] = those[which]
-    is_own = (found == own).all(axis=1)
-    return np.concatenate([found[is_own], found[~is_own]])
+        relabelled[:, members] = those[which]
+    is_own = (relabelled == own_labels).all(axis=1)
+    return np.concatenate([relabelled[is_own], relabelled[~is_own]])
 
 
 def _count(labels: Labels) -> int:
@@ -139,9 +139,9 @@ def _orders(labels: Labels) -> Labels:
     if not len(rest):
         return labels[None]
     others = _orders(rest)
-    found = []
+    orders = []
     for places in combinations(range(len(labels)), len(rest)):
         order = np.full((len(others), len(labels)), first)
         order[:, places] = others
-        found.append(order)
-    return np.concatenate(found)
+        orders.append(order)
+    return np.concatenate(orders)

@@ -92,10 +92,12 @@ def _welch(rows: FloatArray, first: FloatArray) -> FloatArray:
     squares = centred**2
     n = first.sum(axis=0)
     other = len(first) - n
-    total, own = _sums(centred, first), _sums(squares, first)
+    total, first_squares = _sums(centred, first), _sums(squares, first)
     all_squares = squares.sum(axis=1, keepdims=True)
     # The sum of the other group is the opposite, for rows are centred.
-    variance = (own - total**2 / n) / (n * (n - 1)) + (all_squares - own - total**2 / other) / (other * (other - 1))
+    first_variance = (first_squares - total**2 / n) / (n * (n - 1))
+    other_variance = (all_squares - first_squares - total**2 / other) / (other * (other - 1))
+    variance = first_variance + other_variance
     variance[variance < _EQUAL**1.5 * all_squares] = 0
     with np.errstate(divide="ignore"):
         return np.asarray(np.abs(total) * (1 / n + 1 / other) / np.sqrt(variance))

@@ -150,22 +150,22 @@ def _null(
     """
     rows, axes = "output" if "output" in G.dims else "feature", regime_axes(dataset)
     require_dims(G, (*axes, *over, rows, "other_feature"), what="G")
-    own = [str(dim) for dim in G.dims if dim not in (*axes, *over, rows, "other_feature")]
+    leading = [str(dim) for dim in G.dims if dim not in (*axes, *over, rows, "other_feature")]
     subsets = list(dict.fromkeys(map(str, dataset["subset"].values)))
-    shape = (*(G.sizes[dim] for dim in own), len(QUADRANT_STATISTICS), len(subsets), len(subsets))
+    shape = (*(G.sizes[dim] for dim in leading), len(QUADRANT_STATISTICS), len(subsets), len(subsets))
     counts = np.ones([G.sizes[axis] for axis in axes], dtype=int)
-    found = np.full((len(names), *counts.shape, *shape), np.nan)
+    results = np.full((len(names), *counts.shape, *shape), np.nan)
     for cell, relabelled in _relabelled(dataset, features_of_rows(G), subsets):
         counts[cell.place] = relabelled.n_relabellings
         if relabelled.n_relabellings > 1:
-            arrays = (part.transpose(*own, *over, rows, "other_feature").values for part in parts(cell.at))
-            models = (array.reshape(-1, *array.shape[len(own) :]) for array in arrays)
+            arrays = (part.transpose(*leading, *over, rows, "other_feature").values for part in parts(cell.at))
+            models = (array.reshape(-1, *array.shape[len(leading) :]) for array in arrays)
             here: tuple[Any, ...] = (slice(None), *cell.place)
-            found[here] = summary(models, relabelled, threshold).reshape(len(names), *shape)
-    dims = (*axes, *own, "statistic", "subset", "other_subset")
-    coords: dict[Any, Any] = {name: coord for name, coord in G.coords.items() if set(coord.dims) <= {*axes, *own}}
+            results[here] = summary(models, relabelled, threshold).reshape(len(names), *shape)
+    dims = (*axes, *leading, "statistic", "subset", "other_subset")
+    coords: dict[Any, Any] = {name: coord for name, coord in G.coords.items() if set(coord.dims) <= {*axes, *leading}}
     coords |= {"statistic": list(QUADRANT_STATISTICS), "subset": subsets, "other_subset": subsets}
-    variables = {name: (dims, values) for name, values in zip(names, found, strict=True)}
+    variables = {name: (dims, values) for name, values in zip(names, results, strict=True)}
     return _described(xr.Dataset(variables | {"n_relabellings": (axes, counts)}, coords).transpose("statistic", ...))
 
 
@@ -192,39 +192,39 @@ class _Null:
     def __init__(self, table: FloatArray) -> None:
         """`table` (column, relabelling), the first the model's own; NaN where a statistic is not defined."""
         # Statistics and draws are in float32, in which what is larger is not finite.
-        self.known = np.abs(table) <= np.finfo(np.float32).max
-        self.known &= self.known[:, :1]
-        self.count = self.known.sum(axis=1)
-        unknown = None if self.known.all() else ~self.known
-        if unknown is not None:
-            table = np.where(unknown, 0, table)
+        self.defined = np.abs(table) <= np.finfo(np.float32).max
+        self.defined &= self.defined[:, :1]
+        self.count = self.defined.sum(axis=1)
+        undefined = None if self.defined.all() else ~self.defined
+        if undefined is not None:
+            table = np.where(undefined, 0, table)
         self.mean = _ratio(table.sum(axis=1), self.count)
         self.deviations = table - self.mean[:, None]
-        if unknown is not None:
-            self.deviations[unknown] = 0
+        if undefined is not None:
+            self.deviations[undefined] = 0
         furthest = np.abs(self.deviations).max(axis=1)
         self.rounding = _ROUNDING * (np.nan_to_num(np.abs(self.mean)) + furthest)
         self.deviations[furthest <= self.rounding] = 0
         self.variance = _ratio(np.einsum("cr,cr->c", self.deviations, self.deviations), self.count)
 
     def drawn(self, rng: np.random.Generator, draws: int) -> npt.NDArray[np.float32]:
-        """Deviations (draw, column) of random relabellings; of a column's known ones where the one drawn has none."""
-        chosen = rng.integers(0, self.known.shape[1], draws)
-        found = np.take(np.ascontiguousarray(self.deviations.astype(np.float32).T), chosen, axis=0)
-        for column in np.flatnonzero((self.count > 0) & (self.count < self.known.shape[1])):
-            known = self.known[column]
-            again = ~known[chosen]
-            found[again, column] = rng.choice(self.deviations[column, known], again.sum())
-        return found
+        """Deviations (draw, column) of random relabellings; of a column's defined ones where the one drawn is not."""
+        chosen = rng.integers(0, self.defined.shape[1], draws)
+        drawn_deviations = np.take(np.ascontiguousarray(self.deviations.astype(np.float32).T), chosen, axis=0)
+        for column in np.flatnonzero((self.count > 0) & (self.count < self.defined.shape[1])):
+            defined = self.defined[column]
+            again = ~defined[chosen]
+            drawn_deviations[again, column] = rng.choice(self.deviations[column, defined], again.sum())
+        return drawn_deviations
 
 
 def _each(models: Models, relabelled: Relabelled, threshold: float) -> FloatArray:
-    found = []
+    summaries = []
     for null in map(_Null, chain.from_iterable(relabelled.statistics(array, threshold) for array in models)):
-        own, sd = null.deviations[:, 0], np.sqrt(null.variance)
-        as_far = null.known & (np.abs(null.deviations) >= (np.abs(own) - null.rounding)[:, None])
-        found.append([null.mean, sd, _ratio(own, sd), _ratio(as_far.sum(axis=1), null.count)])
-    return np.array(found).swapaxes(0, 1)
+        own_deviation, sd = null.deviations[:, 0], np.sqrt(null.variance)
+        as_far = null.defined & (np.abs(null.deviations) >= (np.abs(own_deviation) - null.rounding)[:, None])
+        summaries.append([null.mean, sd, _ratio(own_deviation, sd), _ratio(as_far.sum(axis=1), null.count)])
+    return np.array(summaries).swapaxes(0, 1)
 
 
 def _pooled(models: Models, relabelled: Relabelled, threshold: float) -> FloatArray:
@@ -241,7 +241,7 @@ class _Pool:
 
     def __init__(self, relabelled: Relabelled) -> None:
         self.relabelled, self.rng = relabelled, np.random.default_rng(0)
-        self.count, self.mean, self.variance, self.own, self.furthest = np.zeros((5, relabelled.n_columns))
+        self.count, self.mean, self.variance, self.own_deviation, self.furthest = np.zeros((5, relabelled.n_columns))
         # In float32, which takes half as long, and counts as far what is nearly so.
         self.drawn = np.zeros((DRAWS, relabelled.n_columns), np.float32)
 
@@ -253,21 +253,23 @@ class _Pool:
             self.count += used
             self.mean += np.where(used, null.mean, 0)
             self.variance += np.where(used, null.variance, 0)
-            self.own += null.deviations[:, 0]
+            self.own_deviation += null.deviations[:, 0]
             self.furthest += np.abs(null.deviations).max(axis=1)
             self.drawn += null.drawn(self.rng, DRAWS)
 
     def summary(self) -> FloatArray:
         """(name of _POOLED, column)"""
         by_size = np.sort(self.drawn.T)
-        as_far = np.abs(by_size) >= (np.abs(self.own) - _ROUNDING_OF_DRAWS * self.furthest)[:, None]
+        as_far = np.abs(by_size) >= (np.abs(self.own_deviation) - _ROUNDING_OF_DRAWS * self.furthest)[:, None]
         p = np.where(self.count > 0, (1 + as_far.sum(axis=1)) / (1 + DRAWS), np.nan)
         mean, sd = _ratio(self.mean, self.count), np.sqrt(self.variance)
         outside = round((1 + DRAWS) * (1 - BAND) / 2)
         low, high = (mean + _ratio(by_size[:, end], self.count) for end in (outside - 1, -outside))
-        return np.array([mean, _ratio(sd, self.count), _ratio(self.own, sd), p, low, high])
+        return np.array([mean, _ratio(sd, self.count), _ratio(self.own_deviation, sd), p, low, high])
 
 
-def _ratio(one: AnyArray, other: AnyArray) -> FloatArray:
-    ratio: FloatArray = np.divide(one, other, out=np.full(np.shape(one), np.nan), where=other > 0)
+def _ratio(numerator: AnyArray, denominator: AnyArray) -> FloatArray:
+    ratio: FloatArray = np.divide(
+        numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0
+    )
     return ratio

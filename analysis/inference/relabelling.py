@@ -44,13 +44,13 @@ class Relabelled:
             # Thresholds are met in the dtype of G, sums taken in float64.
             masks = size > threshold, (-max(threshold, 0) > G) & (size > 0)
             sums = self._sums(np.stack([*masks, size, size.astype(np.float64) ** 2], axis=1, dtype=np.float64))
-            for known, entries, of_model in zip(finite, size, sums, strict=True):
-                yield self._of_sums(entries, of_model) if known else np.full((self.n_columns, 1), np.nan)
+            for is_finite, entries, of_model in zip(finite, size, sums, strict=True):
+                yield self._of_sums(entries, of_model) if is_finite else np.full((self.n_columns, 1), np.nan)
 
     def _of_sums(self, size: AnyArray, sums: FloatArray) -> FloatArray:
         interfering, negative, total, energy = sums
-        known = QuadrantSums(self.n_pairs, negative, interfering, total, energy, self._largest(size))
-        statistics = quadrant_statistics(known, axes=(0, 1))
+        quadrant_sums = QuadrantSums(self.n_pairs, negative, interfering, total, energy, self._largest(size))
+        statistics = quadrant_statistics(quadrant_sums, axes=(0, 1))
         return np.stack(list(statistics.values()), dtype=np.float64).reshape(self.n_columns, -1)
 
     def _sums(self, entries: FloatArray) -> FloatArray:
@@ -61,27 +61,27 @@ class Relabelled:
         """
         of_rows, of_columns, total = entries.sum(axis=-1), entries.sum(axis=-2), entries.sum(axis=(-1, -2))
         flat = entries.reshape(*entries.shape[:-2], -1)
-        found = np.empty((*entries.shape[:-2], self.count, self.count, self.n_relabellings))
-        found[..., -1, -1, :] = total[..., None]
+        sums = np.empty((*entries.shape[:-2], self.count, self.count, self.n_relabellings))
+        sums[..., -1, -1, :] = total[..., None]
         for subset in range(self.count - 1):
             u, v = self.outputs == subset, self.inputs == subset
-            found[..., subset, -1, :] = _product(of_rows, u)
-            found[..., -1, subset, :] = _product(of_columns, v)
+            sums[..., subset, -1, :] = _product(of_rows, u)
+            sums[..., -1, subset, :] = _product(of_columns, v)
             for other in range(self.count - 1):
                 pairs = u[:, None] & (self.inputs == other)
-                found[..., subset, other, :] = _product(flat, pairs.reshape(-1, self.n_relabellings))
-        found[..., -1, :] -= found[..., :-1, :].sum(axis=-2)
-        found[..., -1, :, :] -= found[..., :-1, :, :].sum(axis=-3)
+                sums[..., subset, other, :] = _product(flat, pairs.reshape(-1, self.n_relabellings))
+        sums[..., -1, :] -= sums[..., :-1, :].sum(axis=-2)
+        sums[..., -1, :, :] -= sums[..., :-1, :, :].sum(axis=-3)
         # What is left of a difference of equal sums is rounding.
-        found[np.abs(found) < 1e-13 * total[..., None, None, None]] = 0
-        return found
+        sums[np.abs(sums) < 1e-13 * total[..., None, None, None]] = 0
+        return sums
 
     def _largest(self, size: AnyArray) -> FloatArray:
         """The largest entry of each quadrant: (subset, other_subset, relabelling); NaN without pairs.
 
         The pairs of the largest entries are looked up first, until every relabelling has met one of each quadrant.
         """
-        found = np.full((self.count**2, self.n_relabellings), np.nan)
+        largest = np.full((self.count**2, self.n_relabellings), np.nan)
         order = np.argsort(size, axis=None)[::-1]
         order = order[self.others.ravel()[order]]
         values = size.ravel()[order]
@@ -95,14 +95,14 @@ class Relabelled:
             quadrant = outputs * self.count + inputs
             first = len(outputs) - np.arange(len(outputs), dtype=np.uint8)[:, None]
             ranked = np.append(np.nan, values[here][::-1])
-            for number, row in enumerate(found):
+            for number, row in enumerate(largest):
                 # The first of those of the quadrant has the highest rank, and 0 stands for none.
                 new = ranked[((quadrant == number) * first).max(axis=0)]
                 row[missing] = np.where(np.isnan(row[missing]), new, row[missing])
-            missing = missing[np.isnan(found[:, missing]).any(axis=0)]
+            missing = missing[np.isnan(largest[:, missing]).any(axis=0)]
             if not len(missing):
                 break
-        return found.reshape(self.count, self.count, -1)
+        return largest.reshape(self.count, self.count, -1)
 
 
 def _product(entries: FloatArray, chosen: Mask) -> FloatArray:

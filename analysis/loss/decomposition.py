@@ -63,8 +63,11 @@ def loss_decomposition(
         raise UsageError(f"the loss of {dataset.attrs['condition_name']} has no parts: {reason}")
     stages = evaluated(dataset, None, _stages, kinds=("part", _STAGES), n_samples=n_samples, by_batch=by_batch)
     own, linear, whole = (stages.sel(part=stage, drop=True) for stage in _STAGES)
-    shown = represented(dataset["W"], threshold=threshold)
-    parts = [whole.where(~shown, 0), *(part.where(shown, 0) for part in (own, linear - own, whole - linear))]
+    is_represented = represented(dataset["W"], threshold=threshold)
+    parts = [
+        whole.where(~is_represented, 0),
+        *(part.where(is_represented, 0) for part in (own, linear - own, whole - linear)),
+    ]
     order = stages.dims
     result = xr.concat([part.where(np.isfinite(whole)) for part in parts], "part").assign_coords(part=list(PARTS))
     return named(result.transpose(*order), "loss", stages.attrs["long_name"], threshold=threshold, n_samples=n_samples)

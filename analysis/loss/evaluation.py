@@ -92,8 +92,8 @@ def common_samples(regime: Regime, n_samples: int, context: int | None = None) -
     draws do: each sample has the regime's law, the batches are independent, and sums over one vary less.
     """
     law = sample_law([regime], [EVALUATION_SEED])
-    found = _evenly_spread(n_samples, len(regime.subset))[None]
-    x, contexts = draw(law, np.arange(n_samples)[None, :], np, context=context, feature_words=found)
+    evenly_spread = _evenly_spread(n_samples, len(regime.subset))[None]
+    x, contexts = draw(law, np.arange(n_samples)[None, :], np, context=context, feature_words=evenly_spread)
     return x[0], contexts[0]
 
 
@@ -117,7 +117,7 @@ def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_sample
     """E[1{c} error] of each model, by batch: (model, batch, kind, context, output)."""
     from toysup.engines.torch_engine.threads import one_thread_each
 
-    found = np.zeros((len(models), BATCHES, n_kinds, len(regime.contexts), regime.n_outputs))
+    sums = np.zeros((len(models), BATCHES, n_kinds, len(regime.contexts), regime.n_outputs))
     width = max(regime.n_outputs, len(regime.subset))
     # As many samples at once whatever models there are, so that what a model's come to does not depend on its company.
     rows = max(1, min(-(-n_samples // BATCHES), _BLOCK_VALUES // width))
@@ -125,12 +125,12 @@ def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_sample
     with one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
         for c, batches in _samples(regime, n_samples):
             totals = partial(_totals, errors=errors, context=c, batches=batches, rows=rows)
-            found[:, :, :, c] = np.concatenate(list(pool.map(totals, parts)))[: len(models)]
+            sums[:, :, :, c] = np.concatenate(list(pool.map(totals, parts)))[: len(models)]
     # With fewer samples in the last batch, each batch still counts as much as it has samples.
-    found *= BATCHES / n_samples
+    sums *= BATCHES / n_samples
     if regime.rule is not None:
-        return found
-    return regime.context_probability[:, None] * found[:, :, :, _evaluated_as(regime)]
+        return sums
+    return regime.context_probability[:, None] * sums[:, :, :, _evaluated_as(regime)]
 
 
 def _totals(models: Models, *, errors: Errors, context: int, batches: Sequence[Samples], rows: int) -> FloatArray:
@@ -172,10 +172,10 @@ def comparable(trained: xr.Dataset, under: xr.Dataset) -> bool:
 
 
 def _inputs(dataset: xr.Dataset) -> tuple[Any, ...]:
-    shown = tuple(dataset["context_input"].values) if "context_input" in dataset.coords else ()
+    context_inputs = tuple(dataset["context_input"].values) if "context_input" in dataset.coords else ()
     attrs = (dataset.attrs.get("values", "uniform"), dataset.attrs.get("target", "x"))
-    contexts = tuple(dataset["context"].values) if shown or attrs[1] == "z" else ()
-    return dataset.sizes["feature"], shown, contexts, *attrs
+    contexts = tuple(dataset["context"].values) if context_inputs or attrs[1] == "z" else ()
+    return dataset.sizes["feature"], context_inputs, contexts, *attrs
 
 
 def _refuse_other_inputs(trained: xr.Dataset, under: xr.Dataset) -> None:

@@ -85,14 +85,14 @@ def _searched(moments: Moments, start: FloatArray) -> float:
 
     least = np.inf
     for first in starts:
-        found = minimize(
+        optimum = minimize(
             objective,
             first.ravel(),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": 500, "ftol": 1e-10, "gtol": 1e-12},
         )
-        least = min(least, float(found.fun))
+        least = min(least, float(optimum.fun))
     return max(0.0, least)
 
 

@@ -59,7 +59,7 @@ def loss_references(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES) ->
     cells = [list(_references(dataset.isel(cell.at), cell.regime, n_samples)) for cell in regime_cells(dataset)]
     dims, shape = (*axes, "reference"), (*axes.values(), len(REFERENCES))
     columns = {
-        name: (dims, np.reshape([[getattr(one, name) for one in cell] for cell in cells], shape))
+        name: (dims, np.reshape([[getattr(reference, name) for reference in cell] for cell in cells], shape))
         for name in _Reference._fields
     }
     result = xr.Dataset(columns, {axis: dataset[axis] for axis in axes} | {"reference": list(REFERENCES)})
@@ -127,23 +127,23 @@ def exact_moments(dataset: xr.Dataset, regime: Regime) -> Moments:
     """The moments of a regime whose context does not follow from x: features are active together as its tables say."""
     p = regime.activation_probability
     together = active_together(dataset).transpose("context", "feature", "other_feature").values.astype(np.float64)
-    (one, two), (size, signed) = _value_moments(*regime.value_range)
-    of_x = _with_diagonal(together * one * one, p * two)
-    shown = np.asarray(context_inputs(regime.context_input, np.arange(len(p)), len(p), np), dtype=np.float64)
-    known = np.concatenate([np.ones((len(p), 1)), shown], axis=1)
+    (mean_value, mean_square), (size, signed) = _value_moments(*regime.value_range)
+    of_x = _with_diagonal(together * mean_value * mean_value, p * mean_square)
+    of_context = np.asarray(context_inputs(regime.context_input, np.arange(len(p)), len(p), np), dtype=np.float64)
+    given = np.concatenate([np.ones((len(p), 1)), of_context], axis=1)
     # u is (1, x, what shows the context), and given the context only x is random.
-    mean = np.concatenate([known[:, :1], p * one, known[:, 1:]], axis=1)
+    mean = np.concatenate([given[:, :1], p * mean_value, given[:, 1:]], axis=1)
     inputs = mean[:, :, None] * mean[:, None, :]
     features = slice(1, 1 + p.shape[1])
     inputs[:, features, features] = of_x
-    cross, square = inputs[:, features], p * two
+    cross, square = inputs[:, features], p * mean_square
     if regime.target == "abs":
         cross = mean[:, None, :] * (p * size)[:, :, None]
-        cross[:, :, features] = _with_diagonal(together * size * one, p * signed)
+        cross[:, :, features] = _with_diagonal(together * size * mean_value, p * signed)
     elif regime.target == "z":
-        own = np.eye(len(p))
-        cross = (own[:, :, None, None] * cross[:, None]).reshape(len(p), -1, mean.shape[1])
-        square = (own[:, :, None] * square[:, None]).reshape(len(p), -1)
+        one_hot = np.eye(len(p))
+        cross = (one_hot[:, :, None, None] * cross[:, None]).reshape(len(p), -1, mean.shape[1])
+        square = (one_hot[:, :, None] * square[:, None]).reshape(len(p), -1)
     P = regime.context_probability
     return Moments(P[:, None, None] * inputs, P[:, None, None] * cross, P[:, None] * square, _weight(regime))
 
@@ -157,22 +157,22 @@ def _value_moments(low: float, high: float) -> tuple[tuple[float, float], tuple[
     return plain, ((high * abs(high) - low * abs(low)) / (2 * width), (abs(high) ** 3 - abs(low) ** 3) / (3 * width))
 
 
-def _with_diagonal(pairs: FloatArray, own: FloatArray) -> FloatArray:
-    found = pairs.copy()
-    np.einsum("cii->ci", found)[:] = own
-    return found
+def _with_diagonal(pairs: FloatArray, diagonal: FloatArray) -> FloatArray:
+    filled = pairs.copy()
+    np.einsum("cii->ci", filled)[:] = diagonal
+    return filled
 
 
 def _sampled_moments(regime: Regime, n_samples: int) -> Moments:
     x, context = common_samples(regime, n_samples)
     n_contexts = len(regime.contexts)
-    shown = context_inputs(regime.context_input, context, n_contexts, np)
-    u = np.concatenate([np.ones((len(x), 1)), x, shown], axis=1, dtype=np.float64)
+    of_context = context_inputs(regime.context_input, context, n_contexts, np)
+    u = np.concatenate([np.ones((len(x), 1)), x, of_context], axis=1, dtype=np.float64)
     t = np.asarray(targets(regime.target, x, context, n_contexts, np), dtype=np.float64)
     of = [(u[context == c], t[context == c]) for c in range(n_contexts)]
     return Moments(
-        np.stack([own.T @ own for own, _ in of]) / len(x),
-        np.stack([target.T @ own for own, target in of]) / len(x),
+        np.stack([inputs.T @ inputs for inputs, _ in of]) / len(x),
+        np.stack([target.T @ inputs for inputs, target in of]) / len(x),
         np.stack([(target**2).sum(axis=0) for _, target in of]) / len(x),
         _weight(regime),
     )

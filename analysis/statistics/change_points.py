@@ -24,8 +24,8 @@ def levels(series: FloatArray, penalties: FloatArray) -> list[list[int]]:
     Source: Maidstone et al. (2017), "On optimal multiple changepoint algorithms for large data".
     """
     return [
-        _stops(_levels_start(np.ascontiguousarray(own, np.float64), float(penalty)))
-        for own, penalty in zip(series, penalties, strict=True)
+        _stops(_levels_start(np.ascontiguousarray(values, np.float64), float(penalty)))
+        for values, penalty in zip(series, penalties, strict=True)
     ]
 
 
@@ -38,8 +38,8 @@ def lines(series: FloatArray, penalties: FloatArray, *, shortest: int = 1, strid
     Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval".
     """
     return [
-        _stops(_lines_start(np.ascontiguousarray(own, np.float64), float(penalty), shortest, stride))
-        for own, penalty in zip(series, penalties, strict=True)
+        _stops(_lines_start(np.ascontiguousarray(values, np.float64), float(penalty), shortest, stride))
+        for values, penalty in zip(series, penalties, strict=True)
     ]
 
 
@@ -101,8 +101,8 @@ def _lines_start(series, penalty, shortest, stride):
     least[0] = 0.0
     # Of the pieces that start at each multiple of the stride: their means, sums of squares about these, and of products
     # with the distances from the mean place, value by value (Welford).
-    known = np.zeros((3, n))
-    mean, square, product = known[0], known[1], known[2]
+    moments = np.zeros((3, n))
+    mean, square, product = moments[0], moments[1], moments[2]
     for stop in range(1, n + 1):
         value, count = series[stop - 1], (stop - 1) // stride + 1
         for k in range(count):

@@ -41,14 +41,14 @@ def shared_directions(
     require_dims(W, ("hidden", "feature"), what="W")
     if not 0 < threshold <= 1:
         raise UsageError(f"a threshold on |cos| lies between 0 and 1, unlike {threshold}")
-    shown, norms = represented(W, threshold=represented_threshold), feature_norms(W)
-    cosine = gram((W / norms.where(norms > 0)).where(shown, 0).transpose(..., "hidden", "feature"))
+    is_represented, norms = represented(W, threshold=represented_threshold), feature_norms(W)
+    cosine = gram((W / norms.where(norms > 0)).where(is_represented, 0).transpose(..., "hidden", "feature"))
     # The cosine of equal directions is 1 up to rounding.
     reached = abs(cosine) >= threshold - 1e-6
     pair = xr.DataArray(~np.eye(W.sizes["feature"], dtype=bool), dims=("feature", "other_feature"))
     sign = xr.apply_ufunc(np.sign, cosine, dask="allowed")
-    found = sign.where(reached & pair, 0).where(is_finite(W))
-    return named(found, "sharing", "shared direction: −1 antipodal, 1 parallel", threshold=threshold)
+    shared = sign.where(reached & pair, 0).where(is_finite(W))
+    return named(shared, "sharing", "shared direction: −1 antipodal, 1 parallel", threshold=threshold)
 
 
 def shared_direction_count(shared: xr.DataArray) -> xr.DataArray:

@@ -129,13 +129,13 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     _with_steps(train_loss, (), what="train_loss")
     # There is no loss before the first step; of that step alone, the NaN is what is known.
     initial = train_loss.sizes["step"] > 1 and train_loss.isel(step=0).isnull().all()
-    known = train_loss.isel(step=slice(1, None)) if initial else train_loss
-    known = known.astype(np.float64)
-    least = (_ROUNDING * known.max("step")).clip(min=np.finfo(np.float64).tiny)
-    logs = xr.apply_ufunc(np.log10, known.clip(min=least, keep_attrs=True), dask="allowed")
-    found = _along_steps(logs, partial(_on_plateau, fall=fall), order=2, least=_LEAST_DECADES)
-    whole = found.reindex(step=train_loss["step"], fill_value=0.0).assign_coords(train_loss.coords)
-    whole = whole.where(found.notnull().all("step")).transpose(*train_loss.dims)
+    losses = train_loss.isel(step=slice(1, None)) if initial else train_loss
+    losses = losses.astype(np.float64)
+    least = (_ROUNDING * losses.max("step")).clip(min=np.finfo(np.float64).tiny)
+    logs = xr.apply_ufunc(np.log10, losses.clip(min=least, keep_attrs=True), dask="allowed")
+    flat = _along_steps(logs, partial(_on_plateau, fall=fall), order=2, least=_LEAST_DECADES)
+    whole = flat.reindex(step=train_loss["step"], fill_value=0.0).assign_coords(train_loss.coords)
+    whole = whole.where(flat.notnull().all("step")).transpose(*train_loss.dims)
     return named(whole, "plateau", "whether the training loss stands still", fall=fall)
 
 
@@ -171,8 +171,8 @@ def level_jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArra
     """
     _with_steps(values, (), what="values")
 
-    found = _along_steps(values, partial(_jumps, size=size), order=1, least=_LEAST_DIMENSIONS)
-    return named(found, "jumps", "sudden change of level", size=size)
+    jumps = _along_steps(values, partial(_jumps, size=size), order=1, least=_LEAST_DIMENSIONS)
+    return named(jumps, "jumps", "sudden change of level", size=size)
 
 
 def _with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> None:
@@ -201,7 +201,7 @@ def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: flo
     A penalty is 4 σ² ln n, with σ, no smaller than `least`, from the median size of the differences of that order, few
     of which are across change points.
     """
-    found: xr.DataArray = xr.apply_ufunc(
+    result: xr.DataArray = xr.apply_ufunc(
         partial(_each_series, kernel=kernel, order=order, least=least),
         values.astype(np.float64),
         input_core_dims=[["step"]],
@@ -210,21 +210,21 @@ def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: flo
         dask_gufunc_kwargs={"allow_rechunk": True},
         output_dtypes=[np.float64],
     )
-    return found.transpose(*values.dims)
+    return result.transpose(*values.dims)
 
 
 def _each_series(series: FloatArray, *, kernel: Kernel, order: int, least: float) -> FloatArray:
     """The same of an array (..., step)."""
     table = series.reshape(-1, series.shape[-1])
-    found = np.full(table.shape, np.nan)
+    result = np.full(table.shape, np.nan)
     finite = np.isfinite(table).all(axis=1)
     n = table.shape[1]
     if n >= LEAST_LENGTH and finite.any():
         # Differences of white noise have variances of 2 and 6 σ²; a median of |N(0, 1)| is 0.674.
         spread = np.median(np.abs(np.diff(table[finite], order, axis=1)), axis=1) / 0.674
         sigma = np.maximum(spread / {1: 2.0, 2: 6.0}[order] ** 0.5, least)
-        found[finite] = kernel(table[finite], _PENALTY * np.log(n) * sigma**2)
-    return found.reshape(series.shape)
+        result[finite] = kernel(table[finite], _PENALTY * np.log(n) * sigma**2)
+    return result.reshape(series.shape)
 
 
 class _Line(NamedTuple):
@@ -262,7 +262,7 @@ def _on_plateau(logs: FloatArray, penalties: FloatArray, *, fall: float) -> Floa
     # About 50 places where a line may start bound the time of a long series.
     stops = lines(logs, penalties, shortest=_FEWEST, stride=max(1, n // 50))
     triples = zip(logs, stops, penalties, strict=True)
-    return np.array([_flat(_lines(one, ends), penalty, fall) for one, ends, penalty in triples])
+    return np.array([_flat(_lines(series, ends), penalty, fall) for series, ends, penalty in triples])
 
 
 def _flat(lines: Sequence[_Line], penalty: float, fall: float) -> FloatArray:
@@ -300,12 +300,12 @@ def _jumps(series: FloatArray, penalties: FloatArray, *, size: float) -> FloatAr
     """The sizes of the jumps where new levels start, 0 elsewhere."""
     from toysup.analysis.statistics.change_points import levels  # as in _on_plateau
 
-    found = np.zeros_like(series)
+    sizes = np.zeros_like(series)
     far = np.flatnonzero(np.ptp(series, axis=1) >= size)
     for at, stops in zip(far, levels(series[far], penalties[far]), strict=True):
         for place, change in _changes(_lines(series[at], stops), size):
-            found[at, place] = change
-    return found
+            sizes[at, place] = change
+    return sizes
 
 
 def _changes(lines: Sequence[_Line], size: float) -> Iterator[tuple[int, float]]:

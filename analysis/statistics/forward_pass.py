@@ -53,8 +53,8 @@ class Models:
 
         rows = torch.from_numpy(x)
         index = torch.from_numpy(np.broadcast_to(context, len(x)).copy())
-        shown = context_inputs(self.regime.context_input, index, len(self.regime.contexts), torch).to(rows.dtype)
-        hidden, before = architecture(self.spec.architecture).forward(self.spec, self.parameters, rows, shown)
+        seen_context = context_inputs(self.regime.context_input, index, len(self.regime.contexts), torch).to(rows.dtype)
+        hidden, before = architecture(self.spec.architecture).forward(self.spec, self.parameters, rows, seen_context)
         return hidden, before
 
     def outputs(self, x: AnyArray, context: int | AnyArray) -> "Tensor":

@@ -191,7 +191,7 @@ def _quadrants(
     array: xr.DataArray, dims: tuple[str, str], outputs: _Side, inputs: _Side, threshold: float
 ) -> xr.Dataset:
     """The statistics of G, or of WᵀW where `array` is W (its dims are then hidden and feature)."""
-    found = xr.apply_ufunc(
+    statistics = xr.apply_ufunc(
         _statistics,
         array,
         kwargs={"of_weights": dims[0] == "hidden", "outputs": outputs, "inputs": inputs, "threshold": threshold},
@@ -210,7 +210,7 @@ def _quadrants(
     ).assign_coords(subset=outputs.subsets, other_subset=inputs.subsets)
     return xr.Dataset(
         {
-            name: named(found.isel(statistic=number), name, long_name, threshold=threshold)
+            name: named(statistics.isel(statistic=number), name, long_name, threshold=threshold)
             for number, (name, long_name) in enumerate(QUADRANT_STATISTICS.items())
         }
     )
@@ -230,12 +230,14 @@ def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
 
 def _statistics(models: ModelArray, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float) -> ModelArray:
     """QUADRANT_STATISTICS as (..., statistic, subset, other_subset); NaN throughout for a model that is not finite."""
-    own = outputs.about[:, None] == inputs.about
-    kernel = partial(_block_sums, of_weights=of_weights, outputs=outputs, inputs=inputs, own=own, threshold=threshold)
+    diagonal = outputs.about[:, None] == inputs.about
+    kernel = partial(
+        _block_sums, of_weights=of_weights, outputs=outputs, inputs=inputs, diagonal=diagonal, threshold=threshold
+    )
     out = (len(_SUMS), len(outputs.counts), len(inputs.counts))
-    found = in_blocks(kernel, models, out, values=own.size)
-    pairs = np.array([[(~own[i, j]).sum() for j in inputs.slices] for i in outputs.slices], dtype=models.dtype)
-    sums = QuadrantSums(pairs, **dict(zip(_SUMS, np.moveaxis(found, -3, 0), strict=True)))
+    block_sums = in_blocks(kernel, models, out, values=diagonal.size)
+    pairs = np.array([[(~diagonal[i, j]).sum() for j in inputs.slices] for i in outputs.slices], dtype=models.dtype)
+    sums = QuadrantSums(pairs, **dict(zip(_SUMS, np.moveaxis(block_sums, -3, 0), strict=True)))
     statistics = quadrant_statistics(sums, axes=(-2, -1))
     finite = np.all(np.isfinite(sums.energy), axis=(-2, -1))
     return np.where(finite[..., None, None, None], np.stack(list(statistics.values()), axis=-3), np.nan)
@@ -248,7 +250,7 @@ def _block_sums(
     of_weights: bool,
     outputs: _Side,
     inputs: _Side,
-    own: Mask,
+    diagonal: Mask,
     threshold: float,
 ) -> None:
     """Fill (model, sum, subset, other_subset), the sums being _SUMS."""
@@ -256,7 +258,7 @@ def _block_sums(
     G = gram_kernel(together) if of_weights else together
     # Models last: sums over features then add up rows of models, which are long where subsets are short.
     G = _sorted(_sorted(G, outputs.order, axis=1), inputs.order, axis=2).transpose(1, 2, 0).copy()
-    G[own] = 0
+    G[diagonal] = 0
     over_rows = np.empty((len(_SUMS), len(outputs.counts), *G.shape[1:]), dtype=G.dtype)
     add = partial(np.add.reduce, axis=0, dtype=G.dtype)
     with np.errstate(over="ignore", invalid="ignore"):

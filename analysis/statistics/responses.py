@@ -46,7 +46,7 @@ def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     leading = leading_dims(dataset)
     models = Models(dataset, regime, leading, np.float64)
     contexts = range(len(regime.contexts)) if regime.context_inputs else range(1)
-    found = [_switched_on(models, value, context) for context in contexts]
+    responses = [_switched_on(models, value, context) for context in contexts]
     shape = [dataset.sizes[dim] for dim in leading]
     seen = ["context"] if regime.context_inputs else []
 
@@ -59,8 +59,8 @@ def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
         kept = {name: coord for name, coord in dataset.coords.items() if set(coord.dims) <= set(array.dims)}
         return array.assign_coords(kept)
 
-    H = labelled([hidden for hidden, _ in found], ("hidden", "feature"))
-    G = labelled([output for _, output in found], (regime.output_dim, "other_feature"))
+    H = labelled([hidden for hidden, _ in responses], ("hidden", "feature"))
+    G = labelled([output for _, output in responses], (regime.output_dim, "other_feature"))
     G = with_other_feature(G, dataset["activation_probability"])
     return xr.Dataset({"H": _labelled_H(H), "G": named(G, "G", "response of the output")})
 
@@ -104,12 +104,12 @@ def context_selectivity(dataset: xr.Dataset, *, value: float = 1.0) -> xr.DataAr
     if "context" not in squares.dims:
         squares = squares.expand_dims(context=dataset["context"].values)
     belongs = np.array([label.split("+") for label in map(str, dataset["subset"].values)], dtype=object)
-    own = xr.DataArray(
+    in_own_context = xr.DataArray(
         [[str(context) in labels for labels in belongs] for context in dataset["context"].values],
         dims=("context", "feature"),
     )
-    inside = squares.where(own).mean("context")
-    outside = squares.where(~own).mean("context")
+    inside = squares.where(in_own_context).mean("context")
+    outside = squares.where(~in_own_context).mean("context")
     total = inside + outside
     share = ((inside - outside) / total.where(total > 0)).astype(np.float32)
     return named(share, "context_selectivity", "context selectivity")
