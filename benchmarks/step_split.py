@@ -11,11 +11,12 @@ from numba import njit
 from benchmarks.measurements import Measurement
 from benchmarks.timing import seconds, turns_within
 from benchmarks.training_speed import Case, condition
+from toysup.engines.compiled_samples.sizes import ceil
 from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.compiled_samples.tiles import draw_contexts, draw_tile, group_by_context, next_rows
 from toysup.engines.fused import engine, gradient, kernel
 from toysup.engines.fused.arguments import drawn, new_state, tables_of
-from toysup.engines.fused.buffers import ceil, new_work, plan
+from toysup.engines.fused.buffers import new_work, plan
 from toysup.engines.fused.update import update
 from toysup.engines.fused.vectors import COLUMNS
 from toysup.engines.instances import instances_of

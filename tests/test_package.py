@@ -106,5 +106,14 @@ def test_statistics_never_draw_or_read_files() -> None:
             assert all(name.startswith(allowed) for name in others), (module, others)
 
 
+def test_engines_share_the_compiled_samples_and_do_not_import_one_another() -> None:
+    rooms = ("fused", "torch_engine", "compiled_samples")
+    for module, path in modules().items():
+        for room in rooms:
+            if module.startswith(f"toysup.engines.{room}"):
+                others = {f"toysup.engines.{other}" for other in rooms if other not in (room, "compiled_samples")}
+                assert not {name for name in imports(path, module) if name.startswith(tuple(others))}, module
+
+
 def test_a_module_is_of_a_readable_size() -> None:
     assert max(len(path.read_text().splitlines()) for path in modules().values()) <= 400

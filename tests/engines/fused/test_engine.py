@@ -1,10 +1,8 @@
 """The fused engine against plain NumPy and torch: gradients, trajectories, samples, and what must not change a bit."""
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +11,7 @@ from scipy import stats
 
 import toysup
 from toysup import analysis
-from toysup.engines.compiled_samples.source_digest import SOURCES, digest_of_sources
-from toysup.engines.fused import arguments, batches, engine, kernel
+from toysup.engines.fused import arguments, engine
 from toysup.engines.fused.activations import CODES
 from toysup.engines.fused.arguments import Batches, State, Tables, drawn, given, new_state, room_for
 from toysup.engines.fused.kernel import advance
@@ -452,25 +449,6 @@ def test_more_features_than_a_tile_has_values() -> None:
     experiment = toysup.load_experiment("tms-intro", changes=changes | {"record.steps": [1]})
     *_, last = engine.train(instances_of(experiment.conditions[0], [0]))
     assert np.isfinite(last.parameters["W"]).all()
-
-
-@pytest.mark.parametrize(
-    "edited", ["engines/fused/kernel.py", "engines/compiled_samples/words.py", "sampling/random_words.py"]
-)
-def test_an_edit_of_any_source_is_compiled_anew(tmp_path: Path, edited: str) -> None:
-    """numba watches the file of the cached function only; the key of its cache holds a digest of all of them."""
-    package = tmp_path / "toysup"
-    shutil.copytree(Path(toysup.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    assert digest_of_sources(package) == SOURCES
-    (package / edited).write_text((package / edited).read_text() + "# edited\n")
-    assert digest_of_sources(package) != SOURCES
-    for function in (kernel._advance, batches._draw, batches._order):
-        assert SOURCES in [cell.cell_contents for cell in function.py_func.__closure__]
-
-
-@pytest.mark.parametrize("size", [1, 2, 5, 1029, 2100])
-def test_orders_are_the_defined_ones(size: int) -> None:
-    np.testing.assert_array_equal(batches.order(2**40 + 1, 3, size), order(2**40 + 1, 3, size))
 
 
 def test_seeds_of_the_post_do_not_depend_on_how_they_were_trained() -> None:

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, uint32, uint64
 
+from toysup.engines.compiled_samples.sizes import WORDS
 from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.compiled_samples.tiles import draw_contexts, shuffle
 from toysup.engines.compiled_samples.words import CONTEXT, COPY, FEATURE, GROUP, philox
-from toysup.engines.fused.buffers import WORDS
 from toysup.sampling.random_words import WORD_VALUES
 from toysup.sampling.samples import SampleLaw
 

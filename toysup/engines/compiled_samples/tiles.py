@@ -3,9 +3,9 @@
 import numpy as np
 from numba import njit, uint32, uint64
 
+from toysup.engines.compiled_samples.sizes import ceil_div
+from toysup.engines.compiled_samples.vector_width import wide_vectors
 from toysup.engines.compiled_samples.words import CONTEXT, FEATURE, ORDER, philox
-from toysup.engines.fused.buffers import ceil_div
-from toysup.engines.fused.vectors import wide_vectors
 
 _HALF = uint64(32)
 

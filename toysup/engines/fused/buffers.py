@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from toysup.engines.compiled_samples.sizes import WORDS, ceil
 from toysup.engines.fused.arguments import Array, Batches, State
 from toysup.engines.fused.vectors import COLUMNS, ROWS
 
@@ -12,8 +13,6 @@ from toysup.engines.fused.vectors import COLUMNS, ROWS
 # end of a loop over samples costs little.
 _TILE_VALUES = 2**16
 _TILE_SAMPLES = 1024
-# Blocks of words of an order that are drawn at once.
-WORDS = 256
 
 
 class Work(NamedTuple):
@@ -124,13 +123,3 @@ def plan(threshold, importance, injected, work):
                 work.output[c, n_outputs] = f
                 n_outputs += 1
         work.n_inputs[c], work.n_outputs[c] = n_inputs, n_outputs
-
-
-@njit
-def ceil_div(count, size):
-    return (count + size - 1) // size
-
-
-@njit
-def ceil(count, multiple):
-    return (count + multiple - 1) // multiple * multiple

@@ -13,10 +13,12 @@ cheaper.
 
 from numba import njit
 
+from toysup.engines.compiled_samples.sizes import ceil
 from toysup.engines.compiled_samples.tiles import draw_tile
+from toysup.engines.compiled_samples.vector_width import wide_vectors
 from toysup.engines.fused.activations import FUNCTIONS
-from toysup.engines.fused.buffers import Layer, ceil
-from toysup.engines.fused.vectors import COLUMNS, ROWS, correlate, product, wide_vectors
+from toysup.engines.fused.buffers import Layer
+from toysup.engines.fused.vectors import COLUMNS, ROWS, correlate, product
 
 # Sums may be reordered, but NaN and infinity keep their meaning: divergence has to show.
 FAST = {"reassoc", "contract", "nsz", "arcp"}

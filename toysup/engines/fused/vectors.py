@@ -152,15 +152,3 @@ def correlate(left, right, total, length):
     for row in range(0, left.shape[0], ROWS):
         for column in range(0, right.shape[0], _STRIPS):
             _correlation_block(left, right, total, row, column, length)
-
-
-@intrinsic
-def wide_vectors(typing_context):
-    """Let LLVM vectorise the calling function's loops with all of a register: for AVX-512 it prefers half."""
-
-    def emit(context, builder, signature, arguments):
-        # Not in llvmlite's list of attributes, hence past its check. Elsewhere than on x86 it means nothing.
-        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-        return context.get_dummy_value()
-
-    return types.void(), emit
