@@ -128,7 +128,7 @@ def _run(
         report = call(runs, **options)
     folder = output or figures_folder(runs)
     if name not in DRAW_NOTHING:
-        from toysup.storage.netcdf import refuse_unwritable
+        from toysup.storage.atomic_files import refuse_unwritable
 
         # What would fail after the work is refused before it.
         refuse_unwritable(folder)

@@ -13,11 +13,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LAYERS = [
     [f"toysup.{name}" for name in names.split()]
     for names in (
-        "errors storage.read_timeout training.interrupts experiments sampling storage.blocks",
-        "theory",
+        "errors",
+        "experiments",
+        "sampling",
+        "theory engines.compiled_samples",
         "engines",
-        "storage training torch_module command.progress",
-        "command.errors command.train",
+        "storage",
+        "training torch_module",
+        "command",
         "analysis.statistics analysis.loss analysis.inference analysis.claims",
         "analysis.figures",
         "analysis.report.selection analysis.report.tidy_rows analysis.report.panels analysis.report.topics",

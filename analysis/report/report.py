@@ -13,7 +13,7 @@ from toysup.analysis.report.tidy_rows import rendered
 from toysup.analysis.report.topics import against, dimensionality, losses
 from toysup.analysis.report.writing_figures import drawing_pool, submit_figures
 from toysup.errors import UsageError
-from toysup.storage.netcdf import replacing
+from toysup.storage.atomic_files import replacing
 
 PAGE = "index.html"
 

@@ -66,7 +66,7 @@ def writing_report(
 ) -> Iterator[Path]:
     """`write_report`, giving each path as soon as its file is there; what cannot be done is refused at once."""
     from toysup.analysis.report.report import written_report
-    from toysup.storage.netcdf import refuse_unwritable
+    from toysup.storage.atomic_files import refuse_unwritable
 
     selected = selected_from(runs, conditions, step, epoch)
     refuse_unwritable(folder)

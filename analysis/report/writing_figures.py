@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from toysup.analysis.figures import style
 from toysup.analysis.report.panels import Drawn
 from toysup.analysis.report.selection import Selected, by_experiment
-from toysup.storage.netcdf import replacing
+from toysup.storage.atomic_files import replacing
 from toysup.training.interrupts import held_back
 
 

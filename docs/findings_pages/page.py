@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from toysup.analysis import figures
 from toysup.experiments.experiment import Condition
-from toysup.storage.netcdf import replacing
+from toysup.storage.atomic_files import replacing
 
 DPI = 140
 TEXTS = Path(__file__).parent / "text"

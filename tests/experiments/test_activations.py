@@ -14,9 +14,9 @@ from scipy import special
 
 import toysup
 from toysup import analysis
+from toysup.engines.choice import choose_engine
 from toysup.experiments import activations
 from toysup.experiments.activations import BUILT_IN, activation
-from toysup.training.train import choose_engine
 
 SMALL = {"training.steps": 3, "regime.feature_probability": 0.5, "record.steps": [1]}
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 import toysup
 from toysup.analysis.statistics.forward_pass import Models
-from toysup.engines.instances import instances_of
+from toysup.engines.instances import initial_parameters
 from toysup.engines.torch_engine import engine as torch_engine
 from toysup.engines.torch_engine.engine import loss_and_gradients
 from toysup.experiments import model as architectures
 from toysup.experiments.activations import activation
-from toysup.experiments.model import ModelSpec, Parameter, bias, initial_parameters, parameters_of, weights
+from toysup.experiments.model import ModelSpec, Parameter, bias, parameters_of, weights
 from toysup.sampling.samples import context_inputs
 from toysup.storage.validation import check
 
@@ -178,22 +178,6 @@ def test_what_the_model_sees() -> None:
     for kind, array in itertools.product(("flag", "one-hot", None), ([0], [1, 0])):
         found = context_inputs(kind, np.array(array), 2, np)
         np.testing.assert_array_equal(found, context_inputs(kind, torch.tensor(array), 2, torch).numpy())
-
-
-def test_weights_start_xavier_normal_and_the_rest_at_zero(small: Small) -> None:
-    changes = {**UNTIED, **CONTEXTS, "model__n_features": 40, "model__n_hidden": 30}
-    changes |= {"model__encoder_layers": [50], "model__decoder_layers": [60]}
-    parameters = instances_of(small(**changes).conditions[0], [0, 1, 2, 3]).parameters
-    expected = {"encoder_1_W": (50, 40), "W": (30, 50), "decoder_1_W": (60, 30), "W_out": (40, 60)}
-    for name, (rows, columns) in expected.items():
-        assert parameters[name].shape == (4, rows, columns)
-        assert parameters[name].std() == pytest.approx((2 / (rows + columns)) ** 0.5, rel=0.04)
-        assert abs(parameters[name].mean()) < 4 * parameters[name].std() / parameters[name].size ** 0.5
-    zero = {"encoder_1_W_context": (50, 3), "encoder_1_b": (50,), "decoder_1_b": (60,), "b": (40,)}
-    assert set(parameters) == {*expected, *zero}
-    for name, shape in zero.items():
-        assert parameters[name].shape == (4, *shape)
-        assert not parameters[name].any()
 
 
 def test_conditions_are_paired_by_the_shapes_of_their_weights(small: Small) -> None:

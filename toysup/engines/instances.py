@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.experiments.experiment import Condition
-from toysup.experiments.model import ModelSpec, initial_parameters
+from toysup.experiments.model import ModelSpec, parameters_of
 from toysup.experiments.recipe import TrainingSpec
 from toysup.experiments.regime import FloatArray, Regime
 from toysup.experiments.spec import single
+from toysup.sampling.random_words import normal
 from toysup.sampling.samples import SampleLaw, sample_law
 
 Parameters = dict[str, npt.NDArray[np.float32]]
@@ -121,3 +122,15 @@ def instances_of(condition: Condition, seeds: Sequence[int]) -> Instances:
             for name in ("learning_rate", "weight_decay", "momentum", "beta1", "beta2")
         },
     )
+
+
+def initial_parameters(model: ModelSpec, regime: Regime, seed: int) -> Parameters:
+    """What seed `seed` starts from: each matrix Xavier-normal with std √(2/(rows + columns)), each bias zero.
+
+    Xavier's scale is this model's own; TMS's notebook applies it to a stack of models, where it depends on their
+    number. A parameter's draws follow from its name and shape.
+    """
+    return {
+        name: (scale * normal(seed, name, shape) if scale else np.zeros(shape)).astype(np.float32)
+        for name, (_, shape, scale, _) in parameters_of(model, regime).items()
+    }

@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from toysup.errors import UsageError, nearest
 from toysup.experiments import activations
 from toysup.experiments.regime import Regime
 from toysup.experiments.spec import MAX_NAME, NAME_PATTERN, Spec, Width
-from toysup.sampling.random_words import normal
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
 # Arrays of torch, with or without a leading axis of instances.
@@ -176,18 +173,6 @@ def require_known(model: ModelSpec) -> None:
 def parameters_of(model: ModelSpec, regime: Regime) -> dict[str, Parameter]:
     """The parameters that `model` has when it is trained under `regime`, by name."""
     return architecture(model.architecture).parameters(model, regime)
-
-
-def initial_parameters(model: ModelSpec, regime: Regime, seed: int) -> dict[str, npt.NDArray[np.float32]]:
-    """What seed `seed` starts from: each matrix Xavier-normal with std √(2/(rows + columns)), each bias zero.
-
-    Xavier's scale is this model's own; TMS's notebook applies it to a stack of models, where it depends on their
-    number. A parameter's draws follow from its name and shape.
-    """
-    return {
-        name: (scale * normal(seed, name, shape) if scale else np.zeros(shape)).astype(np.float32)
-        for name, (_, shape, scale, _) in parameters_of(model, regime).items()
-    }
 
 
 def is_plain(model: ModelSpec, regime: Regime) -> bool:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from toysup.engines.instances import EngineState
 from toysup.errors import ToysupError, UsageError
-from toysup.storage.netcdf import replacing
+from toysup.storage.atomic_files import replacing
 from toysup.storage.store import Job
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]

@@ -1,25 +1,22 @@
 """Training from Python: an experiment in, a tree of trajectories out."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import index
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from toysup.engines.fused import why_not
+from toysup.engines.choice import choose_engine, train_function
 from toysup.engines.instances import UNATTENDED, Control, Progress, Snapshot, instances_of
-from toysup.errors import ToysupError, UsageError, nearest
+from toysup.errors import ToysupError, UsageError
 from toysup.experiments.experiment import Condition, Experiment, load_experiment
-from toysup.experiments.model import require_known
 from toysup.storage.checkpoints import Checkpoint
 from toysup.storage.schema import build, filled, place, room_for, trajectory_of
 from toysup.storage.store import Job
 
 DEFAULT_SEEDS = 20
 MAX_SEED = 2**62
-# The first that can train a model where it is to be trained is chosen, if none is named.
-ENGINES = ("fused", "torch")
 
 
 def train(
@@ -111,38 +108,7 @@ def snapshots_of(
     """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
     refuse_seeds(seeds)
     try:
-        yield from _train_function(engine)(instances_of(condition, seeds), control, device=device)
+        yield from train_function(engine)(instances_of(condition, seeds), control, device=device)
     except RuntimeError as error:
         # torch says so when memory runs out.
         raise ToysupError(f"training {condition.name} failed: {str(error).splitlines()[0]}") from None
-
-
-def choose_engine(condition: Condition, name: str | None, device: str) -> str:
-    """The engine of that name, or the first that can train `condition` on `device`.
-
-    Raises UsageError where the engine, the device or the activation is not there, or the engine cannot.
-    """
-    if name is not None and name not in ENGINES:
-        raise UsageError(f"no engine {name!r}; {nearest(name, ENGINES)}")
-    require_known(condition.model)
-    obstacle = why_not(condition) if device == "cpu" else f"it runs on the cpu, not on {device!r}"
-    if name is None:
-        name = "torch" if obstacle else "fused"
-    if name == "fused" and obstacle:
-        raise UsageError(f"the fused engine cannot train {condition.name}: {obstacle}; --engine torch can")
-    if name == "torch":
-        from toysup.engines.torch_engine.engine import torch_device
-
-        torch_device(device)
-    return name
-
-
-def _train_function(engine: str) -> Callable[..., Iterator[Snapshot]]:
-    """Engines are imported only when they are used, because torch and numba take seconds."""
-    if engine == "torch":
-        from toysup.engines.torch_engine import engine as torch_engine
-
-        return torch_engine.train
-    from toysup.engines.fused import engine as fused_engine
-
-    return fused_engine.train

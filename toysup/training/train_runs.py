@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from toysup.engines.choice import choose_engine
 from toysup.errors import ToysupError
 from toysup.experiments.experiment import Condition, Experiment, load_experiment
+from toysup.storage.atomic_files import refuse_unwritable
 from toysup.storage.blocks import Block
 from toysup.storage.checkpoints import Checkpoint, seconds_between
-from toysup.storage.netcdf import refuse_unwritable
 from toysup.storage.runs import open_runs
 from toysup.storage.store import Job, Store, locked
-from toysup.training.train import DEFAULT_SEEDS, choose_engine, refuse_seeds, train_job, whole_numbers
+from toysup.training.train import DEFAULT_SEEDS, refuse_seeds, train_job, whole_numbers
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -10,10 +10,11 @@ import pandas as pd
 from toysup.analysis.report.html_page import Section
 from toysup.analysis.report.selection import Selected
 from toysup.analysis.report.topic_report import TopicReport
+from toysup.engines.choice import choose_engine
 from toysup.storage.runs import files_of
 from toysup.storage.schema import layouts_of
 from toysup.storage.store import specification_of
-from toysup.training.train import choose_engine, trained_arrays
+from toysup.training.train import trained_arrays
 
 # How many seeds of a condition are trained again.
 VERIFIED_SEEDS = 3

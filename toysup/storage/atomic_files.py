@@ -1,0 +1,64 @@
+"""Files that are written whole or not at all, whatever is in them."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from toysup.errors import ToysupError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` to write to; it is flushed to disk and renamed over `path` if all went well.
+
+    Raises ToysupError naming `path` where that cannot be done; what was at `path` then stays as it was.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        # mkstemp makes files that only their owner can read; a plain open would have followed the umask.
+        temporary.chmod(0o666 & ~_UMASK)
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    except (OSError, RuntimeError) as error:
+        # netCDF says with a RuntimeError that a disk is full.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ToysupError(f"{path}: cannot be written: {reason}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def refuse_unwritable(folder: str | Path) -> None:
+    """ToysupError unless runs can be written under `folder`, which is made if it is not there."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ToysupError(f"{folder}: cannot be written: {error.strerror or error}") from None
+
+
+def _read_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+# Once, as reading it sets it for a moment: threads that did so side by side could leave it at 0.
+_UMASK = _read_umask()
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
