@@ -64,8 +64,8 @@ def _snapshots(condition: Condition) -> Iterator[Snapshot]:
 def saved(source: int) -> dict[str, bytes]:
     """Where under a folder the files of this source lie, and what they hold."""
     dataset = untrained(source)
-    block_bytes = 1 if source == BLOCKS else toysup.blocks._BLOCK_BYTES
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(toysup.blocks, "_BLOCK_BYTES", block_bytes):
+    block_bytes = 1 if source == BLOCKS else toysup.storage.blocks._BLOCK_BYTES
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(toysup.storage.blocks, "_BLOCK_BYTES", block_bytes):
         node = f"/{dataset.attrs['experiment']}/{dataset.attrs['condition_name']}"
         toysup.save_runs(xr.DataTree.from_dict({node: dataset}), folder)
         return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*.nc"))}
