@@ -118,5 +118,11 @@ def test_engines_share_the_compiled_samples_and_do_not_import_one_another() -> N
                 assert not {name for name in imports(path, module) if name.startswith(tuple(others))}, module
 
 
+def test_only_commands_know_click_and_rich() -> None:
+    for module, path in modules().items():
+        if not module.startswith("toysup.command.") and module != "toysup.analysis.command":
+            assert not {name.partition(".")[0] for name in imports(path, module)} & {"click", "rich"}, module
+
+
 def test_a_module_is_of_a_readable_size() -> None:
     assert max(len(path.read_text().splitlines()) for path in modules().values()) <= 400

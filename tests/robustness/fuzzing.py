@@ -31,8 +31,8 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+import toysup.command.errors
 import toysup.command.train
-import toysup.storage.read_timeout
 from toysup.analysis.command import main as analyze
 
 _MEMORY = 2**31
@@ -117,7 +117,7 @@ def _work(kind: Kind, number: int, start: int, folder: Path, connection: Connect
         connection.send(("ended", Answer(1, "" if len(reason) <= _SHOWN else f"a line of {len(reason)} characters")))
         os._exit(0)
 
-    toysup.storage.read_timeout.end = end
+    toysup.command.errors.end_process = end
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + _MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (most, most))

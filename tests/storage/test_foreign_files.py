@@ -138,9 +138,8 @@ def test_reading_that_does_not_end_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_only_commands_end_and_only_for_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_times_out_only_where_someone_ends_it_and_only_for_work(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[str] = []
-    monkeypatch.setattr(read_timeout, "end", ended.append)
     monkeypatch.setattr(read_timeout, "SECONDS", 0.1)
     monkeypatch.setattr(read_timeout, "_SECONDS_BETWEEN_LOOKS", 0.05)
 
@@ -151,14 +150,14 @@ def test_only_commands_end_and_only_for_work(monkeypatch: pytest.MonkeyPatch) ->
 
     with read_timeout.reading("quiet.nc"):
         busy()
-    with read_timeout.of_a_command():
+    with read_timeout.ending(ended.append):
         with read_timeout.reading("slow-disk.nc"):
             time.sleep(0.4)
         assert not ended
         with read_timeout.reading("bad.nc"):
             busy()
     assert set(ended) == {"bad.nc: is damaged: reading it does not end"}
-    assert not read_timeout._may_end
+    assert read_timeout._end is None
 
 
 def test_fill_values_at_odds_say_nothing(path: Path) -> None:

@@ -1,8 +1,9 @@
 """The boundary of the commands: toysup's errors become one `Error:` line and an exit code."""
 
 import functools
+import os
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import NoReturn, ParamSpec
 
 import click
 
@@ -27,13 +28,19 @@ class CommandError(click.ClickException):
         setattr(self, "exit_code", exit_code)  # noqa: B010 — click declares it for the class, and reads the instance's
 
 
+def end_process(reason: str) -> NoReturn:
+    """End this process at once with its line; files are written whole, to a temporary name, so none is half done."""
+    click.echo(f"Error: {reason}", err=True)
+    os._exit(ToysupError.exit_code)
+
+
 def with_error_line(command: Callable[P, None], *, interrupted: str = "Interrupted.") -> Callable[P, None]:
     """`command`, ending with one line and an exit code where it raises a ToysupError or is interrupted."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            with read_timeout.of_a_command():
+            with read_timeout.ending(end_process):
                 command(*args, **kwargs)
         except ToysupError as error:
             raise CommandError(str(error), error.exit_code) from None

@@ -1,39 +1,39 @@
 """Reading that does not end: a damaged file can keep HDF5 busy for ever, inside of C, where no exception gets through.
 
-So a command ends itself, with its line, where one read has kept the processor busy far longer than any file takes.
+Only ending the process helps then, which a library must not do. So whoever owns the process, as a command does, says
+how it ends where one read has kept the processor busy far longer than any file takes.
 """
 
-import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import click
 
 # Of the processor: a file on a slow disk may take as long as it wants. A piece of one takes less than a second.
 SECONDS = 10.0
 _SECONDS_BETWEEN_LOOKS = 0.5
-# Whether this process is a command's, and may be ended.
-_may_end = False
+End = Callable[[str], None]
+# Ends the process; None where nobody said how.
+_end: End | None = None
 
 
 @contextmanager
-def of_a_command() -> Iterator[None]:
-    """Let reading that does not end, end the process, as long as the context lasts."""
-    global _may_end
-    before, _may_end = _may_end, True
+def ending(end: End) -> Iterator[None]:
+    """Call `end` with the reason, in a thread of its own, where a read takes too long while the context lasts."""
+    global _end
+    before, _end = _end, end
     try:
         yield
     finally:
-        _may_end = before
+        _end = before
 
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Where one file is opened or read; without effect outside of a command, or where threads have no clocks."""
-    if not _may_end or not hasattr(time, "pthread_getcpuclockid"):
+    """Where one file is opened or read; without effect outside of `ending`, or where threads have no clocks."""
+    end = _end
+    if end is None or not hasattr(time, "pthread_getcpuclockid"):
         yield
         return
     clock, done = time.pthread_getcpuclockid(threading.get_ident()), threading.Event()
@@ -51,9 +51,3 @@ def reading(path: str | Path) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def end(reason: str) -> None:
-    """Nothing that is written is half done here: files are written whole, to a temporary name."""
-    click.echo(f"Error: {reason}", err=True)
-    os._exit(1)
