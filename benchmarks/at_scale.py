@@ -18,7 +18,7 @@ from benchmarks.measurements import Measurement, Setting
 from benchmarks.memory import MIB, high_water
 from benchmarks.timing import Contender, alternate, seconds
 from toysup.experiments.experiment import Condition, Experiment, load_experiment
-from toysup.storage.blocks import Plan
+from toysup.storage.blocks import BlockPlan
 from toysup.storage.runs import open_runs
 from toysup.storage.schema import room_for, trajectory_of
 from toysup.storage.store import Job, Store
@@ -103,7 +103,7 @@ def _tasks(count: int) -> Iterator[Measurement]:
 
     experiment = load_experiment(EXPERIMENT)
     condition = experiment.conditions[0]
-    plan = Plan.of(condition, "fused")
+    plan = BlockPlan.of(condition, "fused")
     errand = Errand(experiment, "cpu", 1, "token")
     job = Job(condition, range(plan.seeds_per_block), "fused", Path("x.nc"), plan.stamp)
     with local_client(2) as client:

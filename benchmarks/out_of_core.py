@@ -45,7 +45,7 @@ def make(folder: Path, *, seeds: int, snapshots: int = SNAPSHOTS) -> int:
     """Blocks of the four conditions of conditional-importance under `folder`; how many bytes of weights they hold."""
     import toysup
     from toysup.storage.blocks import BLOCK as PLACE
-    from toysup.storage.blocks import BLOCK_OF, Plan
+    from toysup.storage.blocks import BLOCK_OF, BlockPlan
     from toysup.storage.blocks import Block as Box
     from toysup.storage.netcdf import write
 
@@ -56,7 +56,7 @@ def make(folder: Path, *, seeds: int, snapshots: int = SNAPSHOTS) -> int:
     for condition in experiment.conditions:
         few = toysup.train(experiment, conditions=[condition.name], seeds=_TRAINED)
         trained = few[f"{experiment.name}/{condition.name}"].to_dataset()
-        plan = Plan.of(condition, trained.attrs["engine"])
+        plan = BlockPlan.of(condition, trained.attrs["engine"])
         for first in range(0, seeds, plan.seeds_per_block):
             box = Box(0, range(first, min(first + plan.seeds_per_block, seeds)))
             own = _repeated(trained, box.seeds).assign_attrs({BLOCK_OF: plan.stamp, PLACE: plan.name(box)})

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import toysup
 from toysup.engines.fused.arguments import tables_of
 from toysup.engines.instances import instances_of
-from toysup.storage.blocks import Block, Plan, _cells_per_block, in_order
+from toysup.storage.blocks import Block, BlockPlan, _cells_per_block, in_order
 from toysup.storage.store import Store
 from toysup.training.train_runs import train_runs
 
@@ -62,12 +62,12 @@ def test_boxes_are_as_even_as_they_can_be(lengths: list[int], most: int) -> None
         assert size == 1 or math.ceil(length / (size - 1)) > math.ceil(length / size)
 
 
-def plan_of(lengths: list[int], most: int, seeds_per_block: int) -> Plan:
+def plan_of(lengths: list[int], most: int, seeds_per_block: int) -> BlockPlan:
     axes = ("feature_probability", "importance_decay", "outside_importance")
     swept = {axis: tuple(0.1 + i / 100 for i in range(length)) for axis, length in zip(axes, lengths, strict=False)}
     regime = CONDITION.regime.model_copy(update={"feature_probability": 0.1} | swept)
     condition = CONDITION.model_copy(update={"regime": regime})
-    return Plan.cut(condition, "fused", _cells_per_block(lengths, most), seeds_per_block)
+    return BlockPlan.cut(condition, "fused", _cells_per_block(lengths, most), seeds_per_block)
 
 
 @given(st.data(), st.lists(st.integers(1, 5), max_size=3), st.integers(1, 9), st.integers(1, 6))
@@ -100,19 +100,21 @@ def test_seeds_come_in_order_and_once(seeds: list[int], first: int, stride: int)
 def test_equal_work_has_equal_names_and_different_work_has_not() -> None:
     conditions = toysup.load_experiment("conditional-importance").conditions
     block = Block(0, range(20))
-    found = {Plan.of(condition, engine).name(block) for condition in conditions for engine in ("fused", "torch")}
+    found = {BlockPlan.of(condition, engine).name(block) for condition in conditions for engine in ("fused", "torch")}
     assert len(found) == 8
     again = toysup.load_experiment("conditional-importance").conditions
-    assert found == {Plan.of(condition, engine).name(block) for condition in again for engine in ("fused", "torch")}
-    plan = Plan.of(conditions[0], "fused")
-    assert plan.block_named(Plan.of(conditions[1], "fused").name(block)) is None
-    assert Plan.stamped(plan.stamp).name(block) == plan.name(block)
+    assert found == {
+        BlockPlan.of(condition, engine).name(block) for condition in again for engine in ("fused", "torch")
+    }
+    plan = BlockPlan.of(conditions[0], "fused")
+    assert plan.block_named(BlockPlan.of(conditions[1], "fused").name(block)) is None
+    assert BlockPlan.stamped(plan.stamp).name(block) == plan.name(block)
 
 
 def test_a_block_is_bounded_in_memory_and_work() -> None:
     for name in toysup.builtin_experiments():
         for condition in toysup.load_experiment(name).conditions:
-            plan = Plan.of(condition, "fused")
+            plan = BlockPlan.of(condition, "fused")
             n, m = condition.model.n_features, condition.model.n_hidden
             count = math.prod(plan.cells_per_block) * plan.seeds_per_block
             assert count * len(condition.recorded_steps) * (n * m + n) * 4 <= 2**26
@@ -320,7 +322,7 @@ def test_a_block_is_bounded_with_its_tables(small: Small, n_contexts: int) -> No
     held = (instances, tables_of(instances))
     each = tracemalloc.get_traced_memory()[0] / len(held[0])
     tracemalloc.stop()
-    assert each * Plan.of(condition, "fused").seeds_per_block < 1.5 * 2**26
+    assert each * BlockPlan.of(condition, "fused").seeds_per_block < 1.5 * 2**26
 
 
 def test_what_was_set_aside_goes_once_all_of_it_is_trained_again(

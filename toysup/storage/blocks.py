@@ -44,7 +44,7 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class BlockPlan:
     """How the instances of a condition are cut into blocks, and what their files are called.
 
     `cells_per_block` has an entry for each sweep axis; blocks begin at multiples of `seeds_per_block`. `stamp` says all
@@ -59,21 +59,23 @@ class Plan:
     stamp: str
 
     @classmethod
-    def of(cls, condition: Condition, engine: str) -> "Plan":
+    def of(cls, condition: Condition, engine: str) -> "BlockPlan":
         """The plan that bounds a block's memory and work."""
         most = int(max(1, min(_BLOCK_BYTES // _bytes(condition), _BLOCK_WORK // _work(condition))))
         cells = _cells_per_block([len(values) for values in condition.sweeps.values()], most)
         return cls.cut(condition, engine, cells, max(1, most // math.prod(cells)))
 
     @classmethod
-    def cut(cls, condition: Condition, engine: str, cells_per_block: Sequence[int], seeds_per_block: int) -> "Plan":
+    def cut(
+        cls, condition: Condition, engine: str, cells_per_block: Sequence[int], seeds_per_block: int
+    ) -> "BlockPlan":
         """A plan with blocks of this size."""
         stamp = {"condition": json.loads(condition.identity), "engine": engine}
         stamp |= {"cells_per_block": list(cells_per_block), "seeds_per_block": seeds_per_block}
         return cls(condition, engine, tuple(cells_per_block), seeds_per_block, json.dumps(stamp))
 
     @classmethod
-    def stamped(cls, stamp: str) -> "Plan":
+    def stamped(cls, stamp: str) -> "BlockPlan":
         """The plan whose stamp this is; ValueError where it is none."""
         try:
             parts = json.loads(stamp)

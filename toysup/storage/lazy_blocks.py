@@ -15,22 +15,22 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from xarray.core import indexing
 
 from toysup.errors import ToysupError
-from toysup.storage.blocks import BLOCK, BLOCK_OF, Plan, Seeds
+from toysup.storage.blocks import BLOCK, BLOCK_OF, BlockPlan, Seeds
 from toysup.storage.netcdf import open_trajectory
 from toysup.storage.read_timeout import reading
 from toysup.storage.schema import Layout, assembled, layouts_of
-from toysup.storage.store import Held, Owners, blocks_folder
+from toysup.storage.store import Owners, StoredBlocks, blocks_folder
 
 
-def open_blocks(held: Held) -> xr.Dataset | None:
+def open_blocks(stored: StoredBlocks) -> xr.Dataset | None:
     """The trajectory of the seeds that there are of every cell, lazily; None where there are none yet."""
-    plan = held.plan
+    plan = stored.plan
     if plan is None:
         return None
-    seeds, owners = held.complete(plan)
+    seeds, owners = stored.complete(plan)
     if len(seeds) == 0:
         return None
-    tiles = Tiles(held, plan, seeds, owners)
+    tiles = Tiles(stored, plan, seeds, owners)
     lazy = {
         name: xr.Variable(
             layout.dims,
@@ -39,10 +39,10 @@ def open_blocks(held: Held) -> xr.Dataset | None:
         )
         for name, layout in layouts_of(plan.condition, len(seeds)).items()
     }
-    with open_trajectory(held.any_path()) as some:
+    with open_trajectory(stored.any_path()) as some:
         attrs = {name: value for name, value in some.attrs.items() if name not in (BLOCK_OF, BLOCK)}
     dataset = assembled(plan.condition, seeds.tolist(), lazy, attrs | {"condition": plan.condition.identity})
-    dataset.encoding["source"] = str(blocks_folder(held.file))
+    dataset.encoding["source"] = str(blocks_folder(stored.file))
     return dataset
 
 
@@ -50,8 +50,8 @@ def open_blocks(held: Held) -> xr.Dataset | None:
 class Tiles:
     """Which file has which cells and seeds: `owners` (part, seed)."""
 
-    held: Held
-    plan: Plan
+    stored: StoredBlocks
+    plan: BlockPlan
     seeds: Seeds
     owners: Owners
 
@@ -63,9 +63,9 @@ class Tiles:
     def places(self, number: int, positions: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
         """Where the seeds at these positions stand in the file with that number."""
         if number == 0:
-            order = np.argsort(self.held.seeds)
-            return order[np.searchsorted(self.held.seeds, self.seeds[positions], sorter=order)]
-        return np.asarray(self.seeds[positions] - self.held.blocks[number - 1].seeds[0], np.intp)
+            order = np.argsort(self.stored.seeds)
+            return order[np.searchsorted(self.stored.seeds, self.seeds[positions], sorter=order)]
+        return np.asarray(self.seeds[positions] - self.stored.blocks[number - 1].seeds[0], np.intp)
 
 
 class _Mosaic(BackendArray):
@@ -98,7 +98,7 @@ class _Mosaic(BackendArray):
         return values.reshape([len(own) for own in kept])
 
     def _from_file(self, number: int, wanted: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.generic]:
-        path = self.tiles.held.path(number)
+        path = self.tiles.stored.path(number)
         try:
             with NETCDF4_PYTHON_LOCK, reading(path), netCDF4.Dataset(path) as file:
                 self._require_same(file, path, number)

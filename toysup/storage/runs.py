@@ -15,7 +15,7 @@ from toysup.storage.blocks import is_block_name
 from toysup.storage.lazy_blocks import open_blocks
 from toysup.storage.netcdf import open_trajectory
 from toysup.storage.schema import condition_of
-from toysup.storage.store import Held, Store, block_files, blocks_folder, locked, path_of
+from toysup.storage.store import Store, StoredBlocks, block_files, blocks_folder, locked, path_of
 from toysup.storage.validation import check
 
 
@@ -64,7 +64,7 @@ def _datasets(path: Path) -> Iterator[tuple[Path, xr.Dataset | None]]:
     for folder in folders:
         # "." has no name.
         named = folder if folder.name else folder.absolute()
-        yield folder, open_blocks(Held.at(named.with_name(f"{named.name}.nc")))
+        yield folder, open_blocks(StoredBlocks.at(named.with_name(f"{named.name}.nc")))
     for file in files:
         # What lies beside a folder of blocks is one more of them.
         if not is_block_name(file.name) and blocks_folder(file) not in folders:

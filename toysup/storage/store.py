@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments.experiment import Condition
-from toysup.storage.blocks import BLOCK, BLOCK_OF, Block, Plan, Seeds, in_order, is_block_name
+from toysup.storage.blocks import BLOCK, BLOCK_OF, Block, BlockPlan, Seeds, in_order, is_block_name
 from toysup.storage.netcdf import BY_TURNS, extended, open_trajectory, write
 from toysup.storage.schema import condition_of, first_difference
 
@@ -66,16 +66,16 @@ def locked(file: Path, token: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredBlocks:
     """What there is of a condition: the seeds of its file (none, if there is no file), and blocks with their plan."""
 
     file: Path
     seeds: Seeds
-    plan: Plan | None
+    plan: BlockPlan | None
     blocks: tuple[Block, ...]
 
     @classmethod
-    def at(cls, file: Path) -> "Held":
+    def at(cls, file: Path) -> "StoredBlocks":
         """What there is at `file` and in the folder beside it; an error where that is not all of one condition."""
         plan, blocks = _blocks_in(blocks_folder(file))
         if not file.exists():
@@ -99,7 +99,7 @@ class Held:
         """A file that says what condition all are of."""
         return self.path(_FILE if len(self.seeds) else 1)
 
-    def owners(self, plan: Plan, seeds: Seeds) -> Owners:
+    def owners(self, plan: BlockPlan, seeds: Seeds) -> Owners:
         """(part, seed) the number of the file that has each of the `seeds`, which ascend; −1 where none has."""
         owners = np.full((plan.n_parts, len(seeds)), -1, np.int32)
         for number, block in enumerate(self.blocks, start=_FILE + 1):
@@ -107,7 +107,7 @@ class Held:
         owners[:, np.isin(seeds, self.seeds)] = _FILE
         return owners
 
-    def complete(self, plan: Plan) -> tuple[Seeds, Owners]:
+    def complete(self, plan: BlockPlan) -> tuple[Seeds, Owners]:
         """The seeds that there are of every cell, in order, and the files that have them."""
         runs = [np.arange(block.seeds[0], block.seeds[-1] + 1) for block in self.blocks]
         known = in_order(np.concatenate([self.seeds, *runs]))
@@ -116,7 +116,7 @@ class Held:
         return known[whole], owners[:, whole]
 
 
-def _blocks_in(folder: Path) -> tuple[Plan | None, tuple[Block, ...]]:
+def _blocks_in(folder: Path) -> tuple[BlockPlan | None, tuple[Block, ...]]:
     """The blocks in a folder by their names alone; one file is opened, to know what they are blocks of."""
     names = [path.name for path in block_files(folder)]
     if not names:
@@ -124,7 +124,7 @@ def _blocks_in(folder: Path) -> tuple[Plan | None, tuple[Block, ...]]:
     with open_trajectory(folder / names[0]) as first:
         if BLOCK_OF not in first.attrs:
             raise ToysupError(f"{folder / names[0]}: damaged: the attribute {BLOCK_OF} is missing")
-        plan = Plan.stamped(first.attrs[BLOCK_OF])
+        plan = BlockPlan.stamped(first.attrs[BLOCK_OF])
     blocks = {name: plan.block_named(name) for name in names}
     if foreign := [name for name, block in blocks.items() if block is None]:
         raise ToysupError(f"{folder / foreign[0]}: a block of another specification than {names[0]}; remove one")
@@ -186,14 +186,16 @@ class Store:
         self.condition, self.engine = condition, engine
         self.file = path_of(folder, experiment, condition.name)
         self.aside = self.file.with_name(f".{condition.name}.replaced")
-        fresh = Plan.of(condition, engine)
+        fresh = BlockPlan.of(condition, engine)
         self.overwrite = overwrite
         self.replaces = overwrite and not self._resumes(fresh)
-        self.held = Held(self.file, np.empty(0, np.int64), None, ()) if self.replaces else Held.at(self.file)
-        if self.held:
-            with open_trajectory(self.held.any_path()) as there:
+        self.stored = (
+            StoredBlocks(self.file, np.empty(0, np.int64), None, ()) if self.replaces else StoredBlocks.at(self.file)
+        )
+        if self.stored:
+            with open_trajectory(self.stored.any_path()) as there:
                 refuse_other(there, identity=condition.identity, engine=engine, where=self.where())
-        self.plan = self.held.plan or fresh
+        self.plan = self.stored.plan or fresh
 
     def where(self) -> Path:
         """What holds the runs: the folder of blocks, or the file."""
@@ -205,7 +207,7 @@ class Store:
         if len(seeds) > most:
             raise UsageError(f"{self.condition.name}: ask for at most {most} seeds at once, not {len(seeds)}")
         wanted = in_order(seeds)
-        missing = self.held.owners(self.plan, wanted) < 0
+        missing = self.stored.owners(self.plan, wanted) < 0
         if self._is_one_file(wanted):
             own = wanted[missing[0]].tolist()
             return [Block(None, own)] if own else []
@@ -256,9 +258,9 @@ class Store:
             yield from (path for path in folder.glob(".*") if pattern.fullmatch(path.name))
 
     def _is_one_file(self, seeds: Seeds) -> bool:
-        if self.plan.n_parts > 1 or self.held.blocks:
+        if self.plan.n_parts > 1 or self.stored.blocks:
             return False
-        both = np.concatenate([self.held.seeds, seeds])
+        both = np.concatenate([self.stored.seeds, seeds])
         return len(both) == 0 or bool(
             both.min() // self.plan.seeds_per_block == both.max() // self.plan.seeds_per_block
         )
@@ -266,13 +268,13 @@ class Store:
     def _is_there_again(self) -> bool:
         """Whether all seeds that were set aside are trained anew."""
         try:
-            replaced, now = Held.at(self.aside / self.file.name), Held.at(self.file)
+            replaced, now = StoredBlocks.at(self.aside / self.file.name), StoredBlocks.at(self.file)
         except ToysupError:
             return False
         seeds, _ = replaced.complete(replaced.plan or self.plan)
         return bool((now.owners(now.plan or self.plan, seeds) >= 0).all())
 
-    def _resumes(self, plan: Plan) -> bool:
+    def _resumes(self, plan: BlockPlan) -> bool:
         """Whether an earlier call with `overwrite` was on the way to the same."""
         return (
             self.aside.exists()
@@ -299,7 +301,7 @@ def specification_of(dataset: xr.Dataset) -> tuple[Condition, str]:
     stamp = dataset.attrs.get(BLOCK_OF)
     if stamp is None:
         return condition_of(dataset), dataset.attrs["engine"]
-    plan = Plan.stamped(stamp)
+    plan = BlockPlan.stamped(stamp)
     return plan.condition, plan.engine
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments.experiment import Condition
 from toysup.experiments.spec import NAME_PATTERN, shown
-from toysup.storage.blocks import BLOCK_OF, Plan, in_order
+from toysup.storage.blocks import BLOCK_OF, BlockPlan, in_order
 from toysup.storage.schema import (
     ADDED_NUMBERS,
     DEFAULT_ADDITIONS,
@@ -81,7 +81,7 @@ def _specification(dataset: xr.Dataset) -> Condition:
 def _check_plan(dataset: xr.Dataset) -> None:
     try:
         if BLOCK_OF in dataset.attrs:
-            Plan.stamped(dataset.attrs[BLOCK_OF])
+            BlockPlan.stamped(dataset.attrs[BLOCK_OF])
     except ValueError:
         raise DamagedError(f"the attribute {BLOCK_OF} is not the JSON of a plan") from None
 
