@@ -99,17 +99,17 @@ def _untrained(experiment: Experiment, job: Job) -> xr.Dataset:
 
 def _tasks(count: int) -> Iterator[Measurement]:
     """A task that does nothing, with what a block's carries."""
-    from toysup.training.cluster import Errand, local_client
+    from toysup.training.cluster import BlockArguments, local_client
 
     experiment = load_experiment(EXPERIMENT)
     condition = experiment.conditions[0]
     plan = BlockPlan.of(condition, "fused")
-    errand = Errand(experiment, "cpu", 1, "token")
+    arguments = BlockArguments(experiment, "cpu", 1, "token")
     job = Job(condition, range(plan.seeds_per_block), "fused", Path("x.nc"), plan.stamp)
     with local_client(2) as client:
 
         def all_of_them() -> None:
-            client.gather([client.submit(_nothing, errand, job, number, pure=False) for number in range(count)])
+            client.gather([client.submit(_nothing, arguments, job, number, pure=False) for number in range(count)])
 
         all_of_them()
         taken = [seconds(all_of_them) / count for _ in range(5)]

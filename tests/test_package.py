@@ -2,6 +2,7 @@
 
 import ast
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,13 @@ def test_imports_point_one_way(module: str, path: Path) -> None:
     for name in imports(path, module):
         other = layer(name)
         assert other is None or other <= own, f"{module} imports {name}, which is in a later layer"
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    """Not even those within functions; a package itself imports its modules lazily."""
+    known = {name: path for name, path in modules().items() if path.stem != "__init__"}
+    graph = {name: (imports(path, name) & known.keys()) - {name} for name, path in known.items()}
+    TopologicalSorter(graph).prepare()
 
 
 def test_statistics_never_draw_or_read_files() -> None:

@@ -138,7 +138,7 @@ def test_train_refuses_a_read_only_folder(run_train: Command, tmp_path: Path) ->
 def test_interrupting_keeps_what_is_finished(
     run_train: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from toysup.training.train_runs import train_and_keep as original
+    from toysup.training.one_block import train_and_keep as original
 
     def interrupted(experiment: toysup.Experiment, job: Job, **options: Any) -> None:
         if job.condition.name == "conditional":

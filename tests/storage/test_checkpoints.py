@@ -15,7 +15,7 @@ from toysup.engines.torch_engine import engine as torch_engine
 from toysup.storage.checkpoints import Checkpoint
 from toysup.storage.schema import room_for
 from toysup.storage.store import Job
-from toysup.training.train import train_job
+from toysup.training.one_block import train_job
 
 Small = Callable[..., toysup.Experiment]
 ENGINES = {"fused": fused_engine, "torch": torch_engine}

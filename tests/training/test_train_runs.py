@@ -19,10 +19,10 @@ from distributed import Client, KilledWorker, LocalCluster
 import toysup
 from toysup.analysis.report.topics.info import _difference
 from toysup.storage.store import Job, lock_of, path_of
-from toysup.training import train as training
-from toysup.training import train_runs as work
+from toysup.training import cluster, one_block
 from toysup.training.cluster import local_client
-from toysup.training.train_runs import Order, Watch, alone_at, carry_out, train_runs
+from toysup.training.one_block import ProgressListener
+from toysup.training.train_runs import TrainingPlan, train_missing, train_runs
 
 Command = Callable[..., Result]
 Small = Callable[..., toysup.Experiment]
@@ -48,12 +48,12 @@ def client() -> Iterator[Client]:
 
 
 @dataclass
-class Notes(Watch):
-    """Writes down what a watch is told."""
+class Notes(ProgressListener):
+    """Writes down what a listener hears."""
 
     steps: list[tuple[str, int]] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
-    losses: list[tuple[int, int]] = field(default_factory=list)
+    lost: list[tuple[int, int]] = field(default_factory=list)
 
     def step(self, job: Job, step: int, loss: float) -> None:
         self.steps.append((job.path.name, step))
@@ -61,8 +61,8 @@ class Notes(Watch):
     def finished(self, job: Job) -> None:
         self.kept.append(job.path.name)
 
-    def lost(self, workers: int, blocks: int) -> None:
-        self.losses.append((workers, blocks))
+    def workers_lost(self, workers: int, blocks: int) -> None:
+        self.lost.append((workers, blocks))
 
 
 def require_all(runs: xr.DataTree, experiment: toysup.Experiment, seeds: int) -> None:
@@ -79,23 +79,21 @@ def files(folder: Path) -> list[str]:
 def test_what_is_missing_is_trained(cut: toysup.Experiment, tmp_path: Path, client: Client, with_client: bool) -> None:
     options: dict[str, Any] = {"client": client} if with_client else {}
     notes = Notes()
-    require_all(train_runs(cut, tmp_path, seeds=6, watch=notes, **options), cut, 6)
+    require_all(train_runs(cut, tmp_path, seeds=6, listener=notes, **options), cut, 6)
     assert len(notes.kept) == 2
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.nc")}
     again = Notes()
-    require_all(train_runs(cut, tmp_path, seeds=10, watch=again, **options), cut, 10)
+    require_all(train_runs(cut, tmp_path, seeds=10, listener=again, **options), cut, 10)
     assert [name.rpartition("-")[0] for name in sorted(again.kept)] == ["cells0-seeds6to7", "cells0-seeds8to9"]
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert all(name.endswith(".nc") and "/." not in name for name in files(tmp_path))
-    assert not notes.losses
+    assert not notes.lost
 
 
 def test_a_worker_without_the_folder_hands_its_blocks_back(
     cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bytes] = []
-    from toysup.training import cluster
-
     keep = cluster._keep
     monkeypatch.setattr(cluster, "_token_in", lambda lock: "")
     monkeypatch.setattr(cluster, "_keep", lambda job, content: (seen.append(content), keep(job, content)))
@@ -106,7 +104,7 @@ def test_a_worker_without_the_folder_hands_its_blocks_back(
 
 
 def failing(times: int, error: Exception) -> Callable[..., bool]:
-    original, left = work.train_and_keep, iter(range(times))
+    original, left = one_block.train_and_keep, iter(range(times))
 
     def fail(experiment: toysup.Experiment, job: Job, **options: Any) -> bool:
         if job.seeds[0] == 4 and next(left, None) is not None:
@@ -119,28 +117,28 @@ def failing(times: int, error: Exception) -> Callable[..., bool]:
 def test_a_block_that_fails_is_trained_again_and_given_up_in_the_end(
     cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work, "train_and_keep", failing(2, RuntimeError("a worker of a bad kind")))
+    monkeypatch.setattr(cluster, "train_and_keep", failing(2, RuntimeError("a worker of a bad kind")))
     notes = Notes()
-    require_all(train_runs(cut, tmp_path / "again", seeds=10, client=client, watch=notes), cut, 10)
-    assert notes.losses == [(0, 1), (0, 1)]
-    monkeypatch.setattr(work, "train_and_keep", failing(99, RuntimeError("a worker of a bad kind")))
+    require_all(train_runs(cut, tmp_path / "again", seeds=10, client=client, listener=notes), cut, 10)
+    assert notes.lost == [(0, 1), (0, 1)]
+    monkeypatch.setattr(cluster, "train_and_keep", failing(99, RuntimeError("a worker of a bad kind")))
     with pytest.raises(toysup.ToysupError, match=r"given up after 5 attempts: RuntimeError: .*the same command trains"):
         train_runs(cut, tmp_path / "never", seeds=10, client=client)
     left = [name for name in files(tmp_path / "never") if name.endswith(".nc")]
     assert len(left) == 2
-    monkeypatch.setattr(work, "train_and_keep", failing(1, toysup.ToysupError("x.nc: cannot be written: disk full")))
+    monkeypatch.setattr(cluster, "train_and_keep", failing(1, toysup.ToysupError("x.nc: cannot be written: disk full")))
     with pytest.raises(toysup.ToysupError, match=r"x.nc: cannot be written: disk full; the same command"):
         train_runs(cut, tmp_path / "full", seeds=10, client=client)
 
 
 def test_a_second_trainer_says_so(cut: toysup.Experiment, tmp_path: Path, run_train: Command) -> None:
-    order = Order.of(cut, tmp_path, range(2))
-    with alone_at(order), pytest.raises(toysup.ToysupError, match="another trainer is at work"):
+    plan = TrainingPlan.of(cut, tmp_path, range(2))
+    with plan.locked(), pytest.raises(toysup.ToysupError, match="another trainer is at work"):
         train_runs(cut, tmp_path, seeds=2)
     assert not list(tmp_path.rglob(".*"))
     require_all(train_runs(cut, tmp_path, seeds=2), cut, 2)
     # What is there already needs no lock.
-    with alone_at(Order.of(cut, tmp_path, range(4))):
+    with TrainingPlan.of(cut, tmp_path, range(4)).locked():
         train_runs(cut, tmp_path, seeds=2)
 
 
@@ -149,16 +147,16 @@ def test_who_has_nothing_to_do_leaves_alone_what_another_trainer_has_there(
 ) -> None:
     train_runs(cut, tmp_path, seeds=2)
     whole = files(tmp_path)
-    order = Order.of(cut, tmp_path, range(4))
-    with alone_at(order) as (task,):
-        aside = task.store.aside
+    plan = TrainingPlan.of(cut, tmp_path, range(4))
+    with plan.locked() as (part,):
+        aside = part.store.aside
         theirs = [".small.abcdefgh.part.nc", ".small.checkpoint.npz", f"{aside.name}/small.nc"]
         aside.mkdir()
         for name in theirs:
-            (aside.parent / name).write_bytes(task.store.file.read_bytes())
+            (aside.parent / name).write_bytes(part.store.file.read_bytes())
         train_runs(cut, tmp_path, seeds=2)
         # Who planned before the other began does not either.
-        carry_out(order, [replace(task, blocks=[])], Watch())
+        train_missing(plan, [replace(part, blocks=[])], ProgressListener())
         assert all((aside.parent / name).exists() for name in theirs)
     # Of one that was killed it would be all that is left.
     train_runs(cut, tmp_path, seeds=2)
@@ -168,19 +166,21 @@ def test_who_has_nothing_to_do_leaves_alone_what_another_trainer_has_there(
 def test_a_worker_whose_trainer_has_ended_writes_nothing(
     cut: toysup.Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from toysup.training.cluster import Errand, _train_there
+    from toysup.training.cluster import BlockArguments, _train_there
+
+    train_job = one_block.train_job
 
     def ends_meanwhile(*arguments: Any, **options: Any) -> xr.Dataset:
-        trained = training.train_job(*arguments, **options)
+        trained = train_job(*arguments, **options)
         lock_of(path_of(tmp_path, "small", "small")).write_text("the next trainer's")
         return trained
 
-    order = Order.of(cut, tmp_path, range(2))
-    with alone_at(order) as (task,):
-        (job,) = map(task.store.job, task.blocks)
-        monkeypatch.setattr(work, "train_job", ends_meanwhile)
+    plan = TrainingPlan.of(cut, tmp_path, range(2))
+    with plan.locked() as (part,):
+        (job,) = map(part.store.job, part.blocks)
+        monkeypatch.setattr(one_block, "train_job", ends_meanwhile)
         with pytest.raises(RuntimeError, match="no longer this trainer's"):
-            _train_there(Errand(cut, "cpu", 1, order.token), job)
+            _train_there(BlockArguments(cut, "cpu", 1, plan.token), job)
         assert not job.path.exists()
 
 
@@ -190,7 +190,7 @@ def test_runs_of_another_specification_are_never_joined(small: Small, tmp_path: 
     job = Job(other.conditions[0], range(1, 2), "torch", path_of(tmp_path, "small", "small"), None)
     before = job.path.read_bytes()
     with pytest.raises(toysup.UsageError, match="runs of another specification"):
-        job.keep(training.train_job(other, job))
+        job.keep(one_block.train_job(other, job))
     assert job.path.read_bytes() == before
 
 
@@ -295,8 +295,8 @@ def test_an_empty_folder_of_blocks_is_none(small: Small, tmp_path: Path) -> None
 
 def test_saving_keeps_away_from_a_trainer_at_work(small: Small, tmp_path: Path) -> None:
     trained = toysup.train(small(), seeds=2)
-    with alone_at(Order.of(small(), tmp_path, range(2))) as (task,):
-        theirs = task.store.file.with_name(".small.checkpoint.npz")
+    with TrainingPlan.of(small(), tmp_path, range(2)).locked() as (part,):
+        theirs = part.store.file.with_name(".small.checkpoint.npz")
         theirs.write_text("theirs")
         with pytest.raises(toysup.ToysupError, match="another trainer is at work"):
             toysup.save_runs(trained, tmp_path)
@@ -320,8 +320,6 @@ def test_a_block_that_was_not_written_is_not_finished(
     cut: toysup.Experiment, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its worker lost sight of the lock; the next attempt hands it back."""
-    from toysup.training import cluster
-
     looks: list[str] = []
 
     def token(lock: Path) -> str:
@@ -330,8 +328,8 @@ def test_a_block_that_was_not_written_is_not_finished(
 
     monkeypatch.setattr(cluster, "_token_in", token)
     notes = Notes()
-    require_all(train_runs(cut, tmp_path, seeds=2, client=client, watch=notes), cut, 2)
-    assert notes.losses == [(0, 1)]
+    require_all(train_runs(cut, tmp_path, seeds=2, client=client, listener=notes), cut, 2)
+    assert notes.lost == [(0, 1)]
 
 
 @pytest.mark.parametrize("name", ["figures", "b.nc"])
@@ -362,11 +360,11 @@ def test_a_block_whose_workers_are_lost_is_given_up(
 ) -> None:
     """dask says so after four of them, which count as four attempts."""
     lost = KilledWorker("a block", SimpleNamespace(address="there"), 3)
-    monkeypatch.setattr(work, "train_and_keep", failing(99, lost))
+    monkeypatch.setattr(cluster, "train_and_keep", failing(99, lost))
     notes = Notes()
     with pytest.raises(toysup.ToysupError, match="its workers were lost"):
-        train_runs(cut, tmp_path, seeds=10, client=client, watch=notes)
-    assert notes.losses == [(0, 1)]
+        train_runs(cut, tmp_path, seeds=10, client=client, listener=notes)
+    assert notes.lost == [(0, 1)]
 
 
 def test_verifying_with_an_engine_that_cannot_is_refused(small: Small, run_analyze: Command, tmp_path: Path) -> None:

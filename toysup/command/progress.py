@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from toysup.storage.store import Job
-from toysup.training.train_runs import Task, Watch
+from toysup.training.one_block import ProgressListener
+from toysup.training.train_runs import MissingBlocks
 
 
-class ProgressBar(Watch):
+class ProgressBar(ProgressListener):
     """A bar over the steps of all models, with the loss of the block at hand, and what was lost on the way."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, missing: Sequence[MissingBlocks]) -> None:
         console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}"),
@@ -25,8 +26,8 @@ class ProgressBar(Watch):
         )
         # Without a terminal rich leaves an empty line for each bar.
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.count = sum(len(task.blocks) for task in tasks)
-        total = sum(task.n_steps for task in tasks)
+        self.count = sum(len(part.blocks) for part in missing)
+        total = sum(part.n_steps for part in missing)
         self.task = self.bar.add_task("training", total=total, blocks=f"0 of {self.count} blocks")
         self.done = self.finished_blocks = self.workers = self.again = 0
 
@@ -50,17 +51,17 @@ class ProgressBar(Watch):
         self.finished_blocks += 1
         self._show()
 
-    def lost(self, workers: int, blocks: int) -> None:
+    def workers_lost(self, workers: int, blocks: int) -> None:
         self.workers, self.again = self.workers + workers, self.again + blocks
         self._show()
 
     def _show(self) -> None:
         blocks = f"{self.finished_blocks} of {self.count} blocks"
         if self.workers or self.again:
-            blocks += f", {self.losses()}"
+            blocks += f", {self.lost_work()}"
         self.bar.update(self.task, completed=self.done, blocks=blocks)
 
-    def losses(self) -> str:
+    def lost_work(self) -> str:
         """What was lost, in words."""
         return f"{_counted(self.workers, 'worker')} lost, {_counted(self.again, 'block')} trained again"
 

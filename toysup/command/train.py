@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from toysup.experiments.experiment import Condition
-    from toysup.training.train_runs import Order, Task
+    from toysup.training.train_runs import MissingBlocks, TrainingPlan
 
 INTERRUPTED = "Interrupted: finished blocks are kept; the same command trains what is left."
 
@@ -71,12 +71,12 @@ def main(
     at all. What is there already is kept: the same command goes on where it stopped, and with more seeds adds them.
     """
     from toysup.experiments.experiment import load_experiment, parse_change
-    from toysup.training.train_runs import Order, alone_at
+    from toysup.training.train_runs import TrainingPlan
 
     if workers is not None and scheduler is not None:
         raise click.UsageError("--workers and --scheduler exclude one another; give one of them")
     loaded = load_experiment(experiment, changes=dict(map(parse_change, changes)))
-    order = Order.of(
+    plan = TrainingPlan.of(
         loaded,
         output,
         range(first_seed, first_seed + seeds),
@@ -85,17 +85,17 @@ def main(
         device=device,
         overwrite=overwrite,
     )
-    with alone_at(order) as tasks:
+    with plan.locked() as missing:
         if not quiet:
-            for condition in order.conditions:
+            for condition in plan.conditions:
                 _note_floor(condition)
-        if any(task.blocks and task.store.engine == "fused" for task in tasks) and scheduler is None:
+        if any(part.blocks and part.store.engine == "fused" for part in missing) and scheduler is None:
             _prepare_fused(quiet)
         with _client(workers, scheduler) as client:
-            _carry_out(order, tasks, client, workers, quiet)
+            _train_missing(plan, missing, client, workers, quiet)
     if not quiet:
-        for task in tasks:
-            click.echo(_summary(task))
+        for part in missing:
+            click.echo(_summary(part))
 
 
 @contextmanager
@@ -110,20 +110,23 @@ def _client(workers: int | None, scheduler: str | None) -> Iterator[Client | Non
         yield client
 
 
-def _carry_out(order: Order, tasks: list[Task], client: Client | None, workers: int | None, quiet: bool) -> None:
-    from toysup.training.train_runs import Watch, carry_out
+def _train_missing(
+    plan: TrainingPlan, missing: list[MissingBlocks], client: Client | None, workers: int | None, quiet: bool
+) -> None:
+    from toysup.training.one_block import ProgressListener
+    from toysup.training.train_runs import train_missing
 
     # Workers on this machine share its cores; of another's workers each thread takes a block.
     threads = max(1, (os.cpu_count() or 1) // workers) if workers else 1
     if quiet:
-        carry_out(order, tasks, Watch(), client, threads=threads)
+        train_missing(plan, missing, ProgressListener(), client, threads=threads)
         return
     from toysup.command.progress import ProgressBar
 
-    with ProgressBar(tasks) as bar:
-        carry_out(order, tasks, bar, client, threads=threads)
+    with ProgressBar(missing) as bar:
+        train_missing(plan, missing, bar, client, threads=threads)
     if bar.workers or bar.again:
-        click.echo(f"note: {bar.losses()}", err=True)
+        click.echo(f"note: {bar.lost_work()}", err=True)
 
 
 def _note_floor(condition: Condition) -> None:
@@ -157,16 +160,16 @@ def _prepare_fused(quiet: bool) -> None:
         notice.cancel()
 
 
-def _summary(task: Task) -> str:
+def _summary(part: MissingBlocks) -> str:
     from toysup.storage.runs import open_runs
 
-    store = task.store
+    store = part.store
     (leaf,) = open_runs(store.where()).leaves
     dataset = leaf.to_dataset()
     diverged = dataset["diverged_at"]
     finite = dataset["train_loss"].isel(step=-1).where(diverged < 0)
     loss = f"mean training loss {finite.mean():.3g}"
-    line = f"{store.where()}: {dataset.sizes['seed']} seeds, {task.n_seeds} trained now, {loss}"
+    line = f"{store.where()}: {dataset.sizes['seed']} seeds, {part.n_seeds} trained now, {loss}"
     first = diverged.where(diverged > 0).min([dim for dim in diverged.dims if dim != "seed"])
     dataset.close()
     return line + "".join(

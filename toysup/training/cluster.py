@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from distributed import Client, Future, KilledWorker, LocalCluster, wait
 from distributed.gc import disable_gc_diagnosis
@@ -22,9 +22,7 @@ from toysup.experiments.experiment import Experiment
 from toysup.storage.netcdf import BY_TURNS, open_trajectory
 from toysup.storage.store import Job
 from toysup.training.interrupts import held_back, let_through
-
-if TYPE_CHECKING:
-    from toysup.training.train_runs import Watch
+from toysup.training.one_block import ProgressListener, train_and_keep
 
 # A block is given up after so many failures: of the workers that it was with, or of its own.
 ATTEMPTS = 5
@@ -101,15 +99,15 @@ def client_of(address: str) -> Iterator[Client]:
             yield client
 
 
-class _Sent(NamedTuple):
-    """A block that is out, and how often it failed before."""
+class _BlockInFlight(NamedTuple):
+    """A block that a worker has or waits for, and how often it failed before."""
 
     job: Job
     failed: int = 0
 
 
-class Errand(NamedTuple):
-    """What all blocks are trained with: each by so many threads; `token` is in the locks of the trainer's folder."""
+class BlockArguments(NamedTuple):
+    """What all blocks are trained with: each by `threads` threads; `token` is in the locks of the trainer's folder."""
 
     experiment: Experiment
     device: str
@@ -117,35 +115,35 @@ class Errand(NamedTuple):
     token: str
 
 
-def train_on(client: Client, errand: Errand, jobs: Iterator[Job], watch: "Watch") -> None:
+def train_on(client: Client, arguments: BlockArguments, jobs: Iterator[Job], listener: ProgressListener) -> None:
     """Train blocks on the client's workers, and keep them.
 
     A block whose worker is lost is trained by another. Raises ToysupError at the end where blocks failed for good, and
     at once where many did or the scheduler is lost.
     """
-    with _lost_workers(client, watch):
-        _Pool(client, errand, watch).run(jobs)
+    with _lost_workers(client, listener):
+        _Pool(client, arguments, listener).run(jobs)
 
 
 class _Pool:
-    """Blocks that are out, and those that failed."""
+    """The blocks in flight, and why others failed for good."""
 
-    def __init__(self, client: Client, errand: Errand, watch: "Watch") -> None:
-        self.client, self.errand, self.watch = client, errand, watch
-        self.out: dict[Future, _Sent] = {}
+    def __init__(self, client: Client, arguments: BlockArguments, listener: ProgressListener) -> None:
+        self.client, self.arguments, self.listener = client, arguments, listener
+        self.in_flight: dict[Future, _BlockInFlight] = {}
         self.failures: list[str] = []
 
     def run(self, jobs: Iterator[Job]) -> None:
         try:
             while len(self.failures) < FAILURES:
                 self._fill(jobs)
-                if not self.out:
+                if not self.in_flight:
                     break
                 for future in self._done():
-                    sent = self.out.pop(future)
+                    flight = self.in_flight.pop(future)
                     # The thread has its next block while this one is written.
                     self._fill(jobs)
-                    self._take(future, sent)
+                    self._take(future, flight)
         except _NO_ANSWER as error:
             # So says whatever is asked of a scheduler that does not answer.
             raise ToysupError(
@@ -153,7 +151,7 @@ class _Pool:
             ) from error
         finally:
             with suppress(*_NO_ANSWER):
-                self.client.cancel(list(self.out), force=True)
+                self.client.cancel(list(self.in_flight), force=True)
         if self.failures:
             more = f" ({len(self.failures)} blocks failed)" if len(self.failures) > 1 else ""
             raise ToysupError(f"{self.failures[0]}{more}; the same command trains what is left")
@@ -161,48 +159,50 @@ class _Pool:
     def _fill(self, jobs: Iterator[Job]) -> None:
         """Send as many blocks as there are threads: one more would wait at a worker while another has nothing to do."""
         threads = sum(self.client.nthreads().values())
-        while len(self.out) < max(1, threads) and (job := next(jobs, None)) is not None:
-            self._send(_Sent(job))
+        while len(self.in_flight) < max(1, threads) and (job := next(jobs, None)) is not None:
+            self._send(_BlockInFlight(job))
 
-    def _send(self, sent: _Sent) -> None:
+    def _send(self, flight: _BlockInFlight) -> None:
         # A worker has another working directory.
-        job = replace(sent.job, path=sent.job.path.absolute())
-        future = self.client.submit(_train_there, self.errand, job, key=f"toysup-block-{uuid.uuid4().hex}", pure=False)
-        self.out[future] = sent
+        job = replace(flight.job, path=flight.job.path.absolute())
+        future = self.client.submit(
+            _train_there, self.arguments, job, key=f"toysup-block-{uuid.uuid4().hex}", pure=False
+        )
+        self.in_flight[future] = flight
 
     def _done(self) -> list[Future]:
         """The blocks that came back within a second."""
         try:
-            done = wait(list(self.out), timeout=_SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED").done
+            done = wait(list(self.in_flight), timeout=_SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             done = set()
         if self.client.status != "running":
             raise OSError("no longer connected")
         return [future for future in done if future.status != "pending"]
 
-    def _take(self, future: Future, sent: _Sent) -> None:
+    def _take(self, future: Future, flight: _BlockInFlight) -> None:
         try:
             content = future.result()
             if isinstance(content, ToysupError):
                 raise content
             if content is not None:
-                _keep(sent.job, content)
+                _keep(flight.job, content)
         except Exception as error:
             # Whatever a worker raises.
-            self._again(sent, error)
+            self._again(flight, error)
         else:
-            self.watch.finished(sent.job)
+            self.listener.finished(flight.job)
 
-    def _again(self, sent: _Sent, error: Exception) -> None:
+    def _again(self, flight: _BlockInFlight, error: Exception) -> None:
         """What failed for a reason of its own fails again; what lost its worker is sent out once more."""
         if isinstance(error, ToysupError):
             self.failures.append(str(error))
-        elif (failed := sent.failed + _failures(error)) < ATTEMPTS:
-            self.watch.lost(0, 1)
-            self._send(_Sent(sent.job, failed))
+        elif (failed := flight.failed + _failures(error)) < ATTEMPTS:
+            self.listener.workers_lost(0, 1)
+            self._send(_BlockInFlight(flight.job, failed))
         else:
             reason = "its workers were lost" if isinstance(error, KilledWorker) else _first_line(error)
-            self.failures.append(f"{sent.job.path}: given up after {ATTEMPTS} attempts: {reason}")
+            self.failures.append(f"{flight.job.path}: given up after {ATTEMPTS} attempts: {reason}")
 
 
 def _failures(error: Exception) -> int:
@@ -210,32 +210,33 @@ def _failures(error: Exception) -> int:
     return error.allowed_failures + 1 if isinstance(error, KilledWorker) else 1
 
 
-def _train_there(errand: Errand, job: Job) -> bytes | ToysupError | None:
+def _train_there(arguments: BlockArguments, job: Job) -> bytes | ToysupError | None:
     """On a worker: train a block, and write it if its folder is the trainer's; else return it, or why there is none."""
+
+    def shared() -> bool:
+        return _token_in(job.lock) == arguments.token
+
+    train = partial(
+        train_and_keep,
+        arguments.experiment,
+        device=arguments.device,
+        listener=ProgressListener(),
+        threads=arguments.threads,
+    )
     try:
-        return _trained_there(errand, job)
+        if not shared():
+            with tempfile.TemporaryDirectory() as folder:
+                elsewhere = replace(job, path=Path(folder) / job.path.name, replaces=True)
+                train(elsewhere)
+                return elsewhere.path.read_bytes()
+        kept = train(job, wanted=shared)
     except ToysupError as error:
         # Raised, it would be logged by the worker too, with a traceback.
         return error
-
-
-def _trained_there(errand: Errand, job: Job) -> bytes | None:
-    from toysup.training.train_runs import Watch, train_and_keep
-
-    train = partial(train_and_keep, errand.experiment, device=errand.device, watch=Watch(), threads=errand.threads)
-
-    def shared() -> bool:
-        return _token_in(job.lock) == errand.token
-
-    if shared():
+    if not kept:
         # A trainer that has ended cannot stop a block that is under way, and another may be at work there by then.
-        if not train(job, wanted=shared):
-            raise RuntimeError(f"{job.lock}: no longer this trainer's")
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        own = replace(job, path=Path(folder) / job.path.name, replaces=True)
-        train(own)
-        return own.path.read_bytes()
+        raise RuntimeError(f"{job.lock}: no longer this trainer's")
+    return None
 
 
 def _token_in(lock: Path) -> str:
@@ -255,14 +256,14 @@ def _keep(job: Job, content: bytes) -> None:
 
 
 @contextmanager
-def _lost_workers(client: Client, watch: "Watch") -> Iterator[None]:
-    """Tell the watch of workers that leave unexpectedly, and of the blocks that they had."""
+def _lost_workers(client: Client, listener: ProgressListener) -> Iterator[None]:
+    """Tell the listener of workers that leave unexpectedly, and of the blocks that they had."""
 
     def heard(event: tuple[float, Any]) -> None:
         _, message = event
         if message.get("action") == "remove-worker" and not message.get("expected"):
             blocks = [key for key in message.get("processing-tasks", ()) if str(key).startswith("toysup-")]
-            watch.lost(1, len(blocks))
+            listener.workers_lost(1, len(blocks))
 
     client.subscribe_topic("all", heard)
     try:

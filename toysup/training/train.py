@@ -8,12 +8,10 @@ import numpy as np
 import xarray as xr
 
 from toysup.engines.choice import choose_engine, train_function
-from toysup.engines.instances import UNATTENDED, Control, Progress, Snapshot, instances_of
+from toysup.engines.instances import UNATTENDED, Control, Snapshot, instances_of
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments.experiment import Condition, Experiment, load_experiment
-from toysup.storage.checkpoints import Checkpoint
-from toysup.storage.schema import build, filled, place, room_for, trajectory_of
-from toysup.storage.store import Job
+from toysup.storage.schema import build, filled
 
 DEFAULT_SEEDS = 20
 MAX_SEED = 2**62
@@ -47,25 +45,6 @@ def train(
             for condition, own in chosen
         }
     )
-
-
-def train_job(
-    experiment: Experiment,
-    job: Job,
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> xr.Dataset:
-    """Train a block of one of the experiment's conditions, from its checkpoint where there is one."""
-    arrays = room_for(job.condition, len(job.seeds))
-    checkpoint = Checkpoint(job, arrays)
-    control = Control(progress, resume=checkpoint.load(), offer=checkpoint.offer, threads=threads)
-    snapshots = snapshots_of(job.condition, job.seeds, job.engine, control, device=device)
-    for number, snapshot in enumerate(snapshots, start=checkpoint.filled):
-        place(job.condition, arrays, number, snapshot)
-        checkpoint.filled = number + 1
-    return trajectory_of(experiment, job.condition, job.seeds, arrays, engine=job.engine)
 
 
 def trained_arrays(condition: Condition, seeds: Sequence[int], engine: str) -> dict[str, np.ndarray]:
