@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 import toysup
-from toysup.storage.schema import first_difference
+from toysup.storage.schema import first_difference, leading_dims, sweep_axes
 from toysup.storage.validation import check
 
 
@@ -334,3 +334,14 @@ def test_the_first_snapshot_that_is_not_finite_says_when(small: Callable[..., to
     first = dataset["step"].values[int(finite.isel(seed=0).argmin("step"))]
     assert 0 < first < 400
     assert (dataset["diverged_at"] <= first).all()
+
+
+def test_leading_dims_and_sweep_axes_are_those_that_are_left(trained: xr.DataTree, swept: xr.DataTree) -> None:
+    plain, dataset = trained.leaves[0].to_dataset(), swept.leaves[0].to_dataset()
+    assert (leading_dims(plain), sweep_axes(plain)) == (["seed", "step"], [])
+    assert leading_dims(dataset) == ["feature_probability", "seed", "step"]
+    assert dataset["W"].dims == (*leading_dims(dataset), "hidden", "feature")
+    assert sweep_axes(dataset) == ["feature_probability"]
+    assert sweep_axes(dataset.isel(feature_probability=[1], step=-1)) == ["feature_probability"]
+    assert leading_dims(dataset.isel(feature_probability=1, step=-1)) == ["seed"]
+    assert sweep_axes(dataset.isel(feature_probability=1)) == []

@@ -162,6 +162,7 @@ def _prepare_fused(quiet: bool) -> None:
 
 def _summary(part: MissingBlocks) -> str:
     from toysup.storage.runs import open_runs
+    from toysup.storage.schema import sweep_axes
 
     store = part.store
     (leaf,) = open_runs(store.where()).leaves
@@ -170,7 +171,7 @@ def _summary(part: MissingBlocks) -> str:
     finite = dataset["train_loss"].isel(step=-1).where(diverged < 0)
     loss = f"mean training loss {finite.mean():.3g}"
     line = f"{store.where()}: {dataset.sizes['seed']} seeds, {part.n_seeds} trained now, {loss}"
-    first = diverged.where(diverged > 0).min([dim for dim in diverged.dims if dim != "seed"])
+    first = diverged.where(diverged > 0).min(sweep_axes(dataset))
     dataset.close()
     return line + "".join(
         f"\n  seed {seed} diverged, first at step {step:.0f}"

@@ -302,6 +302,19 @@ def regime_of(dataset: xr.Dataset) -> Regime:
     )
 
 
+def leading_dims(dataset: xr.Dataset) -> list[str]:
+    """The dims that tell trained models apart: the sweep axes, `seed` and `step`, where `dataset` still has them.
+
+    Every parameter has them before its own dims, and `train_loss` has no others.
+    """
+    return [str(dim) for dim in dataset["train_loss"].dims]
+
+
+def sweep_axes(dataset: xr.Dataset) -> list[str]:
+    """The sweep axes along which `dataset` still has several cells, or one that was selected as a list."""
+    return [dim for dim in leading_dims(dataset) if dim not in ("seed", "step")]
+
+
 def regime_axes(dataset: xr.Dataset) -> list[str]:
     """The sweep axes along which the regime of `dataset` varies."""
     names = [name for name in (*TABLES, *ADDED_NUMBERS) if name in dataset]
