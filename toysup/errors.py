@@ -10,8 +10,12 @@ class ToysupError(Exception):
     exit_code = 1
 
 
-class UsageError(ToysupError):
-    """The caller asked for something that cannot be; the message says what would be right. Commands exit with 2."""
+class UsageError(ToysupError, ValueError):
+    """The caller asked for something that cannot be; the message says what would be right. Commands exit with 2.
+
+    It is a ValueError too, as wrong arguments raise everywhere else. Within a validator of pydantic it is one of its
+    complaints, so whatever catches ValueError around calls of toysup's own has to let it through.
+    """
 
     exit_code = 2
 

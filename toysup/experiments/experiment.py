@@ -236,12 +236,12 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
     try:
         status = Path(name).stat()
         # To open a pipe waits for someone to write to it, and a device has no end.
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_FILE_BYTES:
-            raise UsageError(f"{name}: cannot be read: not a file of at most {_MAX_FILE_BYTES >> 20} MiB")
-        return name, Path(name).read_text(encoding="utf-8")
+        if stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_FILE_BYTES:
+            return name, Path(name).read_text(encoding="utf-8")
+        reason = f"not a file of at most {_MAX_FILE_BYTES >> 20} MiB"
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise UsageError(f"{name}: cannot be read: {reason}") from None
+        reason = str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text"
+    raise UsageError(f"{name}: cannot be read: {reason}")
 
 
 def _by_table(changes: Mapping[str, object]) -> dict[str, dict[str, object]]:
