@@ -53,7 +53,11 @@ class Kept(NamedTuple):
 class Batches(NamedTuple):
     """Where batches come from: drawn (`injected` is false), or given as x (I, steps, B, n), context (I, steps, B).
 
-    A drawn batch is of an infinite stream where `dataset_size` is 0.
+    Drawn batches are those of an infinite stream where `dataset_size` is 0, else of a dataset.
+
+    Training draws all batches; given ones serve the tests, which compare the kernel on them step by step with NumPy and
+    torch. A sample of a given batch is its place in the batch (`kernel.advance`), its values are copied and not drawn
+    (`gradient.gradient`), and any feature may be active in any context (`buffers.plan`).
     """
 
     injected: bool
