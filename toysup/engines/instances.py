@@ -14,13 +14,13 @@ from toysup.experiments.recipe import TrainingSpec
 from toysup.experiments.regime import FloatArray, Regime
 from toysup.experiments.spec import single
 from toysup.sampling.random_words import normal
-from toysup.sampling.samples import SampleLaw, sample_law
+from toysup.sampling.samples import NumpyArray, SampleLaw, sample_law
 
 Parameters = dict[str, npt.NDArray[np.float32]]
 # Called now and then with the step reached and the mean training loss since the previous snapshot.
 Progress = Callable[[int, float], None]
 # All that an engine needs to go on where it was, by name; `step` is how many steps it has taken.
-EngineState = Mapping[str, npt.NDArray[np.generic]]
+EngineState = Mapping[str, NumpyArray]
 # Called wherever training could be gone on with later; what it is given makes the state, if that is wanted.
 OfferState = Callable[[Callable[[], EngineState]], None]
 

@@ -23,7 +23,9 @@ from toysup.experiments.regime import FloatArray, Regime
 from toysup.sampling.random_words import WORD_VALUES, philox, purpose_code
 
 IntArray = npt.NDArray[np.int64]
-# An array of NumPy or of torch.
+# Of any dtype, such as compiled code takes.
+NumpyArray = npt.NDArray[np.generic]
+# Of NumPy or of torch.
 AnyArray = Any
 
 

@@ -15,14 +15,12 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from toysup.engines.instances import EngineState
 from toysup.errors import ToysupError, UsageError
+from toysup.sampling.samples import NumpyArray
 from toysup.storage.atomic_files import replacing
 from toysup.storage.store import Job
-
-Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 # Seconds between two checkpoints of a block; the environment may say otherwise.
 SECONDS_VARIABLE = "TOYSUP_CHECKPOINT_SECONDS"
@@ -37,7 +35,7 @@ _DIGEST = 32
 class Checkpoint:
     """The checkpoint of a job. `arrays` is what the job fills; it is filled from the checkpoint by `load`."""
 
-    def __init__(self, job: Job, arrays: Arrays, every: float | None = None) -> None:
+    def __init__(self, job: Job, arrays: Mapping[str, NumpyArray], every: float | None = None) -> None:
         self.path = job.path.with_name(f".{job.path.stem}.checkpoint.npz")
         self.arrays, self.filled = arrays, 0
         self.every = seconds_between() if every is None else every

@@ -12,27 +12,25 @@ from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.compiled_samples.tiles import draw_contexts, shuffle
 from toysup.engines.compiled_samples.words import CONTEXT, COPY, FEATURE, GROUP, philox
 from toysup.sampling.random_words import WORD_VALUES
-from toysup.sampling.samples import SampleLaw
-
-Array = npt.NDArray[np.generic]
+from toysup.sampling.samples import NumpyArray, SampleLaw
 
 
 class _Law(NamedTuple):
     """`SampleLaw` as arrays of fixed types: without groups `of` is empty, without a rule `rule_feature` is −1."""
 
-    seed: Array
-    context_threshold: Array
-    threshold: Array
-    scale: Array
-    low: Array
-    copied_scale: Array
-    of: Array
-    copies: Array
-    lower: Array
-    upper: Array
+    seed: NumpyArray
+    context_threshold: NumpyArray
+    threshold: NumpyArray
+    scale: NumpyArray
+    low: NumpyArray
+    copied_scale: NumpyArray
+    of: NumpyArray
+    copies: NumpyArray
+    lower: NumpyArray
+    upper: NumpyArray
     rule_feature: int
-    rule_threshold: Array
-    rule_tie: Array
+    rule_threshold: NumpyArray
+    rule_tie: NumpyArray
 
 
 def draw_batch(law: SampleLaw, samples: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:

@@ -7,19 +7,18 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.engines.instances import Instances
-
-Array = npt.NDArray[np.generic]
+from toysup.sampling.samples import NumpyArray
 
 
 class State(NamedTuple):
     """Parameters and the optimiser's moments, advanced in place: W (I, m, n), b (I, n), float32 or float64."""
 
-    W: Array
-    b: Array
-    first_W: Array
-    first_b: Array
-    second_W: Array
-    second_b: Array
+    W: NumpyArray
+    b: NumpyArray
+    first_W: NumpyArray
+    first_b: NumpyArray
+    second_W: NumpyArray
+    second_b: NumpyArray
 
 
 class Tables(NamedTuple):
@@ -30,12 +29,12 @@ class Tables(NamedTuple):
     `importance` (I, C, n) in the dtype of the state.
     """
 
-    seed: Array
-    context_threshold: Array
-    threshold: Array
-    scale: Array
-    offset: Array
-    importance: Array
+    seed: NumpyArray
+    context_threshold: NumpyArray
+    threshold: NumpyArray
+    scale: NumpyArray
+    offset: NumpyArray
+    importance: NumpyArray
 
 
 class Kept(NamedTuple):
@@ -44,9 +43,9 @@ class Kept(NamedTuple):
     `loss` (I, K) is the summed loss of all samples since the step before, or since the start.
     """
 
-    steps: Array
-    W: Array
-    b: Array
+    steps: NumpyArray
+    W: NumpyArray
+    b: NumpyArray
     loss: npt.NDArray[np.float64]
 
 
@@ -63,11 +62,11 @@ class Batches(NamedTuple):
     injected: bool
     size: int
     dataset_size: int
-    x: Array
-    context: Array
+    x: NumpyArray
+    context: NumpyArray
 
 
-def new_state(W: Array, b: Array) -> State:
+def new_state(W: NumpyArray, b: NumpyArray) -> State:
     """A state that starts from copies of `W` (I, m, n) and `b` (I, n), with zero moments."""
     W, b = np.array(W, order="C"), np.array(b, W.dtype, order="C")
     return State(W, b, np.zeros_like(W), np.zeros_like(b), np.zeros_like(W), np.zeros_like(b))
@@ -85,7 +84,7 @@ def drawn(size: int, dataset_size: int, dtype: npt.DTypeLike) -> Batches:
     return Batches(False, size, dataset_size, np.empty((1, 1, 1, 1), dtype), np.empty((1, 1, 1), np.int64))
 
 
-def given(x: Array, context: Array) -> Batches:
+def given(x: NumpyArray, context: NumpyArray) -> Batches:
     """The batches x (I, steps, B, n), in the dtype of the state, with the contexts (I, steps, B)."""
     return Batches(True, x.shape[2], 0, np.ascontiguousarray(x), np.ascontiguousarray(context, np.int64))
 

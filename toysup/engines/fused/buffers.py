@@ -6,8 +6,9 @@ import numpy as np
 from numba import njit
 
 from toysup.engines.compiled_samples.sizes import WORDS, ceil
-from toysup.engines.fused.arguments import Array, Batches, State
+from toysup.engines.fused.arguments import Batches, State
 from toysup.engines.fused.vectors import COLUMNS, ROWS
+from toysup.sampling.samples import NumpyArray
 
 # A tile of n features holds this many values at most, and this many samples: small enough for L2, long enough that the
 # end of a loop over samples costs little.
@@ -18,51 +19,51 @@ _TILE_SAMPLES = 1024
 class Work(NamedTuple):
     """Plan and buffers of one instance; rows are padded to `ROWS`, columns to `COLUMNS`."""
 
-    n_inputs: Array  # per context
-    n_outputs: Array
-    input_row: Array  # (C, n) the row of X that holds a feature; one of the last four, of zeros, if never active
-    output: Array  # (C, n) the features whose errors count
-    sample: Array
-    context: Array
-    grouped: Array
-    group: Array
-    order: Array
-    words: Array
-    tile: Array
-    X: Array
-    A: Array
-    H: Array
-    D: Array
-    W_in: Array
-    W_out: Array
-    W_out_T: Array
-    b_out: Array
-    K: Array
-    M: Array
-    HG: Array
-    DX: Array
-    zeros: Array
-    grad_W: Array
-    grad_b: Array
+    n_inputs: NumpyArray  # per context
+    n_outputs: NumpyArray
+    input_row: NumpyArray  # (C, n) the row of X that holds a feature; one of the last four, of zeros, if never active
+    output: NumpyArray  # (C, n) the features whose errors count
+    sample: NumpyArray
+    context: NumpyArray
+    grouped: NumpyArray
+    group: NumpyArray
+    order: NumpyArray
+    words: NumpyArray
+    tile: NumpyArray
+    X: NumpyArray
+    A: NumpyArray
+    H: NumpyArray
+    D: NumpyArray
+    W_in: NumpyArray
+    W_out: NumpyArray
+    W_out_T: NumpyArray
+    b_out: NumpyArray
+    K: NumpyArray
+    M: NumpyArray
+    HG: NumpyArray
+    DX: NumpyArray
+    zeros: NumpyArray
+    grad_W: NumpyArray
+    grad_b: NumpyArray
 
 
 class Layer(NamedTuple):
     """One context's part of the model: views of the buffers of `Work`."""
 
     gram: bool
-    X: Array
-    A: Array
-    H: Array
-    D: Array
-    W_in: Array
-    W_out: Array
-    W_out_T: Array
-    b_out: Array
-    K: Array
-    M: Array
-    HG: Array
-    DX: Array
-    zeros: Array
+    X: NumpyArray
+    A: NumpyArray
+    H: NumpyArray
+    D: NumpyArray
+    W_in: NumpyArray
+    W_out: NumpyArray
+    W_out_T: NumpyArray
+    b_out: NumpyArray
+    K: NumpyArray
+    M: NumpyArray
+    HG: NumpyArray
+    DX: NumpyArray
+    zeros: NumpyArray
 
 
 def new_work(state: State, n_contexts: int, batches: Batches) -> Work:

@@ -6,15 +6,14 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from toysup.engines.fused.arguments import Array, Kept, State, Tables, drawn, new_state, room_for, tables_of
+from toysup.engines.fused.arguments import Kept, State, Tables, drawn, new_state, room_for, tables_of
 from toysup.engines.fused.kernel import advance
 from toysup.engines.fused.update import OPTIMIZERS, Optimizer
 from toysup.engines.instances import UNATTENDED, Control, EngineState, Instances, Snapshot
 from toysup.experiments.regime import FloatArray
+from toysup.sampling.samples import IntArray, NumpyArray
 
-IntArray = npt.NDArray[np.int64]
 Arguments = TypeVar("Arguments", State, Tables, Optimizer, Kept)
 
 # Multiply-adds and their like in one call of the kernel, about a second's: between two calls progress is told and an
@@ -96,7 +95,7 @@ class _Run:
         self.step = stop
         self.diverged = np.where((self.diverged < 0) & (found >= 0) & (found < stop), found + 1, self.diverged)
 
-    def snapshot(self, W: Array, b: Array) -> Snapshot:
+    def snapshot(self, W: NumpyArray, b: NumpyArray) -> Snapshot:
         """These parameters as a snapshot; the next one's training loss starts here."""
         train_loss = self.total / self.seen if self.seen else self.total * np.nan
         self.total[:], self.seen = 0, 0

@@ -14,10 +14,11 @@ from numba import njit
 from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.compiled_samples.tiles import draw_contexts, group_by_context, next_rows, shuffle_if_new
 from toysup.engines.fused.activations import CODES
-from toysup.engines.fused.arguments import Array, Batches, Kept, State, Tables, room_for
+from toysup.engines.fused.arguments import Batches, Kept, State, Tables, room_for
 from toysup.engines.fused.buffers import new_work, plan
 from toysup.engines.fused.gradient import copy, gradient
 from toysup.engines.fused.update import Optimizer, update
+from toysup.sampling.samples import NumpyArray
 
 # Nothing is allocated in the kernel, so the references to its arrays need not be counted (`_nrt`), neither here nor in
 # what it calls; numba refuses to compile what would need that. Counting took up to half of a small model's step.
@@ -70,7 +71,7 @@ def _check_shapes(
     count, m, n = state.W.shape
     n_contexts, dtype = tables.threshold.shape[1], state.W.dtype
     table = (count, n_contexts, n)
-    expected: list[tuple[str, Array, tuple[int, ...], npt.DTypeLike]] = [
+    expected: list[tuple[str, NumpyArray, tuple[int, ...], npt.DTypeLike]] = [
         ("seed", tables.seed, (count,), np.uint64),
         ("context_threshold", tables.context_threshold, (count, n_contexts - 1), np.uint32),
         ("threshold", tables.threshold, table, np.uint32),

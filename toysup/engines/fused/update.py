@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from toysup.engines.fused.arguments import Array
 from toysup.engines.fused.gradient import FAST
+from toysup.sampling.samples import NumpyArray
 
 OPTIMIZERS = {"sgd": 0, "adam": 1, "adamw": 2}
 
@@ -15,12 +15,12 @@ class Optimizer(NamedTuple):
     """An update rule with torch's semantics: every hyperparameter is (I,), `factor` (step,) scales the rates."""
 
     kind: int
-    factor: Array
-    learning_rate: Array
-    weight_decay: Array
-    momentum: Array
-    beta1: Array
-    beta2: Array
+    factor: NumpyArray
+    learning_rate: NumpyArray
+    weight_decay: NumpyArray
+    momentum: NumpyArray
+    beta1: NumpyArray
+    beta2: NumpyArray
     epsilon: float
 
 
