@@ -1,7 +1,9 @@
 """What is packaged is what is there, and imports point one way through the layers."""
 
 import ast
+import re
 import tomllib
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -10,25 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-# From the first layer to the last; a module may import those above its own line and those beside it.
-LAYERS = [
-    [f"toysup.{name}" for name in names.split()]
-    for names in (
-        "errors",
-        "experiments",
-        "sampling",
-        "theory engines.compiled_samples",
-        "engines",
-        "storage",
-        "training torch_module",
-        "command",
-        "analysis.statistics analysis.loss analysis.inference analysis.claims",
-        "analysis.figures",
-        "analysis.report.selection analysis.report.tidy_rows analysis.report.panels analysis.report.topics",
-        "analysis.report.writing_figures analysis.report.html_page analysis.report.report analysis.command",
-    )
-]
-STATISTICS, FIGURES = LAYERS[-4], LAYERS[-3]
+# The rooms of CONTRIBUTING.md, from the top to the bottom: folders, and modules that are a room by themselves.
+LAYERS = (ROOT / "CONTRIBUTING.md").read_text().partition("## The layers")[2].partition("\n## ")[0]
+ROOMS = re.findall(r"^\| `([a-z_/]+?)/?(?:\.py)?` \|", LAYERS, flags=re.MULTILINE)
 
 
 def folder_of(package: str) -> Path:
@@ -61,15 +47,15 @@ def imports(path: Path, module: str = "") -> set[str]:
     return names
 
 
-def layer(module: str) -> int | None:
-    """That of the longest name that the module's begins with."""
-    found = [
-        (len(name), number)
-        for number, names in enumerate(LAYERS)
-        for name in names
-        if module == name or module.startswith(f"{name}.")
-    ]
-    return max(found)[1] if found else None
+def room_of(path: Path) -> str | None:
+    """The room that a file lies in; None for the tables of contents at the top, which import from all rooms."""
+    place = path.relative_to(ROOT).with_suffix("").as_posix()
+    rooms = [room for room in ROOMS if place == room or place.startswith(f"{room}/")]
+    if not rooms:
+        assert place in ("toysup/__init__", "analysis/__init__", "data/__init__", "data/regenerate"), place
+        return None
+    (room,) = rooms
+    return room
 
 
 def test_packages_are_the_folders_that_exist() -> None:
@@ -83,15 +69,20 @@ def test_packages_are_the_folders_that_exist() -> None:
     assert listed == existing
 
 
+def test_every_room_is_there() -> None:
+    assert len(ROOMS) == len(set(ROOMS)) >= 16
+    for room in ROOMS:
+        assert (ROOT / room).is_dir() or (ROOT / f"{room}.py").is_file(), room
+
+
 @pytest.mark.parametrize(("module", "path"), modules().items(), ids=list(modules()))
-def test_imports_point_one_way(module: str, path: Path) -> None:
-    own = layer(module)
+def test_imports_point_down(module: str, path: Path) -> None:
+    known, own = modules(), room_of(path)
     if own is None:
-        assert path.name in ("__init__.py", "regenerate.py")
         return
-    for name in imports(path, module):
-        other = layer(name)
-        assert other is None or other <= own, f"{module} imports {name}, which is in a later layer"
+    for name in imports(path, module) & known.keys():
+        other = room_of(known[name])
+        assert other is None or ROOMS.index(other) >= ROOMS.index(own), f"{module} imports {name}, of a room above it"
 
 
 def test_no_imports_go_round_in_a_circle() -> None:
@@ -103,7 +94,7 @@ def test_no_imports_go_round_in_a_circle() -> None:
 
 def test_statistics_never_draw_or_read_files() -> None:
     for module, path in modules().items():
-        if any(module.startswith(f"{name}.") for name in STATISTICS):
+        if room_of(path) in ("analysis/statistics", "analysis/loss", "analysis/inference", "analysis/claims"):
             assert not imports(path, module) & {
                 "matplotlib",
                 "seaborn",
@@ -111,7 +102,7 @@ def test_statistics_never_draw_or_read_files() -> None:
                 "toysup.storage.runs",
                 "netCDF4",
             }
-        if any(module.startswith(name) for name in FIGURES):
+        if room_of(path) == "analysis/figures":
             others = {name for name in imports(path, module) if name.startswith("toysup.")}
             allowed = ("toysup.analysis.figures", "toysup.errors")
             assert all(name.startswith(allowed) for name in others), (module, others)
@@ -134,3 +125,10 @@ def test_only_commands_know_click_and_rich() -> None:
 
 def test_a_module_is_of_a_readable_size() -> None:
     assert max(len(path.read_text().splitlines()) for path in modules().values()) <= 400
+
+
+def test_a_folder_is_read_at_a_glance() -> None:
+    """A dozen modules or so, but the figures, of which each module is about one."""
+    folders = Counter(path.parent for path in modules().values() if path.stem != "__init__")
+    del folders[ROOT / "analysis" / "figures"]
+    assert max(folders.values()) <= 14

@@ -9,8 +9,9 @@ from scipy import special
 from toysup.analysis.inference.permutations import relabelling_p, sign_flip_p
 from toysup.analysis.inference.seeds import CONFIDENCE, by_seed, mean_and_shape, refuse_confidence, skewed_t, summary_of
 from toysup.analysis.statistics.arrays import FloatArray, Mask
-from toysup.analysis.statistics.labels import leading_dims, require_dims
+from toysup.analysis.statistics.labels import require_dims
 from toysup.errors import UsageError
+from toysup.storage.schema import leading_dims
 
 # Two one-sided tests at 5% are an interval at 90%.
 EQUIVALENCE_CONFIDENCE = 0.9

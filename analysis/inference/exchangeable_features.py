@@ -10,8 +10,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from toysup.analysis.statistics.cells import RegimeCell, regime_cells, regime_sizes
-from toysup.analysis.statistics.labels import named, sweep_axes
+from toysup.analysis.statistics.labels import named
 from toysup.experiments.regime import Regime
+from toysup.storage.schema import sweep_axes
 
 MOST_RELABELLINGS = 1024
 """Up to so many relabellings all are taken; of more, as many: the labels as they are, and random ones."""

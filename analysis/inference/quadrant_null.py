@@ -14,12 +14,12 @@ from toysup.analysis.inference.relabelling import Relabelled
 from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.cells import RegimeCell, regime_cells
 from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD, features_of_rows
-from toysup.analysis.statistics.labels import leading_dims, require_dims
+from toysup.analysis.statistics.labels import require_dims
 from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
 from toysup.errors import UsageError
-from toysup.storage.schema import regime_axes
+from toysup.storage.schema import leading_dims, regime_axes
 
 DRAWS = 9999
 """Relabellings of all seeds, each by itself, that the p-value of their mean is found with."""

@@ -12,11 +12,12 @@ import xarray as xr
 from toysup.analysis.statistics.arrays import FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.forward_pass import Models
-from toysup.analysis.statistics.labels import leading_dims, named
+from toysup.analysis.statistics.labels import named
 from toysup.errors import UsageError
 from toysup.experiments.regime import Regime
 from toysup.sampling.random_words import WORD_VALUES, words
 from toysup.sampling.samples import draw, output_importance, sample_law, targets
+from toysup.storage.schema import leading_dims
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.statistics.labels import sweep_axes
 from toysup.analysis.statistics.piecewise import loaded_if_small, piecewise
 from toysup.errors import UsageError, nearest
+from toysup.storage.schema import sweep_axes
 
 Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 Value = TypeVar("Value")

@@ -18,16 +18,6 @@ def require_dims(array: xr.DataArray | xr.Dataset, dims: Sequence[str], *, what:
         raise UsageError(f"{what} needs the dims {', '.join(dims)}; it has {found}")
 
 
-def leading_dims(dataset: xr.Dataset) -> list[str]:
-    """The dims along which models lie: the sweep axes, `seed`, and `step` where several are selected."""
-    return [str(dim) for dim in dataset["train_loss"].dims]
-
-
-def sweep_axes(dataset: xr.Dataset) -> list[str]:
-    """The leading dims but `seed` and `step`: those that a trajectory of one cell of a sweep does not have."""
-    return [dim for dim in leading_dims(dataset) if dim not in ("seed", "step")]
-
-
 def named(array: xr.DataArray, name: str, long_name: str, **attrs: object) -> xr.DataArray:
     """`array` under a name, with attrs of its own instead of those it was computed from; all are dimensionless."""
     result = array.rename(name)

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import xarray as xr
 
-from toysup.analysis.statistics.labels import leading_dims, require_dims, sweep_axes
+from toysup.analysis.statistics.labels import require_dims
+from toysup.storage.schema import leading_dims, sweep_axes
 
 # What is read at once, and what a statistic may hold of a piece: numbers, of 4 or 8 bytes.
 _READ = 2**24

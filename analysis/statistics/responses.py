@@ -5,10 +5,10 @@ import xarray as xr
 
 from toysup.analysis.statistics.forward_pass import Models
 from toysup.analysis.statistics.gram import gram
-from toysup.analysis.statistics.labels import leading_dims, named, with_other_feature
+from toysup.analysis.statistics.labels import named, with_other_feature
 from toysup.errors import UsageError
 from toysup.experiments.model import is_plain
-from toysup.storage.schema import condition_of
+from toysup.storage.schema import condition_of, leading_dims
 
 
 def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:

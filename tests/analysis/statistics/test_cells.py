@@ -5,7 +5,7 @@ import xarray as xr
 
 import toysup
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
-from toysup.analysis.statistics.labels import leading_dims, sweep_axes
+from toysup.storage.schema import leading_dims, sweep_axes
 
 
 def test_a_regime_has_a_cell_for_each_place_along_the_axes_that_vary_it() -> None:
