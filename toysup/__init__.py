@@ -1,14 +1,14 @@
 """Train toy models of superposition by the thousand, keep every trajectory, measure and draw it.
 
-What there is, in the order in which one needs it:
+What it has, in the order in which you need it:
 
-* experiments: `load_experiment`, `builtin_experiments`, `Experiment`, `Condition`, and the tables that they are made
-of,
-  `RegimeSpec`, `ModelSpec`, `TrainingSpec` and `RecordSpec`; `register_activation` and `register_model` add your own
-* training: `train` in memory, `train_runs` to a folder
-* trajectories: `open_runs`, `open_example`, `save_runs`; `regime_of`, `to_module` and `sample` give back what was
-trained * `toysup.analysis`: statistics, intervals, figures and reports of trajectories * `toysup.theory`: what is known
-without training any model
+* Experiments: `load_experiment`, `builtin_experiments`, `Experiment` and `Condition`, and the tables that they are made
+  of: `RegimeSpec`, `ModelSpec`, `TrainingSpec` and `RecordSpec`. `register_activation` and `register_model` add yours.
+* Training: `train` trains in memory, `train_runs` to a folder.
+* Trajectories: `open_runs`, `open_example` and `save_runs`. `regime_of`, `to_module` and `sample` give back what was
+  trained.
+* `toysup.analysis`: statistics, intervals, figures and reports of trajectories.
+* `toysup.theory`: closed forms, known without training any model.
 
 >>> import toysup
 >>> runs = toysup.train("tms-intro", seeds=2)  # doctest: +SKIP

@@ -10,7 +10,12 @@ import pytest
 import toysup
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "findings").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "findings").glob("*.md")),
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -44,15 +49,26 @@ def test_the_readme_has_its_parts_in_order() -> None:
     text = (ROOT / "README.md").read_text()
     parts = [
         "![",
+        "## Install",
+        "pip install",
         "make demo",
         "make test",
-        "## What comes out",
-        "```python",
+        "## Two commands",
+        "$ toysup-train conditional-importance\n",
+        "$ toysup-analyze dimensionality runs\n",
+        "## Your own analysis",
         "## Your own experiment",
+        "## Where to go on",
         "## How to cite",
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
+
+
+def test_the_index_names_every_page() -> None:
+    text = (ROOT / "docs" / "index.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"]({page.name})" in text, page.name
 
 
 def test_links_between_pages_lead_somewhere() -> None:
