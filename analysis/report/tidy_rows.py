@@ -69,6 +69,17 @@ def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return whole.reindex(columns=columns)
 
 
+def typed(rows: pd.DataFrame) -> pd.DataFrame:
+    """The same rows with columns of numbers, where `joined` has columns of objects: to compute with, not to print.
+
+    Whole numbers of which some are missing, such as the feature of a row about a whole model, are of pandas' Int64.
+    """
+    dtypes = {"floating": "float64", "mixed-integer-float": "float64", "integer": "Int64", "boolean": "boolean"}
+    kinds = {name: pd.api.types.infer_dtype(column, skipna=True) for name, column in rows.items()}
+    numbers = {name: dtypes[kind] for name, kind in kinds.items() if kind in dtypes and rows[name].dtype == object}
+    return rows.astype(numbers)
+
+
 Rows = pd.DataFrame | Iterable[pd.DataFrame]
 
 

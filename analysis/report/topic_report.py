@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from toysup.analysis.report.panels import Drawn
 from toysup.analysis.report.selection import Selected, by_experiment
-from toysup.analysis.report.tidy_rows import Rows, rendered
+from toysup.analysis.report.tidy_rows import Rows, rendered, typed
 from toysup.analysis.report.writing_figures import named_figures, write_figures
 
 
@@ -43,6 +43,10 @@ class TopicReport:
 
     @functools.cached_property
     def table(self) -> pd.DataFrame:
+        return typed(self._all_rows)
+
+    @functools.cached_property
+    def _all_rows(self) -> pd.DataFrame:
         rows = self.rows()
         return rows if isinstance(rows, pd.DataFrame) else pd.concat(rows, ignore_index=True)
 
@@ -61,9 +65,9 @@ class TopicReport:
     def printed(self, format: str) -> Iterator[str]:
         """The rows as "table", "csv" or "json", in pieces: more rows than memory holds are never held at once."""
         if format == "table" and self.text is not None:
-            yield self.text(self.table)
+            yield self.text(self._all_rows)
         else:
-            yield from rendered(self.rows() if self.streams else self.table, format)
+            yield from rendered(self.rows() if self.streams else self._all_rows, format)
 
     def write_figures(self, folder: str | Path, *formats: str) -> list[Path]:
         """Write the figures to <folder>/<experiment>/<name>.<format> in each format; the paths of the files."""
