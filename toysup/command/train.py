@@ -151,7 +151,7 @@ def _prepare_fused(quiet: bool) -> None:
     """Compile the fused engine, or load it where that was done before; say so if it takes a while."""
     from toysup.engines.fused.engine import prepare
 
-    notice = threading.Timer(2.0, lambda: click.echo("Compiling the fused engine, once: 20 to 40 s.", err=True))
+    notice = threading.Timer(4.0, lambda: click.echo("Compiling the fused engine, once: 20 to 40 s.", err=True))
     if not quiet:
         notice.start()
     try:
