@@ -1,4 +1,7 @@
-"""What is known about the models without training any: numpy arrays in and out, float64, nothing sampled."""
+"""What is known about toy models without training any: closed forms, NumPy arrays in and out.
+
+Results are float64, and nothing is sampled. `docs/theory.md` derives the formulas.
+"""
 
 import lazy_loader
 

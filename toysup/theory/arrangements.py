@@ -1,4 +1,4 @@
-"""The cheapest way to place features on a few directions: one each, an antipodal pair each, and the rest left out."""
+"""The cheapest arrangement of features: each direction has one feature or an antipodal pair, the rest are dropped."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,36 @@ from toysup.errors import UsageError
 from toysup.experiments.regime import FloatArray, Regime
 from toysup.theory.costs import dropping_cost, sharing_cost
 
-# Beyond so many features the search for the cheapest arrangement takes too long.
+# With more features than this the integer program takes too long.
 MOST_EXACT = 100
 # The solver's tolerances are absolute, and costs may be tiny.
 _LARGEST_COST = 1e4
 
 
 class Arrangement(NamedTuple):
-    """`loss`; the `pairs` (pair, 2) and what is `dropped` (feature,), by index from 0; `exact`, or an upper bound."""
+    """The cheapest arrangement of features, as `best_arrangement` returns it.
+
+    Features are given by their index, which starts at 0. A feature that is in no pair and not dropped has a direction
+    of its own.
+
+    Parameters
+    ----------
+    loss : float
+        Importance-weighted squared error per sample, summed over features.
+    pairs : array of int (pair, 2)
+        The two features of each antipodal pair.
+    dropped : array of int (dropped feature,)
+        The features that no direction represents.
+    exact : bool
+        Whether `loss` is the least loss of all arrangements. If not, it is an upper bound of the least loss.
+
+    Examples
+    --------
+    >>> from toysup import theory
+    >>> best = theory.best_arrangement(theory.one_context(0.15, [1, 1, 0.1]), 1)
+    >>> best.pairs.tolist(), best.dropped.tolist(), best.exact
+    ([[0, 1]], [2], True)
+    """
 
     loss: float
     pairs: npt.NDArray[np.int64]
@@ -25,32 +47,44 @@ class Arrangement(NamedTuple):
 
 
 def best_arrangement(regime: Regime, n_hidden: int) -> Arrangement:
-    """The least loss where each of m orthogonal directions has no feature, one, or an antipodal pair.
+    """The arrangement of least loss if each of m orthogonal directions holds no feature, one, or an antipodal pair.
 
-    A feature alone costs nothing, a pair `sharing_cost`, a feature that is left out `dropping_cost`: which pairs and
-    which features is a matching of least weight, solved as an integer program. Beyond 100 features the best of these
-    is taken, an upper bound: features in the order of what dropping them costs, so many alone, the next ones paired
-    first with last, the rest left out.
+    A feature with a direction of its own costs nothing, an antipodal pair costs its `sharing_cost`, and a dropped
+    feature its `dropping_cost`. The least sum of these costs is a matching of least weight, found as an integer program
+    for up to 100 features. For more features the result is an upper bound: features are ranked by `dropping_cost`, the
+    first k get a direction of their own, the next 2(m − k) are paired, first with last, and the rest are dropped; the
+    best k is chosen.
 
     Parameters
     ----------
     regime : Regime
-        Values uniform on [0, 1], features independent given the context, target x.
+        A regime with values uniform on [0, 1], features that are independent given the context, a context that does not
+        follow from x, and target x; `one_context` makes one.
     n_hidden : int
-        m, at least 1.
+        Number of hidden dimensions m, at least 1.
 
     Returns
     -------
     Arrangement
-        Its loss is an importance-weighted squared error per sample, that of the tied ReLU model with unit directions
-        and the best bias for each feature that is left out.
+        The loss, the pairs and the dropped features. The loss is that of y = ReLU(WᵀW x + b) where each represented
+        feature has ‖W_i‖ = 1 and b_i = 0, and each dropped feature has its best b_i.
 
     Raises
     ------
     UsageError
-        If the regime is not of that kind, or there is no hidden dimension.
+        If n_hidden is less than 1, or the regime has other values, groups of features, a context that follows from x,
+        or another target.
 
     Source: derived.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from toysup import theory
+    >>> importance = np.tile(0.7 ** np.arange(1, 11), 2)
+    >>> best = theory.best_arrangement(theory.one_context(0.15, importance), 10)
+    >>> round(best.loss, 5), len(best.pairs), best.dropped.tolist()
+    (0.01365, 6, [8, 9, 18, 19])
     """
     if n_hidden < 1:
         raise UsageError(f"n_hidden must be at least 1, not {n_hidden}")
@@ -62,7 +96,11 @@ def best_arrangement(regime: Regime, n_hidden: int) -> Arrangement:
 
 
 def _matched(sharing: FloatArray, dropping: FloatArray, m: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """0/1 for each pair, each feature left out, each one alone: every feature is in one, at most m pairs and alone."""
+    """The arrangement of least loss, from an integer program.
+
+    A variable is 0 or 1. There is one for each pair, one for each dropped feature and one for each single feature.
+    Every feature is in exactly one of those that are 1, and at most m pairs and single features are 1.
+    """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array, eye_array, hstack
 
@@ -91,7 +129,7 @@ def _ranked(sharing: FloatArray, dropping: FloatArray, m: int) -> tuple[npt.NDAr
     for alone in range(m + 1):
         paired = order[alone : 2 * m - alone]
         half = len(paired) // 2
-        # An odd one out, where there are fewer features than places, has a direction of its own.
+        # If there are fewer features than places, an odd number may remain: the middle one has its own direction.
         pairs = np.stack([paired[:half], paired[::-1][:half]], axis=1)
         dropped = order[2 * m - alone :]
         loss = sharing[pairs[:, 0], pairs[:, 1]].sum() + dropping[dropped].sum()

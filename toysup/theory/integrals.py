@@ -1,12 +1,15 @@
-"""E[(y_i − x_i)²] given exactly which features are active: integrals of quadratics that are cut by one straight line.
+"""E[(y_i − x_i)²] given which features are active, for one or two active features: exact integrals.
 
-For output i of the tied model, y_i = ReLU(a) with a = b_i + Σ_j G_ij x_j. With one or two active features, (y_i − x_i)²
-is a quadratic on each side of a = 0. Between the places where the line a = 0 meets an edge of the unit square, its
-integral over one value is a cubic in the other, and the two-point Gauss–Legendre rule integrates a cubic exactly. So
-these integrals are exact; and since they are sums of squares with positive weights, nothing cancels, however small a
-slope is or wherever its kink lies. A kink that rounding displaces does no harm, as ReLU is continuous.
+Output i of the tied model is y_i = ReLU(a) with a = b_i + Σ_j G_ij x_j. With one or two active features, (y_i − x_i)²
+is a quadratic on each side of the line a = 0. The outer integral is cut where this line meets an edge of the unit
+square. Between the cuts the inner integral is a cubic in the outer value, and the two-point Gauss–Legendre rule
+integrates a cubic exactly.
 
-Here an output is a row: its row of G (row, feature), its bias (row,), and `own` (row, feature), 1 at its own feature.
+The integrals are sums of squares with positive weights. So no digits are lost to cancellation, even if a slope is tiny.
+Rounding can displace a cut, but this changes little, because ReLU is continuous.
+
+Each output of each model is one row: a row of G (row, feature), a bias (row,), and a row of `own` (row, feature), which
+is 1 at the output's own feature and 0 elsewhere.
 """
 
 import numpy as np
@@ -27,7 +30,7 @@ def two_active(G: FloatArray, bias: FloatArray, own: FloatArray, pairs: tuple[np
     first, second = pairs
     g, h = G[:, first], G[:, second]
     b = np.broadcast_to(bias[:, None], g.shape)
-    # Where the line b + g x + h z = 0 meets the edges z = 0 and z = 1.
+    # The outer integral is cut where the line b + g x + h z = 0 meets the edges z = 0 and z = 1.
     x, weight_x = _nodes(_kink(b, g), _kink(b + h, g))
     at_x = b[..., None] + g[..., None] * x
     z, weight_z = _nodes(_kink(at_x, h[..., None]))
@@ -37,14 +40,14 @@ def two_active(G: FloatArray, bias: FloatArray, own: FloatArray, pairs: tuple[np
 
 
 def _kink(b: FloatArray, slope: FloatArray) -> FloatArray:
-    """Where b + slope·x changes its sign, moved into [0, 1]; anywhere if the slope is 0."""
+    """The x at which b + slope·x changes its sign, clipped to [0, 1]; 0 if the slope is 0."""
     with np.errstate(over="ignore"):
         kink = np.divide(-b, slope, out=np.zeros(np.broadcast_shapes(b.shape, slope.shape)), where=slope != 0)
     return np.clip(kink, 0, 1)
 
 
 def _nodes(*kinks: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Points of [0, 1] and their weights (..., node), exact for what is cubic between 0, the kinks and 1."""
+    """Quadrature points of [0, 1] and their weights (..., node), exact for a cubic on each piece between the kinks."""
     edges = np.sort(np.stack([np.zeros_like(kinks[0]), *kinks, np.ones_like(kinks[0])], axis=-1), axis=-1)
     half = np.diff(edges) / 2
     middle = edges[..., :-1] + half

@@ -1,4 +1,4 @@
-"""What sharing a direction costs where features keep shares λ of p and μ of I outside their context."""
+"""The cost of sharing a direction if features keep a share λ of p and a share μ of I outside their own context."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,26 @@ from toysup.theory.tables import at_most_one, not_negative
 
 
 class OutsideCosts(NamedTuple):
-    """Losses in units of the importance I, in the broadcast shape of the arguments."""
+    """The losses of two features that share a direction and of a dropped feature, as `outside_costs` returns them.
+
+    All are squared errors per sample in units of the importance I.
+
+    Parameters
+    ----------
+    across : array (...)
+        The loss of two features of different subsets that share a direction.
+    within : array (...)
+        The loss of two features of the same subset that share a direction.
+    dropping : array (...)
+        The loss of a feature that is dropped.
+
+    Examples
+    --------
+    >>> from toysup import theory
+    >>> costs = theory.outside_costs(0.3, 0, 1)
+    >>> costs.across.round(4).tolist(), costs.within.round(4).tolist(), costs.dropping.round(4).tolist()
+    (0.0, 0.015, 0.0444)
+    """
 
     across: FloatArray
     within: FloatArray
@@ -19,7 +38,24 @@ class OutsideCosts(NamedTuple):
 
 
 class OutsideLimits(NamedTuple):
-    """Feature probabilities below which sharing costs less than dropping; above 1, at every probability."""
+    """The feature probabilities below which sharing costs less than dropping, as `outside_limits` returns them.
+
+    If a limit is above 1, sharing costs less than dropping at every feature probability.
+
+    Parameters
+    ----------
+    across : array (...)
+        The limit for two features of different subsets.
+    within : array (...)
+        The limit for two features of the same subset.
+
+    Examples
+    --------
+    >>> from toysup import theory
+    >>> limits = theory.outside_limits([0, 0.5, 1], 0)
+    >>> limits.across.round(3).tolist(), limits.within.round(3).tolist()
+    ([1.333, 0.8, 0.571], [0.571, 0.571, 0.571])
+    """
 
     across: FloatArray
     within: FloatArray
@@ -32,34 +68,48 @@ def outside_costs(
     *,
     n_contexts: int = 2,
 ) -> OutsideCosts:
-    """`sharing_cost` and `dropping_cost` of features of equal p and I with K equally likely contexts and subsets.
+    """`sharing_cost` and `dropping_cost` for features of equal p and I, K equally likely contexts and K subsets.
 
-    With shares λ of p and μ of I outside a feature's context, s = 1 + (K−1)λμ and t = 1 + (K−1)μ:
-    two features of different subsets cost `across` = p² (2λ(1 + μ) + 2(K−2)λ²μ) / 6K, two of the same subset
-    `within` = p² (2 + 2(K−1)λ²μ) / 6K, and a feature that is dropped `dropping` = (s p/3 − s² p²/4t) / K. For K = 2
-    the ratio across/within is λ(1 + μ) / (1 + λ²μ): 0 for λ = 0, and for λ = 1 it is 1 whatever μ is, so importance
-    alone changes nothing.
+    Each context has one subset. Outside its own context a feature keeps a share λ of its probability p and a share μ of
+    its importance I. Let s = 1 + (K−1)λμ and t = 1 + (K−1)μ. The losses in units of I are
+
+    - `across` = p² (2λ(1 + μ) + 2(K−2)λ²μ) / 6K for two features of different subsets that share a direction,
+    - `within` = p² (2 + 2(K−1)λ²μ) / 6K for two features of the same subset that share a direction,
+    - `dropping` = (s p/3 − s² p²/4t) / K for a feature that is dropped.
+
+    For K = 2 the ratio across/within is λ(1 + μ) / (1 + λ²μ). It is 0 for λ = 0. For λ = 1 it is 1 for every μ:
+    conditional importance alone changes nothing.
 
     Parameters
     ----------
     probability : array-like (...)
-        p, of a feature in its own context.
-    outside_probability, outside_importance : array-like (...)
-        λ in [0, 1] and μ ≥ 0; all broadcast.
-    n_contexts : int
-        K, at least 2, each context with a subset of its own.
+        p, the probability of a feature in its own context, in [0, 1].
+    outside_probability : array-like (...)
+        λ, the share of p outside the feature's own context, in [0, 1].
+    outside_importance : array-like (...)
+        μ, the share of I outside the feature's own context, at least 0.
+    n_contexts : int, default 2
+        K, the number of contexts, at least 2.
 
     Returns
     -------
-    OutsideCosts of arrays (...)
-        Squared error per sample, in units of I.
+    OutsideCosts
+        Three arrays, `across`, `within` and `dropping`, in the broadcast shape of the arguments: squared error per
+        sample in units of I.
 
     Raises
     ------
     UsageError
-        If a share, a probability or the number of contexts is not what is said above.
+        If an argument is out of its range.
 
     Source: derived.
+
+    Examples
+    --------
+    >>> from toysup import theory
+    >>> costs = theory.outside_costs(0.15, [0, 0.5, 1], 0)
+    >>> (costs.across / costs.within).tolist()
+    [0.0, 0.5, 1.0]
     """
     p = at_most_one("probability", probability)
     across, within, s, t = _sums(outside_probability, outside_importance, n_contexts)
@@ -72,28 +122,39 @@ def outside_limits(
 ) -> OutsideLimits:
     """The feature probability p below which sharing a direction costs less than dropping one of the two features.
 
-    With s and t as in `outside_costs` this is 4st / (2t·a + 3s²), where a is λ(2 + 2μ) + 2(K−2)λ²μ across subsets and
-    2 + 2(K−1)λ²μ within one. For μ = 0 and K = 2 it is 4/(3 + 4λ) across, so sharing pays for λ < 1/p − 3/4; it is
-    4/7 within, and for λ = 1 it is 4/7 both ways whatever μ is.
+    With K, s and t as in `outside_costs` it is 4st / (2t·a + 3s²). Here a is 2λ(1 + μ) + 2(K−2)λ²μ for two features of
+    different subsets (`across`), and 2 + 2(K−1)λ²μ for two features of the same subset (`within`). For μ = 0 and K = 2
+    the limit across is 4/(3 + 4λ), so sharing costs less for λ < 1/p − 3/4; the limit within is 4/7. For λ = 1 both
+    limits are 4/7 for every μ.
 
     Parameters
     ----------
-    outside_probability, outside_importance : array-like (...)
-        λ in [0, 1] and μ ≥ 0; they broadcast.
-    n_contexts : int
-        K, at least 2, each context with a subset of its own.
+    outside_probability : array-like (...)
+        λ, the share of p outside the feature's own context, in [0, 1].
+    outside_importance : array-like (...)
+        μ, the share of I outside the feature's own context, at least 0.
+    n_contexts : int, default 2
+        K, the number of contexts, at least 2; each has one subset.
 
     Returns
     -------
-    OutsideLimits of arrays (...)
-        Probabilities; a lower bound for trained pairs, whose b and length may move too.
+    OutsideLimits
+        Two arrays, `across` and `within`, in the broadcast shape of the arguments: probabilities, or numbers above 1 if
+        sharing always costs less. A trained pair can also change its length and b, so for trained pairs they are lower
+        bounds.
 
     Raises
     ------
     UsageError
-        If a share or the number of contexts is not what is said above.
+        If an argument is out of its range.
 
     Source: derived.
+
+    Examples
+    --------
+    >>> from toysup import theory
+    >>> theory.outside_limits([0, 0.5, 1], 0).across.round(4).tolist()  # 4/3, 4/5 and 4/7
+    [1.3333, 0.8, 0.5714]
     """
     across, within, s, t = _sums(outside_probability, outside_importance, n_contexts)
     limits = [4 * s * t / (2 * t * shared + 3 * s**2) for shared in (across, within)]
@@ -103,7 +164,7 @@ def outside_limits(
 def _sums(
     outside_probability: npt.ArrayLike, outside_importance: npt.ArrayLike, n_contexts: int
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Sums over the contexts for p = I = 1: p_i p_j (I_i + I_j) across subsets and within one, p_i I_i, and I_i."""
+    """Sums over the contexts for p = I = 1: p_i p_j (I_i + I_j) across and within subsets, then p_i I_i, then I_i."""
     share = at_most_one("outside_probability", outside_probability)
     importance = not_negative("outside_importance", outside_importance)
     if n_contexts < 2:

@@ -1,7 +1,8 @@
-"""What three or more active features can cost: a bound from second moments, which are exact.
+"""An upper bound of the loss from samples with three or more active features, by exact second moments.
 
-With D = G − 1 the error y_i − x_i is at most b_i⁺ + Σ_j D_ij⁺ x_j, and at least −(b_i⁻ + Σ_j D_ij⁻ x_j) and −x_i, where
-u⁺ and u⁻ are the positive and the negative part of u. The expected squares of these need only E[x_j x_k].
+Let D = G − 1, and let u⁺ and u⁻ be the positive and the negative part of u. The error y_i − x_i is at most
+b_i⁺ + Σ_j D_ij⁺ x_j; it is at least −x_i, and at least −(b_i⁻ + Σ_j D_ij⁻ x_j). The expected squares of these three
+bounds follow from the moments E[x_j] and E[x_j x_k] over samples with three or more active features.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from toysup.experiments.regime import FloatArray, Regime
 
 
 def more_active_bound(G: FloatArray, b: FloatArray, regime: Regime) -> FloatArray:
-    """What samples with three or more active features contribute at most, from above: (..., feature)."""
+    """An upper bound of the loss that samples with three or more active features contribute: (..., feature)."""
     second = _moments_of_more(regime.activation_probability)
     square = np.diagonal(second, axis1=1, axis2=2)[:, 1:]
     weights = regime.context_probability[:, None] * regime.importance
@@ -33,8 +34,9 @@ def _moments_of_more(p: FloatArray) -> FloatArray:
     own = np.eye(n + 1, dtype=bool)
     own[0, 0] = False
     named = own[:, None] | own[None, :]
-    # Given that the features of an entry are active, the chance of 0, 1, 2 and more active ones, feature by feature:
-    # sums of positive numbers, where one minus the chance of the others would cancel.
+    # For each entry of the matrix: the probabilities of 0, 1, 2 and at least 3 active features, if the one or two
+    # features of the entry are active. Adding one feature after another sums positive numbers; 1 − P(at most 2) would
+    # lose digits to cancellation.
     counts = np.repeat(np.eye(4)[named.sum(axis=-1)][None], contexts, axis=0)
     for feature in range(n):
         arrives = np.where(named[..., 1 + feature], 0, p[:, feature, None, None])[..., None]
