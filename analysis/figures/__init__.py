@@ -1,10 +1,14 @@
 """Figures of a paper's quality: statistics in, a matplotlib Figure out.
 
-Each function draws what it is given: it computes no statistic, changes none of its arguments, and neither shows nor
-saves. Draw and save within `style()`:
+Each function draws the statistics that it is given. It computes no statistic, changes none of its arguments, and
+neither shows nor saves the figure. Draw and save within `style()`:
 
     with figures.style():
         figures.gram_grid(gram).savefig("gram.pdf")
+
+Most functions take `summaries`, a dict from the name of a condition to the Dataset that `toysup.analysis.over_seeds`
+returns. Functions that also draw each seed take `values`, a dict from the same names to the DataArrays that were
+summarised.
 """
 
 from toysup.analysis.figures.conditions import by_condition
@@ -17,22 +21,27 @@ from toysup.analysis.figures.losses import loss_comparison, loss_curves, loss_ma
 from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, style
 from toysup.analysis.figures.sweeps import along_sweep, sweep_map
 
-__all__ = [
-    "DOUBLE_COLUMN",
-    "SINGLE_COLUMN",
-    "along_sweep",
-    "by_condition",
-    "course_of_training",
-    "dimensionality_over_training",
-    "feature_dimensionality",
-    "feature_events",
-    "gram_grid",
-    "loss_by_active",
-    "loss_comparison",
-    "loss_curves",
-    "loss_matrix",
-    "loss_parts",
-    "quadrant_interference",
+__all__ = [  # noqa: RUF022 (under headings)
+    # The look of all figures
     "style",
+    "SINGLE_COLUMN",
+    "DOUBLE_COLUMN",
+    # Weights: the Gram matrix and what follows from it
+    "gram_grid",
+    "feature_dimensionality",
+    "quadrant_interference",
+    # Losses
+    "loss_comparison",
+    "loss_parts",
+    "loss_by_active",
+    "loss_matrix",
+    # Along training
+    "loss_curves",
+    "dimensionality_over_training",
+    "course_of_training",
+    "feature_events",
+    # Any statistic: by condition, and along sweeps
+    "by_condition",
+    "along_sweep",
     "sweep_map",
 ]

@@ -1,4 +1,4 @@
-"""Conditions side by side: a line for each, a panel for each statistic."""
+"""Statistics by condition: a horizontal line for each condition, a panel for each statistic."""
 
 from collections.abc import Mapping
 
@@ -20,23 +20,39 @@ _MOST_COLUMNS = 4
 def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Draw statistics of each condition: a dot per seed, the mean with its interval.
 
-    Conditions are lines, the first at the top; each statistic has a panel. Losses that lie far apart have a log axis,
-    on which a loss of exactly 0 is drawn at the line marked 0, left of a linear stretch that ends at the smallest
-    decade; the axis ends a little below 0, where an interval that reaches further is cut off. A statistic that is NaN
-    for a condition leaves its line empty.
+    Each statistic has a panel. In it each condition has a horizontal line, the first at the top. The line is empty if
+    the statistic is NaN for the condition.
+
+    Losses that lie far apart have a log axis, with a linear stretch from 0 to the smallest decade, so that a loss of
+    exactly 0 has a place. The axis ends a little below 0; an interval that reaches further down is cut off there.
 
     Parameters
     ----------
-    values : mapping of DataArray (statistic, seed)
-        Per condition; `statistic` may be a scalar coord where there is one. Its labels, such as "loss" or
-        "represented", are what the axes are named by.
-    summaries : mapping of Dataset (statistic)
-        The same conditions' summaries over seeds.
+    values : mapping of str to DataArray (statistic, seed)
+        For each condition, the statistics of each seed, in the units of the statistics. The labels of `statistic`, such
+        as "loss" or "represented", name the axes. `statistic` may be a scalar coord.
+    summaries : mapping of str to Dataset (statistic)
+        For the same conditions, the summaries over seeds that `toysup.analysis.over_seeds` returns.
+
+    Returns
+    -------
+    Figure
+        One panel per statistic, at most four in a row.
 
     Raises
     ------
     UsageError
-        If there are no conditions, different ones or other statistics in the two arguments, or other dims.
+        If there are no conditions, the arguments differ in their conditions or statistics, a dim is missing or not
+        drawn, or a summary lacks a variable.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> W = open_example("conditional-importance")["conditional-importance/fixed"]["W"].isel(step=-1)
+    >>> count = analysis.represented_count(W).assign_coords(statistic="represented")
+    >>> with analysis.figures.style():
+    ...     len(analysis.figures.by_condition({"fixed": count}, {"fixed": analysis.over_seeds(count)}).axes)
+    1
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "statistic", "seed"), all_summaries(summaries, "statistic")

@@ -1,4 +1,4 @@
-"""Where losses come from: their parts, and the samples with so many active features."""
+"""Splits of a loss: by part, and by the number of active features."""
 
 from collections.abc import Mapping
 
@@ -19,26 +19,49 @@ from toysup.analysis.figures.style import DOUBLE_COLUMN, FAINT, looks
 _LOSS, _MEANING, _ = statistic("loss")
 _PARTS = {
     "unrepresented": "not represented",
-    "own": "own entry alone",
-    "interference": "interference adds",
-    "bias": "bias changes",
+    "own": "own entries",
+    "interference": "interference",
+    "bias": "bias",
 }
+_LEFT_AND_RIGHT = (
+    "Left: probability of each number of active features. "
+    "Right: what these samples contribute to the loss, mean over seeds."
+)
 
 
 def loss_parts(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
-    """Draw the parts of each condition's loss: a panel for each on a common axis, a dot per seed, the mean.
+    """Draw the parts of each condition's loss: a dot per seed, the mean with its interval.
+
+    Each part has a panel, and all panels share their x axis. The parts are those of
+    `toysup.analysis.loss_decomposition`, summed over contexts and features.
 
     Parameters
     ----------
-    values : mapping of DataArray (part, seed)
-        Per condition: what each part adds to the loss per sample, which may be negative.
-    summaries : mapping of Dataset (part)
-        The same conditions' summaries over seeds.
+    values : mapping of str to DataArray (part, seed)
+        For each condition, the parts of the loss of each seed: importance-weighted squared error per sample. A part is
+        negative if it lowers the loss.
+    summaries : mapping of str to Dataset (part)
+        For the same conditions, the summaries over seeds that `toysup.analysis.over_seeds` returns.
+
+    Returns
+    -------
+    Figure
+        One panel per part, side by side.
 
     Raises
     ------
     UsageError
-        If there are no conditions, different ones or other parts in the two arguments, or other dims.
+        If there are no conditions, the arguments differ in their conditions or parts, a dim is missing or not drawn, or
+        a summary lacks a variable.
+
+    Examples
+    --------
+    >>> from xarray import DataArray
+    >>> from toysup.analysis import figures, over_seeds
+    >>> parts = DataArray([[0.3, 0.1], [0.2, 0.1]], {"part": ["unrepresented", "interference"]}, ["seed", "part"])
+    >>> with figures.style():
+    ...     [ax.get_title() for ax in figures.loss_parts({"fixed": parts}, {"fixed": over_seeds(parts)}).axes]
+    ['not represented', 'interference']
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "part", "seed"), all_summaries(summaries, "part")
@@ -53,25 +76,43 @@ def loss_parts(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Da
         ax.set_title(wrapped(_PARTS.get(name, name), width=84 // len(names)))
     scale_values(axes[0], np.concatenate([np.ravel(array) for array in values.values()]), along="x", log=False)
     name_lines(axes[0], summaries)
-    note(figure, f"{_MEANING} The parts sum to it. {key(summaries)}")
+    note(figure, f"{_MEANING} The parts sum to the loss. {key(summaries)}")
     return figure
 
 
 def loss_by_active(summaries: Mapping[str, xr.Dataset], probability: Mapping[str, xr.DataArray]) -> Figure:
-    """Draw the loss by how many features of a sample are active, beside how often so many are.
+    """Draw the probability of each number of active features, and the loss that these samples contribute.
+
+    Both are those of `toysup.analysis.loss_by_active`, summed over contexts and features. The losses have a log axis if
+    they lie far apart; it ends a little below 0, where an interval that reaches further down is cut off.
 
     Parameters
     ----------
-    summaries : mapping of Dataset (active)
-        Per condition a summary over seeds, of what samples with so many active features add to the loss per sample; on
-        a log axis where these lie far apart, on which an interval is cut off a little below 0.
-    probability : mapping of DataArray (active)
-        The same conditions' probability of so many active features.
+    summaries : mapping of str to Dataset (active)
+        For each condition, the summary over seeds of the contributions to the loss: importance-weighted squared error
+        per sample. `toysup.analysis.over_seeds` returns it.
+    probability : mapping of str to DataArray (active)
+        For the same conditions, the probability of each number of active features.
+
+    Returns
+    -------
+    Figure
+        Two panels, the probabilities on the left and the losses on the right.
 
     Raises
     ------
     UsageError
-        If there are no conditions, different ones or other numbers in the two arguments, or other dims.
+        If there are no conditions, the arguments differ in their conditions or numbers of active features, a dim is
+        missing or not drawn, or a summary lacks a variable.
+
+    Examples
+    --------
+    >>> from xarray import DataArray
+    >>> from toysup.analysis import figures, over_seeds
+    >>> loss = DataArray([[0.0, 0.1], [0.0, 0.2]], {"active": ["0", "1"]}, ["seed", "active"])
+    >>> often = {"fixed": DataArray([0.9, 0.1], {"active": ["0", "1"]}, ["active"])}
+    >>> len(figures.loss_by_active({"fixed": over_seeds(loss)}, often).axes)
+    2
     """
     same_conditions(summaries, probability)
     summaries = all_summaries(summaries, "active")
@@ -97,5 +138,5 @@ def loss_by_active(summaries: Mapping[str, xr.Dataset], probability: Mapping[str
         ax.grid(axis="y")
     legend_above(figure, *loss.get_legend_handles_labels())
     bars = interval_of(summaries.values(), drawn_as="Bars")
-    note(figure, f"{_MEANING} Right: what samples with so many active features add to it; mean over seeds.{bars}")
+    note(figure, f"{_MEANING} {_LEFT_AND_RIGHT}{bars}")
     return figure

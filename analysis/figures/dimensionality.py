@@ -1,4 +1,4 @@
-"""Feature dimensionality: per feature at one step, and along training."""
+"""Feature dimensionality: of each feature at one step, and along training."""
 
 from collections.abc import Mapping
 
@@ -21,36 +21,51 @@ from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
 from toysup.analysis.figures.style import DOUBLE_COLUMN, FAINT, INK, SINGLE_COLUMN, looks
 
 FIRST_LAST = LinearSegmentedColormap.from_list("toysup_first_last", colormaps["viridis"](np.linspace(0, 0.9, 256)))
-"""From the first feature of a subset to its last: dark to light, so that grey keeps the order."""
+"""From the first feature of a subset (dark) to its last (light), so that a greyscale print keeps the order."""
 
 _SMALL = 6.5
 _LABEL = "dimensionality Dᵢ"
-_MEANING = "Dᵢ: dimensionality of a feature, dimensionless."
+_MEANING = "Dᵢ: dimensionality of feature i, dimensionless."
 
 
 def feature_dimensionality(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
-    """Draw D_i of every feature, one panel per condition: a dot per seed, the mean with its interval.
+    """Draw the dimensionality D_i of every feature: a dot per seed, the mean with its interval.
 
-    Features stand subset by subset, with a line between subsets.
+    Each condition has a panel. Features are grouped by subset, with a line between subsets.
 
     Parameters
     ----------
-    values : mapping of DataArray (seed, feature)
-        D per condition, dimensionless, 0 to 1; coord `subset(feature)` where there is one.
-    summaries : mapping of Dataset (feature)
-        The same conditions' summaries over seeds.
+    values : mapping of str to DataArray (seed, feature)
+        For each condition, D of each seed, dimensionless, from 0 to 1. Features are in one subset if there is no coord
+        `subset(feature)`.
+    summaries : mapping of str to Dataset (feature)
+        For the same conditions, the summaries over seeds that `toysup.analysis.over_seeds` returns.
+
+    Returns
+    -------
+    Figure
+        One panel per condition, two in a row, or one if a condition has more than 50 features.
 
     Raises
     ------
     UsageError
-        If there are no conditions, different ones in the two arguments, or other dims.
+        If there are no conditions, the arguments differ in their conditions, a dim is missing or not drawn, or a
+        summary lacks a variable.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> W = open_example("conditional-importance")["conditional-importance/fixed"]["W"].isel(step=-1)
+    >>> D = analysis.feature_dimensionality(W)
+    >>> with analysis.figures.style():
+    ...     len(analysis.figures.feature_dimensionality({"fixed": D}, {"fixed": analysis.over_seeds(D)}).axes)
+    1
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "seed", "feature"), all_summaries(summaries, "feature")
     figure, axes = _condition_panels(len(values), most=max(array.sizes["feature"] for array in values.values()))
     for ax, (name, array), look in zip(axes, values.items(), looks(len(values)), strict=True):
         order, blocks = _blocks(array)
-        # Features of a subset stand side by side, with a step aside between subsets.
         x = np.concatenate([np.arange(b.start, b.stop) + gap for gap, b in enumerate(blocks)]).astype(float)
         for position, at in zip(x, order, strict=True):
             seed_dots(ax, array.values[:, at], position, look=look, along="y", width=0.5)
@@ -60,27 +75,44 @@ def feature_dimensionality(values: Mapping[str, xr.DataArray], summaries: Mappin
         _frame(ax, f"{name} ({n_of(summaries[name])})", pad=11 if len(blocks) > 1 else None)
         _name_subsets(ax, blocks, points=figure.get_figwidth() * 72 / min(len(axes), 2) - 30)
     figure.supylabel(_LABEL)
-    note(figure, f"{_MEANING} Dots: seeds. Markers: their mean.{interval_of(summaries.values(), drawn_as='Bars')}")
+    note(figure, f"{_MEANING} Dots: seeds. Markers: mean over seeds.{interval_of(summaries.values(), drawn_as='Bars')}")
     return figure
 
 
 def dimensionality_over_training(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None = None) -> Figure:
-    """Draw the mean D_i of every feature along training: conditions below each other, subsets side by side.
+    """Draw the mean dimensionality D_i of every feature along training, with its interval shaded.
 
-    The colour of a line is the place of the feature within its subset; the interval of the mean is shaded.
+    Each condition has a row of panels, one panel for each of its subsets. The colour of a line is the position of the
+    feature within its subset.
 
     Parameters
     ----------
-    summaries : mapping of Dataset (step, feature)
-        Per condition a summary of D over seeds, dimensionless. The axis is `epoch(step)` where all conditions have
-        it, else `step`; coord `subset(feature)` where there is one.
+    summaries : mapping of str to Dataset (step, feature)
+        For each condition, the summary of D over seeds that `toysup.analysis.over_seeds` returns; dimensionless. The x
+        axis is the coord `epoch(step)` if all conditions have it, else `step`. Features are in one subset if there is
+        no coord `subset(feature)`.
     time_scale : "linear" or "log", optional
-        "linear" or "log"; if not given, log where steps are spaced so.
+        The scale of the x axis. The default is "log" if the snapshots of any condition are spaced by ratios, and
+        "linear" otherwise.
+
+    Returns
+    -------
+    Figure
+        One panel per condition and subset, and a colour bar.
 
     Raises
     ------
     UsageError
-        If there are no conditions, other dims, or an unknown scale.
+        If there are no conditions, a dim is missing or not drawn, a summary lacks a variable, or the scale is unknown.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> W = open_example("conditional-importance")["conditional-importance/fixed"]["W"]
+    >>> D = analysis.over_seeds(analysis.feature_dimensionality(W))
+    >>> with analysis.figures.style():
+    ...     len(analysis.figures.dimensionality_over_training({"fixed": D}).axes)  # two subsets and a colour bar
+    3
     """
     summaries = all_summaries(summaries, "step", "feature")
     time = time_axis(summaries)
@@ -106,7 +138,7 @@ def dimensionality_over_training(summaries: Mapping[str, xr.Dataset], *, time_sc
         scale_time(ax, time, scale=time_scale or scale_of(time))
     figure.supylabel(_LABEL)
     bar = figure.colorbar(
-        colours, ax=[ax for row in axes for ax in row], aspect=14 * len(axes), label="place in the subset"
+        colours, ax=[ax for row in axes for ax in row], aspect=14 * len(axes), label="position in the subset"
     )
     bar.ax.invert_yaxis()
     bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -123,7 +155,7 @@ def _condition_panels(count: int, *, most: int) -> tuple[Figure, list[Axes]]:
 
 def _frame(ax: Axes, title: str, *, letters: int = 44, pad: float | None = None) -> None:
     ax.set_title(wrapped(title, width=letters), loc="left", pad=pad)
-    # A digon or a square has D = 1/2: the line shows which features share a dimension.
+    # Features of an antipodal pair have D = 1/2, so a tick there shows which features share a dimension.
     ax.set_yticks([0, 0.5, 1])
     ax.grid(axis="y")
     ax.set_ylim(-0.06, 1.06)
@@ -142,7 +174,7 @@ def _name_features(ax: Axes, x: NDArray[np.float64], labels: list[object]) -> No
 
 
 def _name_subsets(ax: Axes, blocks: list[Block], *, points: float) -> None:
-    """A line between subsets, and the name of each above its features as far as there is room for it."""
+    """Draw a line between subsets, and write the name of each above its features, cut to the room there is."""
     for gap, block in enumerate(blocks if len(blocks) > 1 else []):
         if gap:
             ax.axvline(block.start + gap - 1, color=FAINT, linewidth=0.6, gid="boundary")

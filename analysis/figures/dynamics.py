@@ -1,4 +1,4 @@
-"""Dynamics: statistics along training with the seeds' own lines, and when features enter and merge."""
+"""Dynamics: statistics along training with a line per seed, and when features enter and merge."""
 
 from collections.abc import Mapping
 from itertools import groupby
@@ -23,9 +23,14 @@ from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, Loo
 from toysup.errors import UsageError
 
 PLATEAU = "plateau"
-# What is drawn of features, and the share of seeds in which it happens.
+# For each event of a feature that is drawn, the name of the share of seeds in which it happens.
 EVENTS = {"entry_step": "represented", "merge_step": "merged"}
 
+_EVENTS_MEANING = (
+    "A feature enters at the step from which it is represented until the end. It merges at the step from which it "
+    "shares a direction with another feature until the end."
+)
+_EVENTS_MARKS = "Dots: seeds. Markers: median over the seeds in which this happens. Right: percentage of these seeds."
 _SHADE = "#ececec"
 _SMALL = 5.5
 
@@ -37,28 +42,46 @@ def course_of_training(
     first: int = 0,
     time_scale: Scale | None = None,
 ) -> Figure:
-    """Draw statistics along training: a column per condition, a panel per statistic.
+    """Draw statistics along training: a column per condition, a row per statistic.
 
-    Thick lines are means over seeds with the interval shaded, thin ones single seeds, whose jumps a mean smooths away.
-    Grey are the steps at which at least half of the seeds are on a plateau of the loss.
+    Thick lines are means over seeds, with the interval shaded. Thin lines are single seeds, because a mean smooths
+    their jumps away. Steps at which at least half of the seeds are on a plateau of the loss are grey.
 
     Parameters
     ----------
-    values : mapping of DataArray (statistic, seed, step)
-        Per condition: the seeds that are drawn one by one. The labels of `statistic` name the panels; what is called
-        "plateau" has none.
-    summaries : mapping of Dataset (statistic, step)
-        The same conditions' summaries over all seeds. The mean of "plateau", where there is one, is the share of seeds
-        that are on a plateau.
-    first : int
-        The place of the first condition among those that several figures show, which decides its colour.
+    values : mapping of str to DataArray (statistic, seed, step)
+        For each condition, the statistics of the seeds that get a thin line, in the units of the statistics. The labels
+        of `statistic` name the rows; "plateau" has no row. `statistic` may be a scalar coord.
+    summaries : mapping of str to Dataset (statistic, step)
+        For the same conditions, the summaries over all seeds that `toysup.analysis.over_seeds` returns. If there is a
+        statistic "plateau", its mean is the share of seeds that are on a plateau. The x axis is the coord `epoch(step)`
+        if all conditions have it, else `step`.
+    first : int, default 0
+        How many looks (colours and markers) to skip. If several figures share the conditions of an experiment, give the
+        number of conditions in the figures before this one, so that no two conditions look the same.
     time_scale : "linear" or "log", optional
-        "linear" or "log"; if not given, log where steps are spaced so.
+        The scale of the x axis. The default is "log" if the snapshots of any condition are spaced by ratios, and
+        "linear" otherwise.
+
+    Returns
+    -------
+    Figure
+        One panel per statistic and condition.
 
     Raises
     ------
     UsageError
-        If there are no conditions, different ones in the two arguments, or other dims.
+        If there are no conditions, the arguments differ in their conditions, a dim is missing or not drawn, a summary
+        lacks a variable, or the scale is unknown.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> loss = open_example("conditional-importance")["conditional-importance/fixed"]["train_loss"]
+    >>> loss = loss.assign_coords(statistic="train_loss")
+    >>> with analysis.figures.style():
+    ...     len(analysis.figures.course_of_training({"fixed": loss[:5]}, {"fixed": analysis.over_seeds(loss)}).axes)
+    1
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "statistic", "seed", "step"), all_summaries(summaries, "statistic", "step")
@@ -87,27 +110,48 @@ def feature_events(
     first: int = 0,
     time_scale: Scale | None = None,
 ) -> Figure:
-    """Draw when each feature enters (above) and merges (below): a column per condition, features from top to bottom.
+    """Draw when each feature enters (top) and merges (bottom): a column per condition, a horizontal line per feature.
 
-    A dot per seed, a marker at the median over the seeds in which it happens; on the right, in how many percent.
+    A feature enters at the step from which it is represented until the end. It merges at the step from which it shares
+    a direction with another feature until the end. Dots are seeds. A marker is the median over the seeds in which the
+    event happens, and the number at the right is the percentage of these seeds.
 
     Parameters
     ----------
-    values : mapping of Dataset (seed, feature)
-        Per condition `entry_step` and `merge_step`, NaN where it does not happen; with all recorded steps in the
-        coordinate `step`. Features are drawn in the order given.
-    summaries : mapping of Dataset (feature)
-        The same conditions' medians of the same names; the share of seeds, `represented` and `merged`, with the counts
-        of seeds that it is of and that it leaves out, `n_seeds` and `n_excluded`.
-    first : int
-        The place of the first condition among those that several figures show, which decides its colour.
+    values : mapping of str to Dataset (seed, feature)
+        For each condition, the variables `entry_step` and `merge_step` of each seed, NaN if the event does not happen.
+        The coord `step` has all recorded steps. The x axis is the coord `epoch(step)` if all conditions have it, else
+        `step`. Features are drawn in the given order.
+    summaries : mapping of str to Dataset (feature)
+        For the same conditions, the medians over seeds `entry_step` and `merge_step`; the shares of seeds in which the
+        events happen, `represented` and `merged`, from 0 to 1; and the counts of seeds used and excluded, `n_seeds` and
+        `n_excluded`.
+    first : int, default 0
+        How many looks (colours and markers) to skip. If several figures share the conditions of an experiment, give the
+        number of conditions in the figures before this one, so that no two conditions look the same.
     time_scale : "linear" or "log", optional
-        "linear" or "log"; if not given, log where steps are spaced so.
+        The scale of the x axis. The default is "log" if the snapshots of any condition are spaced by ratios, and
+        "linear" otherwise.
+
+    Returns
+    -------
+    Figure
+        Two panels per condition.
 
     Raises
     ------
     UsageError
-        If there are no conditions, different ones in the two arguments, or other dims.
+        If there are no conditions, the arguments differ in their conditions, a dim is missing or not drawn, or the
+        scale is unknown.
+
+    Examples
+    --------
+    >>> from xarray import Dataset
+    >>> from toysup.analysis import figures
+    >>> steps = {name: (["seed", "feature"], [[0.0, 390.0]]) for name in ("entry_step", "merge_step")}
+    >>> values, n = {"fixed": Dataset(steps, {"step": [0, 390, 780]})}, {"n_seeds": 1, "n_excluded": 0}
+    >>> len(figures.feature_events(values, {"fixed": values["fixed"].median("seed").assign(n)}).axes)
+    2
     """
     same_conditions(values, summaries)
     if not values:
@@ -115,14 +159,14 @@ def feature_events(
     time = time_axis(values)
     most = max(data.sizes["feature"] for data in values.values())
     figure = blank(_width(len(values)), 0.75 + 2 * float(np.clip(0.115 * most, 1.25, 3.4)))
-    # Room between the percentages of a column and the names of the next.
+    # Room between the percentages of one column and the feature names of the next.
     figure.get_layout_engine().set(w_pad=0.07)  # type: ignore[union-attr, call-arg]
     axes = grid(figure, len(EVENTS), len(values), sharex="col", sharey=False)
     for at, ((name, data), look) in enumerate(zip(values.items(), _looks(len(values), first), strict=True)):
         steps = np.asarray(data["step"].values, dtype=float)
         for row, (event, share) in zip(axes, EVENTS.items(), strict=True):
             dots = arranged(data[event], "seed", "feature", what=f"{event} of {name!r}")
-            # np.interp keeps NaN, which is not drawn.
+            # np.interp keeps NaN, and matplotlib draws no dot for it.
             on_axis = dots.copy(data=np.interp(dots.values, steps, time.at[name]))
             medians = np.interp(summaries[name][event].values, steps, time.at[name])
             _feature_lines(row[at], on_axis, medians, look)
@@ -130,16 +174,14 @@ def feature_events(
                 _percentages(row[at], summaries[name][share].values)
         title = wrapped(f"{name} ({n_of(summaries[name])})", width=_letters(len(values)))
         axes[0][at].set_title(title, pad=9)
-        # All of the training, also where nothing happens late in it.
+        # The x axis shows the whole training, even if no event happens late in it.
         axes[-1][at].set_xlim(*(time.at[name][[0, -1]] + np.array([-0.04, 0.04]) * np.ptp(time.at[name])))
         scale_time(axes[-1][at], time, scale=time_scale or scale_of(time))
     _name_features(axes, [labels_of(data, "feature") for data in values.values()])
     for row, verb in zip(axes, ("enters", "merges"), strict=True):
         row[0].set_ylabel(f"feature that {verb}")
     several = max(data.sizes["seed"] for data in values.values()) > 1
-    marks = "Dots: seeds. Markers: their median. Right: percent of the seeds in which it does so at the end."
-    meaning = "Above: from when on a feature is represented. Below: from when on it shares a direction with another."
-    note(figure, f"{meaning} {marks if several else 'One seed.'}")
+    note(figure, f"{_EVENTS_MEANING} {_EVENTS_MARKS if several else 'One seed.'}")
     return figure
 
 
@@ -160,7 +202,7 @@ def _one_course(ax: Axes, at: NDArray[np.float64], seeds: xr.DataArray, summary:
     shown = seeds.where(seeds > 0) if positive else seeds
     ax.plot(at, shown.values.T, color=look.colour, linewidth=0.5, alpha=0.45, zorder=2, gid="seeds")
     mean = summary[["mean", "ci_low", "ci_high"]]
-    # A log axis cuts an interval that reaches below it off at its lower end.
+    # On a log axis, an interval that reaches below 0 is cut off at the lower end of the axis.
     mean = mean.where(mean["mean"] > 0) if positive else mean
     line(ax, at, mean, look=look._replace(line="-"), label="mean", every=max(1, len(at) // 12))
 
@@ -176,7 +218,7 @@ def _shade_plateaus(ax: Axes, at: NDArray[np.float64], data: xr.Dataset) -> None
 
 
 def _scale_statistic(row: list[Axes], name: str, summaries: list[xr.Dataset]) -> None:
-    """Counts have one axis for all conditions; losses, whose course matters and not their size, have their own."""
+    """Scale the y axes of a row. Counts share one axis; each loss has its own, so that its course fills the panel."""
     row[0].set_ylabel(wrapped(statistic(name).label, width=20))
     for ax, data in zip(row, summaries, strict=True):
         if statistic(name).log:
@@ -193,17 +235,18 @@ def _scale_statistic(row: list[Axes], name: str, summaries: list[xr.Dataset]) ->
 def _course_note(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> str:
     count = max(array.sizes["seed"] for array in values.values())
     shaded = interval_of(summaries.values(), drawn_as="Shaded")
-    lines = f"Thick: mean over seeds.{shaded} Thin: the first {count} seeds." if count > 1 else "Lines: one seed."
+    several = f"Thick lines: mean over seeds.{shaded} Thin lines: the first {count} seeds."
+    lines = several if count > 1 else "Lines: one seed."
     still = any(
         PLATEAU in data["statistic"] and (data["mean"].sel(statistic=PLATEAU) >= 0.5).any()
         for data in summaries.values()
     )
-    whose = "at least half of the seeds are" if count > 1 else "it is"
-    return f"{lines} Grey: {whose} on a plateau of the loss." if still else lines
+    whose = "at least half of the seeds are" if count > 1 else "the seed is"
+    return f"{lines} Grey: steps at which {whose} on a plateau of the loss." if still else lines
 
 
 def _feature_lines(ax: Axes, seeds: xr.DataArray, medians: NDArray[np.float64], look: Look) -> None:
-    """A line per feature: its seeds' dots, and their median."""
+    """Draw a horizontal line per feature: a dot per seed, and a marker at the median."""
     n = seeds.sizes["feature"]
     seed_dots(ax, seeds.values, range(n), look=look, along="x", width=0.7)
     style: dict[str, Any] = {
@@ -220,7 +263,7 @@ def _feature_lines(ax: Axes, seeds: xr.DataArray, medians: NDArray[np.float64], 
 
 
 def _named_lines(n: int) -> range:
-    """The features that have room for their names: all, or every so many."""
+    """The positions of the features whose names are written: all, or one at each regular distance."""
     return range(0, n, next(step for step in (1, 2, 5, 10, 20, 50, 100, n) if n <= 24 * step))
 
 
@@ -239,7 +282,7 @@ def _percentages(ax: Axes, shares: NDArray[np.float64]) -> None:
 
 
 def _name_features(axes: list[list[Axes]], labels: list[list[object]]) -> None:
-    """Names of the features on the left of a column, unless those on its left have the same."""
+    """Write the names of the features at the left of a column, unless the column before it has the same names."""
     for at, names in enumerate(labels):
         shown = _named_lines(len(names))
         for row in axes:

@@ -1,4 +1,4 @@
-"""Gram matrices as pictures: seeds × phases, orange for positive, blue for negative."""
+"""Gram matrices as images: a row per seed, a column per phase of training."""
 
 from typing import NamedTuple
 
@@ -21,14 +21,14 @@ from toysup.errors import UsageError
 ORANGE_BLUE = LinearSegmentedColormap.from_list(
     "toysup_orange_blue", ["#08306b", "#2f78b7", "#a6cbe6", "#ffffff", "#fdc58d", "#ee7f1b", "#9c3f00"]
 ).with_extremes(bad="#bbbbbb")
-"""The post's colours: blue below zero, white at zero, orange above; grey where there is no number."""
+"""The post's colours: blue for negative entries, white for 0, orange for positive ones; grey for NaN."""
 
 _MOST = 8
 _LABEL_SIZE = 6.5
 
 
 class _Name(NamedTuple):
-    """A label on the edge of a matrix: its place in features, and its share of the edge."""
+    """A label on the edge of a matrix: its position in features, and its share of the length of the edge."""
 
     text: str
     at: float
@@ -36,26 +36,42 @@ class _Name(NamedTuple):
 
 
 def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | None = None) -> Figure:
-    """Draw Gram matrices G, one row per seed (or per condition, of one seed), one column per phase of training.
+    """Draw Gram matrices G: a row per seed (or per condition, of one seed), a column per phase of training.
 
-    Subsets are set apart by lines and labelled; features are drawn subset by subset. All panels share one scale,
-    symmetric about zero.
+    Features are grouped by subset, with lines between subsets. All panels share one colour scale, symmetric about 0:
+    orange entries are positive, blue ones negative.
 
     Parameters
     ----------
     gram : DataArray (seed, step, feature, other_feature)
-        G, its dims in any order, dimensionless, with `condition` in the place of `seed` to compare conditions; a seed
-        or step that was selected may be a scalar coord. At most 8 of each. The coords `epoch(step)`, `subset(feature)`
-        and `other_subset(other_feature)` are used where they are there.
+        G, dimensionless, with its dims in any order. To compare conditions, give it a dim `condition` instead of
+        `seed`. A single seed or step may be a scalar coord. At most 8 seeds (or conditions) and 8 steps can be drawn.
+        The coords `epoch(step)`, `subset(feature)` and `other_subset(other_feature)`, if present, give the titles of
+        the columns and the subsets.
     limit : float, optional
-        End of the colour scale; default the largest |G| drawn. Entries beyond it take the end colour.
+        The end of the colour scale, positive. Entries beyond it have the colour of the end. The default is the largest
+        |G_ij| that is drawn.
     title : str, optional
-        What stands above, such as the name of the condition.
+        The title of the figure, such as the name of the condition. There is none by default.
+
+    Returns
+    -------
+    Figure
+        One panel per seed (or condition) and step, and a colour bar.
 
     Raises
     ------
     UsageError
-        If there are other dims, too many panels, or a limit that is not positive.
+        If a dim is missing or not drawn, there are too many panels, or the limit is not positive.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> W = open_example("conditional-importance")["conditional-importance/anticorrelated"]["W"]
+    >>> G = analysis.gram(W.isel(seed=[0, 1], step=[0, 4, -1]))
+    >>> with analysis.figures.style():
+    ...     len(analysis.figures.gram_grid(G).axes)  # 2 × 3 matrices and a colour bar
+    7
     """
     rows = "condition" if "condition" in gram.dims else "seed"
     gram = arranged(gram, rows, "step", "feature", "other_feature", what="gram")
@@ -69,7 +85,7 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
     limit = _checked(limit, default=largest)
 
     figure, axes, side = _square_panels(len(labels), len(phases), title=title)
-    note(figure, f"{_shown(gram, rows)}. Rows of a matrix are outputs, columns inputs.")
+    note(figure, f"{_shown(gram, rows)}. Rows of each matrix are outputs i, columns are inputs j.")
     for i, row in enumerate(axes):
         row[0].set_ylabel(str(labels[i]) if rows == "condition" else f"seed {labels[i]}")
         for j, ax in enumerate(row):
@@ -83,7 +99,7 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
 
 
 def _shown(gram: xr.DataArray, rows: str) -> str:
-    """How many seeds a reader sees."""
+    """The number of seeds in the figure, for the caption."""
     if rows == "condition":
         return f"n = 1, seed {gram['seed'].item()}" if gram.coords.get("seed", np.empty(2)).ndim == 0 else "n = 1"
     return f"n = {gram.sizes['seed']} {'seed' if gram.sizes['seed'] == 1 else 'seeds'} shown"
@@ -102,12 +118,12 @@ def _checked(limit: float | None, *, default: float) -> float:
     if limit is None:
         return default or 1.0
     if not (np.isfinite(limit) and limit > 0):
-        raise UsageError(f"limit is {limit!r}: the end of the colour scale is a positive number")
+        raise UsageError(f"limit is {limit!r}: the end of the colour scale must be a positive number")
     return float(limit)
 
 
 def _square_panels(rows: int, columns: int, *, title: str | None) -> tuple[Figure, list[list[Axes]], float]:
-    """The figure, its panels, and the side of one in points."""
+    """The figure, its panels, and the side of a panel in points."""
     page = SINGLE_COLUMN if columns < 3 else DOUBLE_COLUMN
     side = min(1.5, (page - 1.5) / columns, 8.0 / rows)
     figure = blank(1.5 + side * columns, 0.8 + (side + 0.05) * rows + (0.2 if title else 0))
@@ -120,7 +136,7 @@ def _square_panels(rows: int, columns: int, *, title: str | None) -> tuple[Figur
 def _picture(
     ax: Axes, matrix: NDArray[np.float64], limit: float, output_blocks: list[Block], input_blocks: list[Block]
 ) -> AxesImage:
-    """One matrix, with lines between subsets."""
+    """Draw one matrix, with lines between subsets."""
     for block in output_blocks[1:]:
         ax.axhline(block.start - 0.5, color=INK, linewidth=0.6, gid="boundary")
     for block in input_blocks[1:]:
@@ -131,7 +147,7 @@ def _picture(
 
 
 def _names(gram: xr.DataArray, dim: str, order: NDArray[np.intp], blocks: list[Block]) -> list[_Name]:
-    """The subsets, or the first and last feature where there is only one subset."""
+    """Labels of the subsets; of the first and the last feature if there is only one subset."""
     size = len(order)
     if len(blocks) > 1:
         return [_Name(b.subset, (b.start + b.stop - 1) / 2, (b.stop - b.start) / size) for b in blocks]
@@ -160,7 +176,7 @@ def _fit(names: list[_Name], side: float) -> bool:
 
 
 def _with_room(names: list[_Name], side: float) -> list[_Name]:
-    """Those that can be written across their subset: one that is lower than a line would lie on its neighbour."""
+    """The labels that fit across their subset; a label of a subset lower than a line of text would hit the next one."""
     return [name for name in names if name.share * side > 1.2 * _LABEL_SIZE]
 
 

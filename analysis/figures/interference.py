@@ -1,4 +1,4 @@
-"""Interference between subsets, quadrant by quadrant as in the Gram matrix."""
+"""Interference between subsets, in panels that are laid out like the quadrants of the Gram matrix."""
 
 from collections.abc import Mapping
 
@@ -16,8 +16,10 @@ from toysup.analysis.figures._subsets import labels_of
 from toysup.analysis.figures._text import note
 from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
 
-_NULL = " Grey: central 95% of the means if the labels of twins were swapped; tick: mean of these."
-_NO_NULL = " Without grey: no exact null."
+_NULL = (
+    " Grey: null, the central 95% of means if the subset labels of twins are swapped at random; tick: mean of the null."
+)
+_NO_NULL = " Conditions without grey have no exact null."
 
 
 def quadrant_interference(
@@ -27,27 +29,44 @@ def quadrant_interference(
     *,
     statistic: str,
 ) -> Figure:
-    """Draw a statistic of the quadrants of G, laid out like G: a dot per seed, the mean with its interval.
+    """Draw a statistic of the quadrants of G: a dot per seed, the mean with its interval.
 
-    Rows are the subset of i, columns that of j; all panels share their axes. A condition without a quadrant leaves
-    its line there empty.
+    Panels are laid out like G: rows are the subset of output i, columns the subset of input j. All panels share their
+    axes. In each panel each condition has a horizontal line, which is empty if the condition lacks the quadrant.
 
     Parameters
     ----------
-    values : mapping of DataArray (seed, subset, other_subset)
-        The statistic per condition, dimensionless.
-    summaries : mapping of Dataset (subset, other_subset)
-        The same conditions' summaries over seeds.
-    nulls : mapping of Dataset (subset, other_subset), optional
-        Nulls of the mean over seeds, `null_mean`, `null_low` and `null_high`, each a band behind the dots with
-        a tick at its mean; none is drawn where that is NaN, or for conditions not given.
+    values : mapping of str to DataArray (seed, subset, other_subset)
+        For each condition, the statistic of each seed, dimensionless, as `toysup.analysis.quadrant_interference`
+        computes it.
+    summaries : mapping of str to Dataset (subset, other_subset)
+        For the same conditions, the summaries over seeds that `toysup.analysis.over_seeds` returns.
+    nulls : mapping of str to Dataset (subset, other_subset), optional
+        For some of the conditions, the null of the mean over seeds, as `toysup.analysis.pooled_quadrant_null` returns
+        it. A grey band behind the dots reaches from `null_low` to `null_high`, with a tick at `null_mean`. There is no
+        band if these are NaN. By default there are no nulls.
     statistic : str
-        Its name, such as "energy" or "interfering_fraction", which the axis is labelled by.
+        The name of the statistic, such as "energy" or "interfering_fraction", which names the axis.
+
+    Returns
+    -------
+    Figure
+        One panel per quadrant.
 
     Raises
     ------
     UsageError
-        If there are no conditions, different ones in the arguments, or other dims.
+        If there are no conditions, `values` and `summaries` differ in their conditions, a dim is missing or not drawn,
+        or a summary lacks a variable.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> W = open_example("conditional-importance")["conditional-importance/anticorrelated"]["W"].isel(step=-1)
+    >>> energy = analysis.quadrant_interference(W)["energy"]
+    >>> summary = analysis.over_seeds(energy)
+    >>> len(analysis.figures.quadrant_interference({"anti": energy}, {"anti": summary}, statistic="energy").axes)
+    4
     """
     same_conditions(values, summaries)
     nulls = {name: arranged(data, "subset", "other_subset", what="null") for name, data in (nulls or {}).items()}
@@ -96,7 +115,7 @@ def _quadrant(
 
 
 def _label_axis(axes: list[list[Axes]], statistic: str) -> None:
-    """Start at zero where nothing is below it, and name the statistic once, or under both of two columns."""
+    """Start the x axis at 0 if no value is negative. Name the statistic once, or under both of two columns."""
     if all(ax.dataLim.x0 >= 0 for row in axes for ax in row):
         from_zero(axes[0][0], along="x")
     last = axes[-1]

@@ -1,4 +1,4 @@
-"""Losses: along training, of conditions side by side, and of models under other conditions than their own."""
+"""Losses: along training, by condition, and of models under the conditions on which they were not trained."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,28 +29,44 @@ _MOST_INTERVALS = 8
 
 
 def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None = None) -> Figure:
-    """Draw the training loss along training, one line per condition, with the interval of the mean shaded.
+    """Draw the mean training loss along training, a line per condition, with its interval shaded.
+
+    The y axis is logarithmic. Means that are not positive are not drawn; the mean at step 0 is NaN.
 
     Parameters
     ----------
-    summaries : mapping of Dataset (step)
-        Per condition a summary of the training loss over seeds: importance-weighted squared error per sample,
-        dimensionless, on a log axis; what is not a positive number, such as step 0, has no place on it. The x axis is
-        `epoch(step)` where all conditions have it, else `step`.
+    summaries : mapping of str to Dataset (step)
+        For each condition, the summary of `train_loss` over seeds that `toysup.analysis.over_seeds` returns:
+        importance-weighted squared error per sample. The x axis is the coord `epoch(step)` if all conditions have it,
+        else `step`.
     time_scale : "linear" or "log", optional
-        "linear" or "log"; if not given, log where steps are spaced so.
+        The scale of the x axis. The default is "log" if the snapshots of any condition are spaced by ratios, and
+        "linear" otherwise.
+
+    Returns
+    -------
+    Figure
+        One panel.
 
     Raises
     ------
     UsageError
-        If there are no conditions, other dims, or an unknown scale.
+        If there are no conditions, a dim is missing or not drawn, a summary lacks a variable, or the scale is unknown.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> loss = open_example("conditional-importance")["conditional-importance/fixed"]["train_loss"]
+    >>> with analysis.figures.style():
+    ...     analysis.figures.loss_curves({"fixed": analysis.over_seeds(loss)}).axes[0].get_yscale()
+    'log'
     """
     summaries = all_summaries(summaries, "step")
     time = time_axis(summaries)
     figure = blank(SINGLE_COLUMN, 2.3)
     ax = figure.subplots()
     for (name, data), look in zip(summaries.items(), looks(len(summaries)), strict=True):
-        # A log axis cuts an interval that reaches below it off at its lower end.
+        # On a log axis, an interval that reaches below 0 is cut off at the lower end of the axis.
         positive = data[["mean", "ci_low", "ci_high"]].where(data["mean"] > 0)
         label = f"{name} ({n_of(data)})"
         line(ax, time.at[name], positive, look=look, label=label, every=max(1, data.sizes["step"] // 12))
@@ -68,25 +84,41 @@ def loss_comparison(
     summaries: Mapping[str, xr.Dataset],
     references: Mapping[str, xr.Dataset] | None = None,
 ) -> Figure:
-    """Draw the loss of each condition on its own data: a dot per seed, the mean with its interval, on a log axis.
+    """Draw the loss of each condition: a dot per seed, the mean with its interval, and losses of simple predictors.
 
-    A loss of exactly 0 is drawn on the line marked 0, left of a linear stretch that ends at the smallest decade;
-    the axis ends a little below 0, where an interval that reaches further is cut off.
+    Each condition has a horizontal line, the first at the top. The losses of simple predictors are grey marks on it.
+    Losses that lie far apart have a log axis, with a linear stretch from 0 to the smallest decade, so that a loss of
+    exactly 0 has a place. The axis ends a little below 0; an interval that reaches further down is cut off there.
 
     Parameters
     ----------
-    values : mapping of DataArray (seed)
-        The loss per condition: importance-weighted squared error per sample, dimensionless.
-    summaries : mapping of Dataset
-        The same conditions' summaries over seeds, without dims.
-    references : mapping of Dataset (reference), optional
-        What simple predictors lose, per condition: `loss` and `kind`, as grey marks on its line. One that is NaN is
-        not drawn, and one whose kind is "bound" is said to be an upper bound.
+    values : mapping of str to DataArray (seed)
+        For each condition, the loss of each seed: importance-weighted squared error per sample.
+    summaries : mapping of str to Dataset
+        For the same conditions, the summaries over seeds that `toysup.analysis.over_seeds` returns, without dims.
+    references : mapping of str to Dataset (reference), optional
+        For the same conditions, the losses of simple predictors that `toysup.analysis.loss_references` returns, with
+        the variables `loss` and `kind`. A reference that is NaN is not drawn. The caption names the references whose
+        kind is "bound". By default there are no references.
+
+    Returns
+    -------
+    Figure
+        One panel.
 
     Raises
     ------
     UsageError
-        If there are no conditions, different ones in the arguments, or other dims.
+        If there are no conditions, the arguments differ in their conditions, a dim is missing or not drawn, or a
+        summary lacks a variable.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> loss = open_example("conditional-importance")["conditional-importance/fixed"]["train_loss"].isel(step=-1)
+    >>> with analysis.figures.style():
+    ...     len(analysis.figures.loss_comparison({"fixed": loss}, {"fixed": analysis.over_seeds(loss)}).axes)
+    1
     """
     if references is None:
         return by_condition(
@@ -110,19 +142,19 @@ def loss_comparison(
     ax.set_xlabel(_LOSS)
     name_lines(ax, summaries)
     _name_references(figure, ax, names)
-    note(figure, f"{_MEANING} {key(summaries)} Grey: what simple predictors lose.{_bounds(references)}")
+    note(figure, f"{_MEANING} {key(summaries)} Grey: losses of simple predictors.{_bounds(references)}")
     return figure
 
 
 def _name_references(figure: Figure, ax: Axes, names: Sequence[str]) -> None:
-    """A legend of those that are drawn, in their order."""
+    """Write a legend of the references that are drawn, in the order of `names`."""
     found = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     labels = [label for label in map(reference_name, names) if label in found]
     legend_above(figure, [found[label] for label in labels], labels)
 
 
 def _bounds(references: Mapping[str, xr.Dataset]) -> str:
-    """Which of the references are upper bounds, as a sentence."""
+    """A sentence that names the references that are upper bounds; empty if none is."""
     found = dict.fromkeys(
         reference_name(name)
         for data in references.values()
@@ -133,23 +165,37 @@ def _bounds(references: Mapping[str, xr.Dataset]) -> str:
 
 
 def loss_matrix(summary: xr.Dataset) -> Figure:
-    """Draw the losses of models (rows) under the conditions they are evaluated on (columns), with intervals.
+    """Draw the mean loss of the models of each condition (rows) under each condition (columns), with its interval.
 
-    A cell without a number, whose conditions cannot be compared, is hatched and marked by a dash. Beyond 8 columns
-    there is no room for intervals, and means stand alone.
+    Colours have a logarithmic scale. A cell whose mean is not finite is hatched and has a dash. With more than 8
+    columns there is no room for intervals, and only means are written.
 
     Parameters
     ----------
     summary : Dataset (trained_on, evaluated_on)
-        A summary of the loss over seeds: importance-weighted squared error per sample, dimensionless. Shades are
-        logarithmic, and shared.
+        The summary of the loss over seeds that `toysup.analysis.over_seeds` returns: importance-weighted squared error
+        per sample; NaN if the models of one condition cannot be evaluated under the other.
+
+    Returns
+    -------
+    Figure
+        The matrix and a colour bar.
 
     Raises
     ------
     UsageError
-        If there are other dims, or a Dataset that is no summary.
+        If a dim is missing or not drawn, or the summary lacks a variable.
+
+    Examples
+    --------
+    >>> from xarray import DataArray
+    >>> from toysup.analysis import figures, over_seeds
+    >>> loss = DataArray([[[2, 4], [3, 1]], [[2, 5], [3, 2]]], dims=["seed", "trained_on", "evaluated_on"])
+    >>> with figures.style():
+    ...     len(figures.loss_matrix(over_seeds(loss)).axes)
+    2
     """
-    import seaborn as sns  # its import takes as long as all the rest, and only this figure needs it
+    import seaborn as sns  # only this figure needs seaborn, and its import is slow
 
     summary = summary_arranged(summary, "trained_on", "evaluated_on", what="summary")
     trained, evaluated = ([str(name) for name in labels_of(summary, dim)] for dim in ("trained_on", "evaluated_on"))
@@ -176,9 +222,9 @@ def loss_matrix(summary: xr.Dataset) -> Figure:
     ax.tick_params(axis="x", length=0, rotation=0 if len(evaluated) <= _MOST_INTERVALS else 90)
     ax.tick_params(axis="y", length=0, rotation=0)
     brackets = interval_of([summary], drawn_as="Brackets") if len(evaluated) <= _MOST_INTERVALS else ""
-    missing = "" if np.isfinite(mean).all() else " Hatched: not comparable."
+    missing = "" if np.isfinite(mean).all() else " Hatched: conditions that are not comparable."
     if (summary["n_seeds"] == 0).any():
-        missing = " Hatched: not comparable, or no seed is finite."
+        missing = " Hatched: conditions that are not comparable, or without a finite seed."
     note(figure, f"{_MEANING} Mean over seeds ({n_of(summary)}).{brackets}{missing}")
     return figure
 
@@ -188,12 +234,12 @@ def _shades(mean: NDArray[Any]) -> Normalize:
     if not positive.size:
         return Normalize(0, 1)
     low, high = float(positive.min()), float(positive.max())
-    # One value, or several that are nearly equal, still get a scale with two ends.
+    # If all values are nearly equal, the scale still needs two different ends.
     return LogNorm(low, high, clip=True) if high > 1.01 * low else LogNorm(low / 2, high * 2, clip=True)
 
 
 def _cells(summary: xr.Dataset, *, columns: int) -> NDArray[Any]:
-    """The text of each cell: the mean, below it the interval where there is one."""
+    """The text of each cell: the mean, and below it the interval if it has one."""
     between = ",\n" if columns > 4 else ", "
     parts = [np.asarray(summary[name].values, dtype=float) for name in ("mean", "ci_low", "ci_high")]
     cells = np.empty(parts[0].shape, dtype=object)

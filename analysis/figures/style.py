@@ -1,4 +1,4 @@
-"""The look that all figures share: sheet, page sizes, and what tells one condition from another."""
+"""The look that all figures share: the style sheet, the widths, and the colour, marker and line of each condition."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from typing import NamedTuple
 import matplotlib.style
 
 SINGLE_COLUMN = 3.4
-"""Width of a figure in one column of a journal, in inches."""
+"""The width of a figure in one column of a journal, in inches."""
 DOUBLE_COLUMN = 7.0
-"""Width of a figure across the page, in inches."""
+"""The width of a figure across the page, in inches."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA3377", "#E69F00", "#56B4E9", "#4D4D4D")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
@@ -23,7 +23,7 @@ _SHEET = Path(__file__).with_name("toysup.mplstyle")
 
 
 class Look(NamedTuple):
-    """How one condition is drawn: its colour, and the marker and line that tell it apart in grey."""
+    """How one condition is drawn. The marker and the line style tell conditions apart in a greyscale print too."""
 
     colour: str
     marker: str
@@ -32,17 +32,30 @@ class Look(NamedTuple):
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw and save with toysup's style sheet; what was set before comes back at the end.
+    """A context in which matplotlib uses toysup's style sheet; the previous settings return at its end.
 
-    Save inside the context too: how fonts are embedded is decided when the file is written. Settings made inside
-    it win, so `matplotlib.rc_context({"font.sans-serif": ["Arial", "DejaVu Sans"]})` within it changes the typeface;
-    DejaVu Sans then has the subscripts, which few typefaces have.
+    Draw and save a figure inside the context: matplotlib embeds fonts when it writes the file. Settings that you make
+    inside the context override the style sheet. For example, `matplotlib.rc_context({"font.sans-serif": ["Arial",
+    "DejaVu Sans"]})` changes the typeface to Arial, with the subscripts, which Arial lacks, from DejaVu Sans.
+
+    Returns
+    -------
+    context manager
+        For a `with` statement; it yields nothing.
+
+    Examples
+    --------
+    >>> import matplotlib as mpl
+    >>> from toysup.analysis import figures
+    >>> with figures.style():
+    ...     mpl.rcParams["pdf.fonttype"]  # text in a PDF stays text
+    42
     """
     with matplotlib.style.context(_SHEET):
         yield
 
 
 def looks(n_conditions: int) -> list[Look]:
-    """The looks of that many conditions, by their order, so that one condition looks the same in every figure."""
+    """One look for each condition, by position, so that a condition looks the same in every figure."""
     # The cycles have lengths 7, 8 and 4: looks repeat only after 56 conditions.
     return list(islice(map(Look, cycle(COLOURS), cycle(MARKERS), cycle(LINES)), n_conditions))

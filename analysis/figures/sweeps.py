@@ -30,26 +30,43 @@ _NAMES = {
 _MOST_LINES = 3
 _MOST_MAPS = 2
 _CELL_SIZE = 6.0
-# What colour bar and labels take of a map's width, in inches.
+# The width of the colour bar and the labels of a map, in inches.
 _BESIDE_MAP = 0.8
 
 
 def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
-    """Draw statistics along the one axis of a sweep: a line per condition, a panel per statistic.
+    """Draw the means of statistics along one sweep axis: a panel per statistic, a line per condition.
 
-    The interval of the mean is shaded. The axis is logarithmic where its values are spaced so, and so is that of a
-    loss whose values lie far apart; where its interval reaches to 0, it is cut off a little below.
+    The interval of the mean is shaded. The x axis is logarithmic if the values of the sweep are spaced by ratios. The y
+    axis of a loss is logarithmic if its values lie far apart; it then ends a little below 0, where an interval that
+    reaches further down is cut off.
 
     Parameters
     ----------
-    summaries : mapping of Dataset (statistic, the sweep's key)
-        Per condition a summary over seeds; `statistic` may be a scalar coord. Its labels, such as "loss" or
-        "represented", are what the panels are named by.
+    summaries : mapping of str to Dataset (statistic, sweep axis)
+        For each condition, the summary over seeds that `toysup.analysis.over_seeds` returns, in the units of the
+        statistics. The labels of `statistic`, such as "loss" or "represented", name the y axes. `statistic` may be a
+        scalar coord. The sweep axis is the one other dim, such as `feature_probability`.
+
+    Returns
+    -------
+    Figure
+        One panel per statistic, at most three in a row.
 
     Raises
     ------
     UsageError
-        If there are no conditions, other dims, several sweep axes, or conditions with different axes or statistics.
+        If there are no conditions, a condition has no sweep axis or several, conditions differ in their sweep axis or
+        statistics, or a summary lacks a variable.
+
+    Examples
+    --------
+    >>> from xarray import DataArray
+    >>> from toysup.analysis import figures, over_seeds
+    >>> count = DataArray([[9, 8, 6], [9, 7, 6]], {"statistic": "represented", "p": [0.1, 0.2, 0.4]}, ["seed", "p"])
+    >>> with figures.style():
+    ...     figures.along_sweep({"fixed": over_seeds(count)}).axes[0].get_ylabel()
+    'represented features'
     """
     first = next(iter(summaries), None)
     (axis,) = swept(summaries[first], 1, what=f"summary of {first!r}") if first is not None else ("",)
@@ -72,20 +89,36 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
 
 
 def sweep_map(summary: xr.Dataset) -> Figure:
-    """Draw the means of statistics over the two axes of a sweep: a map per statistic, a cell per pair of values.
+    """Draw the means of statistics over two sweep axes: a map per statistic, a cell per pair of values.
 
-    Cells have their number where it fits. Losses that lie far apart have a log colour scale, on which what is 0 up to
-    rounding takes the darkest colour. A cell that has no mean is grey.
+    The mean is written in its cell if all numbers of the map fit. Losses that lie far apart have a logarithmic colour
+    scale, on which a loss of 0 up to rounding has the darkest colour. A cell whose mean is NaN is grey.
 
     Parameters
     ----------
-    summary : Dataset (statistic, one key, another key)
-        A summary over seeds; `statistic` may be a scalar coord. The first key is drawn along x, the second along y.
+    summary : Dataset (statistic, sweep axis, another sweep axis)
+        The summary over seeds that `toysup.analysis.over_seeds` returns, in the units of the statistics. The labels of
+        `statistic` name the colour bars; `statistic` may be a scalar coord. The first sweep axis is drawn along x, the
+        second along y.
+
+    Returns
+    -------
+    Figure
+        One map and one colour bar per statistic, at most two maps in a row.
 
     Raises
     ------
     UsageError
-        If the Dataset is no summary, or has not two sweep axes.
+        If the summary lacks a variable, or does not have two sweep axes.
+
+    Examples
+    --------
+    >>> from xarray import DataArray
+    >>> from toysup.analysis import figures, over_seeds
+    >>> count = DataArray([[[9, 8], [7, 6]], [[9, 9], [7, 5]]], {"statistic": "represented"}, ["seed", "p", "decay"])
+    >>> with figures.style():
+    ...     figures.sweep_map(over_seeds(count)).axes[0].get_xlabel()
+    'p'
     """
     x, y = swept(summary, 2, what="summary")
     summary = summary_arranged(summary, "statistic", y, x, what="summary")
@@ -134,7 +167,7 @@ def _map(ax: Axes, means: NDArray[Any], *, log: bool) -> AxesImage:
 
 
 def _number_cells(ax: Axes, means: NDArray[Any], picture: AxesImage, *, room: float) -> None:
-    """Each cell's number, with as many digits as there is room for in all of them; none where that is not one."""
+    """Write the number of each cell, with the most digits (up to 3) that fit in every cell; none if not even 1 fits."""
     known = np.isfinite(means)
     cells = np.argwhere(known)
     for digits in (3, 2, 1):
@@ -150,7 +183,7 @@ def _number_cells(ax: Axes, means: NDArray[Any], picture: AxesImage, *, room: fl
 
 
 def _texts(values: NDArray[Any], digits: int, *, log: bool) -> list[str]:
-    """So many significant digits: of each number on a log scale, else of the largest, with equal places for all."""
+    """Numbers with `digits` significant digits each on a log scale; else all with the decimals of the largest."""
     if not log:
         largest = float(np.abs(values).max(initial=0)) or 1.0
         places = digits - 1 - int(np.floor(np.log10(largest)))
@@ -168,7 +201,7 @@ def _short(value: float, digits: int) -> str:
 
 
 def _name_cells(ax: Axes, x: NDArray[Any], y: NDArray[Any], *, room: float, tall: float) -> None:
-    """The values at their cells, of `room` × `tall` points; every so many where there is no room for all."""
+    """Label the cells, of `room` × `tall` points, with the sweep's values; skip some if there is no room for all."""
     along_x, along_y = ([f"{value:.3g}" for value in values] for values in (x, y))
     widest = max(text_width(label + " ", size=7) for label in along_x)
     for labels, size, cell, name in ((along_x, widest, room, ax.set_xticks), (along_y, 9, tall, ax.set_yticks)):

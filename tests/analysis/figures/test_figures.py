@@ -483,7 +483,7 @@ def test_the_null_lies_behind_the_dots() -> None:
             assert band.get_zorder() < tick.get_zorder() < marks(ax, "seeds")[0].get_zorder()
     written = words(figure).replace("\n", " ")
     assert "labels of twins" in written
-    assert "Without grey: no exact null" in written
+    assert "Conditions without grey have no exact null" in written
     assert "twins" not in words(figures.quadrant_interference(energy, summaries(energy), statistic="energy"))
 
 
@@ -575,9 +575,9 @@ def test_parts_of_a_loss_share_their_axis() -> None:
     axes = figures.loss_parts(split, summaries(split)).axes
     assert [ax.get_title() for ax in axes] == [
         "not represented",
-        "own entry alone",
-        "interference adds",
-        "bias changes",
+        "own entries",
+        "interference",
+        "bias",
     ]
     assert len({ax.get_xlim() for ax in axes}) == 1
     assert axes[0].get_xlim()[0] < 0
