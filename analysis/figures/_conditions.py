@@ -1,4 +1,4 @@
-"""Conditions as lines of a figure, one below the other: names are read without turning the head."""
+"""Conditions as horizontal lines of a panel, one below the other, so that their names are horizontal too."""
 
 from collections.abc import Mapping
 
@@ -11,27 +11,27 @@ from toysup.analysis.figures._text import interval_of, n_of, wrapped
 from toysup.analysis.figures.style import FAINT, Look, looks
 
 LINE_HEIGHT = 0.24
-"""Inches that one condition takes."""
+"""The height of one condition's line, in inches."""
 
 _NAME_WIDTH = 24
 _BAND = 0.8
 
 
 def condition_lines(ax: Axes, values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> None:
-    """Each condition on a line of its own, the first at the top."""
+    """Draw each condition on its own line, the first at the top."""
     for at, (name, look) in enumerate(zip(values, looks(len(values)), strict=True)):
         condition_line(ax, at, values[name], summaries[name], look)
     frame_lines(ax)
 
 
 def condition_line(ax: Axes, at: int, values: xr.DataArray, summary: xr.Dataset, look: Look) -> None:
-    """One condition's dots, mean and interval, along x at a height of its own."""
+    """Draw one condition's dots, mean and interval along x, at the height `at`."""
     seed_dots(ax, values.values, at, look=look, along="x", width=0.55)
     means(ax, summary, at, look=look, along="x")
 
 
 def null_band(ax: Axes, at: int, null: xr.Dataset) -> None:
-    """Where one condition's mean would lie under a null, behind its line: a band, with a tick at the null's mean."""
+    """Draw one condition's null behind its line: a band from `null_low` to `null_high`, a tick at `null_mean`."""
     mean, low, high = (float(null[name]) for name in ("null_mean", "null_low", "null_high"))
     if np.isfinite([mean, low, high]).all():
         ends = at - _BAND / 2, at + _BAND / 2
@@ -40,20 +40,20 @@ def null_band(ax: Axes, at: int, null: xr.Dataset) -> None:
 
 
 def frame_lines(ax: Axes) -> None:
-    """Guides along the values, and no ticks at the names."""
+    """Draw guides across the value axis, and no tick marks at the names."""
     ax.grid(axis="x")
     ax.tick_params(axis="y", length=0)
 
 
 def name_lines(ax: Axes, summaries: Mapping[str, xr.Dataset]) -> None:
-    """The conditions' names on the y axis, the first at the top; with n where it is not the same for all."""
+    """Write the conditions' names on the y axis, the first at the top; with n if conditions differ in n."""
     names = _names(summaries)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.5, -0.5)
 
 
 def lines_high(summaries: Mapping[str, xr.Dataset]) -> float:
-    """Inches that all conditions take, each as much as the one whose name is on most lines."""
+    """The height of all lines in inches. All have the same height, that of the name with the most lines of text."""
     most = max(1 + name.count("\n") for name in _names(summaries))
     return len(summaries) * max(LINE_HEIGHT, 0.13 * most + 0.05)
 
@@ -65,10 +65,10 @@ def _names(summaries: Mapping[str, xr.Dataset]) -> list[str]:
 
 
 def key(summaries: Mapping[str, xr.Dataset]) -> str:
-    """What dots and bars are, and n where all conditions have the same."""
+    """The caption of dots, markers and bars; with n if all conditions have the same n."""
     same = _same_n(summaries)
     each = f"{same} per condition. " if same else ""
-    return f"{each}Dots: seeds. Markers: their mean.{interval_of(summaries.values(), drawn_as='Bars')}"
+    return f"{each}Dots: seeds. Markers: mean over seeds.{interval_of(summaries.values(), drawn_as='Bars')}"
 
 
 def _same_n(summaries: Mapping[str, xr.Dataset]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a figure asks of the data it is given, each with the line that says what was wrong."""
+"""Checks of the data that a figure is given; each raises a UsageError that names the input that is wrong."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -13,47 +13,47 @@ Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
 
 
 def arranged(data: Labelled, *dims: str, what: str) -> Labelled:
-    """A view of `data` with its dims in this order; a coordinate of one value stands for a dim of length 1."""
+    """A view of `data` with its dims in this order; a scalar coordinate becomes a dim of length 1."""
     for dim in dims:
         if dim not in data.sizes and dim in data.coords:
             data = data.expand_dims(dim)
     found = tuple(str(dim) for dim in data.sizes)
     if missing := [dim for dim in dims if dim not in found]:
-        raise UsageError(f"{what} lacks the dimension {missing[0]!r}: it has {found}, and {dims} are drawn")
+        raise UsageError(f"{what} lacks the dimension {missing[0]!r}: it has {found}, but this figure needs {dims}")
     if extra := [dim for dim in found if dim not in dims]:
-        raise UsageError(f"{what} has the dimension {extra[0]!r}, which is not drawn: select one value of it first")
+        raise UsageError(f"{what} has the dimension {extra[0]!r}, which is not drawn: select one of its values first")
     if empty := [dim for dim in dims if data.sizes[dim] == 0]:
         raise UsageError(f"{what} is empty along {empty[0]!r}: there is nothing to draw")
     return data.transpose(*dims)
 
 
 def summary_arranged(summary: xr.Dataset, *dims: str, what: str) -> xr.Dataset:
-    """The same for a summary over seeds, which has a mean, an interval and counts."""
+    """`arranged` for a summary over seeds, which needs a mean, an interval and counts of seeds."""
     if missing := [name for name in SUMMARY if name not in summary.data_vars]:
         raise UsageError(f"{what} lacks the variable {missing[0]!r}: a summary over seeds has {', '.join(SUMMARY)}")
     return arranged(summary, *dims, what=what)
 
 
 def all_values(values: Mapping[str, xr.DataArray], *dims: str) -> dict[str, xr.DataArray]:
-    """Every condition's values per seed, arranged."""
+    """The values of every condition, each `arranged`."""
     _some(values)
     return {name: arranged(array, *dims, what=f"values of {name!r}") for name, array in values.items()}
 
 
 def all_summaries(summaries: Mapping[str, xr.Dataset], *dims: str) -> dict[str, xr.Dataset]:
-    """Every condition's summary, arranged."""
+    """The summary of every condition, each `summary_arranged`."""
     _some(summaries)
     return {name: summary_arranged(data, *dims, what=f"summary of {name!r}") for name, data in summaries.items()}
 
 
 def same_conditions(values: Mapping[str, Any], summaries: Mapping[str, Any]) -> None:
-    """Values and summaries are of the same conditions."""
+    """Raise UsageError unless values and summaries have the same conditions."""
     if odd := sorted(set(values) ^ set(summaries)):
-        raise UsageError(f"values and summaries are of different conditions: {odd[0]!r} is in one only")
+        raise UsageError(f"the arguments have different conditions: {odd[0]!r} is in one only")
 
 
 def same_labels(data: Mapping[str, xr.DataArray | xr.Dataset], dim: str) -> list[str]:
-    """The labels along a dim that all have."""
+    """The labels along a dim. Raise UsageError unless all conditions have the same ones."""
     (first, one), *rest = data.items()
     labels = [str(label) for label in one[dim].values]
     for name, other in rest:
@@ -65,10 +65,10 @@ def same_labels(data: Mapping[str, xr.DataArray | xr.Dataset], dim: str) -> list
 
 
 def swept(data: xr.DataArray | xr.Dataset, count: int, *, what: str) -> tuple[str, ...]:
-    """The names of so many sweep axes: all dims but `statistic`."""
+    """The names of the sweep axes, all dims but `statistic`. Raise UsageError unless there are `count` of them."""
     axes = tuple(str(dim) for dim in data.sizes if dim != "statistic")
     if len(axes) != count:
-        raise UsageError(f"{what} has {axes or 'no dims'} beside 'statistic'; {count} sweep {_AXES[count]} drawn")
+        raise UsageError(f"{what} has {axes or 'no dims'} beside 'statistic', but {count} sweep {_AXES[count]} drawn")
     return axes
 
 
@@ -76,7 +76,7 @@ _AXES = {1: "axis is", 2: "axes are"}
 
 
 def at_most(limit: int, items: Sequence[object], *, what: str) -> None:
-    """A figure of so many panels can still be read."""
+    """Raise UsageError if there are more than `limit` items: their panels would be too small to read."""
     if len(items) > limit:
         raise UsageError(f"{len(items)} {what} are too many to read in one figure: select at most {limit}")
 

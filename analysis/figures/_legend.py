@@ -1,4 +1,4 @@
-"""The legend of a figure: above its panels, in as many columns as fit."""
+"""The legend of a figure, above its panels and in as many columns as fit."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from matplotlib.font_manager import FontProperties
 
 from toysup.analysis.figures._text import text_width, wrapped
 
-# In sizes of its letters: what the piece of a line that is shown and the space around it take of a column, and a line.
+# In units of the font size: the width of a legend entry beside its text (handle and spaces), and the height of a line.
 _BESIDE = 5.5
 _LINE = 1.5
 
 
 def legend_above(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
-    """Name what is drawn above the panels, and make the figure higher by what that takes."""
+    """Write a legend above the panels, and make the figure higher by the height of the legend."""
     size, room = FontProperties(size=mpl.rcParams["legend.fontsize"]).get_size_in_points(), figure.get_figwidth() * 72
     longest = max(text_width(name, size=size) for name in names)
     columns = max(1, min(len(names), int(room / (longest + _BESIDE * size))))

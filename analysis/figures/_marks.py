@@ -1,4 +1,4 @@
-"""What stands for numbers: a dot for a seed, a marker with a bar for a mean with its interval."""
+"""Marks: a dot is a seed, a marker with a bar is a mean with its interval."""
 
 from typing import Any, Literal
 
@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from toysup.analysis.figures.style import INK, Look
 
 _GREY = "#555555"
-# The most seeds whose dots are shapes in a vector format.
+# With more seeds than this, their dots are one bitmap in a vector format.
 _SHAPES = 1000
-# Name, marker, size, and whether it is filled: those that often coincide still show inside one another.
+# Name, marker, size, and whether it is filled. References often coincide; their marks stay visible inside one another.
 _REFERENCES = {
     "zero": ("zero", "o", 22.0, False),
     "constant": ("best constant", "o", 3.0, True),
@@ -27,18 +27,18 @@ _GOLDEN = (5**0.5 - 1) / 2
 def seed_dots(
     ax: Axes, values: ArrayLike, position: ArrayLike, *, look: Look, along: Literal["x", "y"], width: float = 0.6
 ) -> None:
-    """Dots, one per seed, at their values `along` one axis and side by side around a position on the other.
+    """Draw a dot per seed: at its value `along` one axis, and side by side around `position` on the other.
 
-    Values of several positions, (seed, position), are drawn at once.
+    Values (seed, position) draw the dots of several positions at once.
     """
     data = np.asarray(values, dtype=float)
     count = len(data)
-    # Multiples of the golden ratio spread evenly for any number of seeds, with no random state to depend on.
+    # Multiples of the golden ratio spread evenly for any number of seeds, without random numbers.
     spread = width * ((np.arange(count) * _GOLDEN) % 1 - 0.5) * (count > 1)
     across = np.asarray(position, dtype=float) + spread.reshape(-1, *[1] * (data.ndim - 1))
     x, y = (data, across) if along == "x" else (across, data)
     size, alpha = (7.0, 0.55) if count <= 30 else (4.0, 0.4)
-    # As shapes of their own so many dots would make a file that no viewer opens; all are in the picture nevertheless.
+    # A vector file with thousands of shapes is too slow for viewers, so the dots become one bitmap.
     drawn: dict[str, Any] = {"rasterized": True} if count > _SHAPES else {}
     ax.scatter(x, y, s=size, color=look.colour, alpha=alpha, linewidths=0, zorder=2, gid="seeds", **drawn)
 
@@ -46,7 +46,7 @@ def seed_dots(
 def means(
     ax: Axes, summary: xr.Dataset, positions: ArrayLike, *, look: Look, along: Literal["x", "y"], size: float = 14
 ) -> None:
-    """A marker at each mean, and a bar from `ci_low` to `ci_high` where these are numbers."""
+    """Draw a marker at each mean, and a bar from `ci_low` to `ci_high` if both are finite."""
     mean, low, high = (_flat(summary[name]) for name in ("mean", "ci_low", "ci_high"))
     at = np.broadcast_to(np.asarray(positions, dtype=float), mean.shape)
     known = np.isfinite(low) & np.isfinite(high)
@@ -59,9 +59,9 @@ def means(
 
 
 def reference_mark(ax: Axes, value: float, position: float, *, name: str) -> None:
-    """A grey mark at what a reference loses, with a shape of its own; nothing where that is not a number."""
+    """Draw a grey mark, with the reference's own shape, at the loss of a reference; none if the loss is not finite."""
     _, marker, size, filled = _REFERENCES.get(name, _OTHER)
-    # A cross has no face, and matplotlib warns of one that is given to it.
+    # A cross has no face, and matplotlib warns if it is given a face colour.
     colours: dict[str, Any] = {"color": _GREY} if filled else {"facecolors": "none", "edgecolors": _GREY}
     if np.isfinite(value):
         ax.scatter(
@@ -78,12 +78,12 @@ def reference_mark(ax: Axes, value: float, position: float, *, name: str) -> Non
 
 
 def reference_name(name: str) -> str:
-    """How a reference is written."""
+    """The name of a reference in the legend."""
     return _REFERENCES.get(name, _OTHER)[0] or name.replace("_", " ")
 
 
 def line(ax: Axes, x: ArrayLike, summary: xr.Dataset, *, look: Look, label: str, every: int = 1) -> None:
-    """The means along x, with a marker at every so many of them, and the interval shaded."""
+    """Draw the means along x, a marker at every `every`-th mean, and the interval as a shaded band."""
     mean, low, high = (_flat(summary[name]) for name in ("mean", "ci_low", "ci_high"))
     ax.plot(x, mean, color=look.colour, linestyle=look.line, marker=look.marker, markevery=every, label=label)
     ax.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)

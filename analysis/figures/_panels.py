@@ -1,4 +1,4 @@
-"""Figures made of equal panels, without pyplot, so that nothing stays open and no backend is chosen."""
+"""Figures made of equal panels. They do not use pyplot, which would keep figures open and choose a backend."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ Share = bool | Literal["none", "all", "row", "col"]
 
 
 def blank(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches, whose layout keeps labels apart and inside."""
+    """An empty figure of this size in inches, with a layout that keeps labels apart and inside the figure."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -20,7 +20,7 @@ def grid(figure: Figure, rows: int, columns: int, *, sharex: Share = True, share
 
 
 def flow(figure: Figure, count: int, *, columns: int, sharey: Share = True) -> list[Axes]:
-    """That many axes, row by row; what remains of the last row stays empty."""
+    """`count` axes, row by row; the remaining places of the last row stay empty."""
     rows = -(-count // columns)
     axes = [ax for row in grid(figure, rows, columns, sharex=False, sharey=sharey) for ax in row]
     for ax in axes[count:]:

@@ -1,4 +1,4 @@
-"""Scales on which values can be compared: logarithmic where they lie far apart, with ticks that can be read."""
+"""Scales of axes: logarithmic if values lie far apart, linear otherwise, with few and short tick labels."""
 
 from typing import Literal
 
@@ -12,15 +12,17 @@ from toysup.analysis.figures._text import number
 
 Along = Literal["x", "y"]
 
-# A log axis shorter than this would have one tick or none.
+# The least ratio of the largest to the smallest value on a log axis; a shorter axis could lack ticks.
 _LOG_FROM = 5.0
 _ROUNDING = 1e-8
 
 
 def scale_values(ax: Axes, drawn: ArrayLike, *, along: Along, log: bool) -> None:
-    """A scale for these values: where `log` asks for it and they lie far apart, log, with a place for 0 if some are.
+    """Set the scale of an axis for the values that are drawn.
 
-    A linear one starts at 0 where values spread as far as that.
+    If `log` is true, the axis is logarithmic if the values lie far apart or some of them are 0, for which it then has a
+    place. Otherwise it is linear. A linear axis starts at 0 if `log` is true, or if the smallest value is at least 0
+    and at most a third of the largest.
     """
     values = np.asarray(drawn, dtype=float)
     values = values[np.isfinite(values)]
@@ -36,13 +38,13 @@ def scale_values(ax: Axes, drawn: ArrayLike, *, along: Along, log: bool) -> None
 
 
 def above_rounding(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Those that are not 0 up to rounding; the loss of a perfect model with float32 weights is 1e-14 or so."""
+    """The values that are above 0 beyond rounding; the loss of a perfect model with float32 weights is about 1e-14."""
     largest = values.max(initial=0.0)
     return values[values > _ROUNDING * largest] if largest > 0 else values[:0]
 
 
 def scale_sweep(ax: Axes, values: ArrayLike) -> None:
-    """Log along x where the values of a sweep are spaced so."""
+    """Make the x axis logarithmic if the values of a sweep are spaced by ratios."""
     swept = np.unique(np.asarray(values, dtype=float))
     if spaced_by_ratio(swept):
         _log(ax, "x", swept)
@@ -51,19 +53,19 @@ def scale_sweep(ax: Axes, values: ArrayLike) -> None:
 
 
 def from_zero(ax: Axes, *, along: Along) -> None:
-    """A linear axis that starts a little below 0."""
+    """Make the axis linear, starting a little below 0."""
     high = (ax.get_xlim() if along == "x" else ax.get_ylim())[1]
     _start(ax, along, -0.02 * high)
     _axis(ax, along).set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
 def far_apart(positive: NDArray[np.float64]) -> bool:
-    """Whether positive values are compared by their ratios rather than their differences."""
+    """Whether positive values lie so far apart that a log axis shows them better."""
     return bool(positive.size and positive.max() / positive.min() >= _LOG_FROM)
 
 
 def spaced_by_ratio(values: NDArray[np.float64]) -> bool:
-    """Whether rising values are spaced more evenly by their ratios than by their differences."""
+    """Whether the ratios of successive values vary less than their differences; `values` are sorted."""
     if len(values) < 3 or values[0] <= 0 or not far_apart(values):
         return False
     by_ratio, by_difference = np.diff(np.log(values)), np.diff(values)
@@ -81,14 +83,15 @@ def _log(ax: Axes, along: Along, positive: NDArray[np.float64]) -> None:
 
 
 def _one_digit(value: float, _: object) -> str:
-    # A function of the module, so that a figure can be handed to another process.
+    # A function of the module, unlike a lambda, can be pickled with the figure.
     return number(value, 1)
 
 
 def _log_from_zero(ax: Axes, along: Along, positive: NDArray[np.float64]) -> None:
-    """Linear up to the smallest decade, which takes as much room as another; ticks at 0 and every so many decades.
+    """Make the axis logarithmic with a linear stretch from 0 to the smallest decade; ticks at 0 and at some decades.
 
-    It ends a little below 0: what is drawn so cannot be negative, though an interval of its mean may reach there.
+    The linear stretch is as long as a decade. The axis ends a little below 0: the values themselves are not negative,
+    though the interval of a mean may be.
     """
     low, high = int(np.floor(np.log10(positive.min()))), int(np.ceil(np.log10(positive.max())))
     _set_scale(ax, along, "symlog", linthresh=10.0**low, linscale=1.0)

@@ -1,18 +1,18 @@
-"""Statistics as axes and panels: what each is called, what it means, and whether its values ask for a log scale."""
+"""How statistics are written: the label of each, its definition for the caption, and whether it gets a log scale."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
 class Statistic(NamedTuple):
-    """How one statistic is written."""
+    """The label of a statistic, its definition as a sentence, and whether it gets a log scale."""
 
     label: str
     meaning: str = ""
     log: bool = False
 
 
-# Plain letters: mathtext would embed two more fonts, which takes longer than drawing.
+# Unicode letters, not mathtext: mathtext embeds two more fonts, which takes longer than drawing.
 _ENERGY = "Energy: Σ Gᵢⱼ² over pairs i ≠ j, dimensionless."
 _KNOWN = {
     "loss": Statistic("loss per sample", "Loss: importance-weighted squared error, dimensionless.", log=True),
@@ -24,7 +24,7 @@ _KNOWN = {
     "energy": Statistic("energy, Σ Gᵢⱼ² over i ≠ j (dimensionless)"),
     "energy_within": Statistic("energy within subsets", _ENERGY),
     "energy_across": Statistic("energy across subsets", _ENERGY),
-    "share_across": Statistic("share of energy across", _ENERGY),
+    "share_across": Statistic("share of energy across subsets", _ENERGY),
     "rms": Statistic("root mean square Gᵢⱼ (dimensionless)"),
     "mean_abs": Statistic("mean |Gᵢⱼ| (dimensionless)"),
     "max_abs": Statistic("largest |Gᵢⱼ| (dimensionless)"),
@@ -37,10 +37,10 @@ _KNOWN = {
 
 
 def statistic(name: str) -> Statistic:
-    """How the statistic of this name is written; one that is not known goes by its name."""
+    """How the statistic of this name is written. The label of an unknown statistic is its name."""
     return _KNOWN.get(name, Statistic(name.replace("_", " ")))
 
 
 def meanings(names: Iterable[str]) -> str:
-    """What the statistics drawn are, where their labels do not say it: sentences, each once."""
+    """The definitions of the statistics that need one, as sentences, each once."""
     return " ".join(dict.fromkeys(filter(None, (statistic(name).meaning for name in names))))

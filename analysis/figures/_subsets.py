@@ -1,4 +1,4 @@
-"""Features in their subsets: the order they are drawn in, and where one subset ends."""
+"""Features by subset: the order in which they are drawn, and the positions of each subset."""
 
 from itertools import groupby
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 class Block(NamedTuple):
-    """The features of one subset, at the drawn positions start, …, stop − 1."""
+    """The features of one subset, which are drawn at the positions start, …, stop − 1."""
 
     subset: str
     start: int
@@ -17,7 +17,7 @@ class Block(NamedTuple):
 
 
 def by_subset(data: xr.DataArray | xr.Dataset, *, dim: str, coord: str) -> tuple[NDArray[np.intp], list[Block]]:
-    """The order that puts a subset's features side by side, subsets as they first appear; without a coord, one."""
+    """The order that groups features by subset, subsets as they first appear. Without the coord, one subset."""
     subsets = [str(name) for name in data[coord].values] if coord in data.coords else ["all"] * data.sizes[dim]
     rank = {name: at for at, name in enumerate(dict.fromkeys(subsets))}
     order = np.argsort([rank[name] for name in subsets], kind="stable")
@@ -30,5 +30,5 @@ def by_subset(data: xr.DataArray | xr.Dataset, *, dim: str, coord: str) -> tuple
 
 
 def labels_of(data: xr.DataArray | xr.Dataset, dim: str) -> list[object]:
-    """The labels along a dim; without any, they count from 1 as features do."""
+    """The labels along a dim; 1, 2, … if it has no coordinate."""
     return list(data[dim].values.tolist()) if dim in data.coords else list(range(1, data.sizes[dim] + 1))

@@ -1,4 +1,4 @@
-"""The words in a figure: names, counts of seeds, numbers, and the note below that says what is drawn."""
+"""The text of a figure: names, counts of seeds, numbers, and the caption below the panels."""
 
 import textwrap
 from collections.abc import Iterable
@@ -9,31 +9,31 @@ from matplotlib.figure import Figure
 
 from toysup.analysis.figures.style import INK
 
-# A letter of DejaVu Sans is 0.6 of the font size wide on average; text is wrapped before it is drawn.
+# The mean width of a letter of DejaVu Sans, in font sizes. Text is wrapped before its true width is known.
 _LETTER = 0.6
 
 
 def text_width(text: str, *, size: float) -> float:
-    """About how wide a line of text is, in the unit of its size."""
+    """The approximate width of a line of text, in the unit of `size`."""
     return len(text) * _LETTER * size
 
 
 def fitted(text: str, *, room: float, size: float) -> str:
-    """The text, cut with an ellipsis where there is no room for all of it."""
+    """The text; if there is no room for all of it, its beginning and an ellipsis."""
     letters = int(room / (_LETTER * size))
     return text if len(text) <= letters else text[: letters - 1] + "…" if letters > 1 else ""
 
 
 def wrapped(text: str, *, width: int) -> str:
-    """A text on as many lines as it takes; a name breaks after `-` and `_` too, around `=` it does not."""
+    """The text in lines of at most `width` letters; it may also break after `-` and `_`, but not around `=`."""
     marked = text.replace("-", "-\u200b ").replace("_", "_\u200b ").replace(" = ", "\u00a0=\u00a0")
     lines = textwrap.wrap(marked, width, break_on_hyphens=False)
     return "\n".join(lines).replace("\u200b ", "").replace("\u200b", "").replace("\u00a0", " ")
 
 
 def n_of(summary: xr.Dataset) -> str:
-    """How many seeds a summary is over, as `n = 20`, and how many were left out where others were not."""
-    # Without any seed there is nothing to see: the loss of step 0, conditions that cannot be compared.
+    """The number of seeds of a summary, as "n = 20", and the number that is excluded, as "n = 19, 1 excluded"."""
+    # Entries without any seed are not drawn: the training loss of step 0, conditions that cannot be compared.
     used = summary["n_seeds"].values > 0
     if not used.any():
         return "n = 0"
@@ -44,9 +44,9 @@ def n_of(summary: xr.Dataset) -> str:
 
 
 def interval_of(summaries: Iterable[xr.Dataset], *, drawn_as: str) -> str:
-    """What the bars or bands are, as a sentence; nothing where no summary has an interval.
+    """The caption of the bars or bands, as a sentence; empty if no summary has an interval.
 
-    The level is said where all summaries say the same one in the attr `confidence_level`.
+    It has the confidence level if all summaries have the same attr `confidence_level`.
     """
     known = [data for data in summaries if bool(np.isfinite(data["ci_low"]).any())]
     levels = {data.attrs.get("confidence_level") for data in known}
@@ -56,7 +56,7 @@ def interval_of(summaries: Iterable[xr.Dataset], *, drawn_as: str) -> str:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """So many significant digits, with a power of ten where zeros would have to be counted."""
+    """A number with `digits` significant digits; below 1e-3 and from 1e4 on, with a power of ten."""
     if value == 0:
         return "0"
     if not np.isfinite(value) or 1e-3 <= abs(value) < 1e4:
@@ -67,7 +67,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def note(figure: Figure, text: str) -> None:
-    """Write a note under the figure, as wide as the figure."""
+    """Write a caption under the figure, as wide as the figure."""
     size = 6.5
     letters = int(figure.get_figwidth() * 72 * 0.95 / (_LETTER * size))
     figure.supxlabel(wrapped(text, width=letters), fontsize=size, color=INK, x=0.01, ha="left")
