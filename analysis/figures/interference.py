@@ -17,7 +17,8 @@ from toysup.analysis.figures._text import note
 from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
 
 _NULL = (
-    " Grey: null, the central 95% of means if the subset labels of twins are swapped at random; tick: mean of the null."
+    " Grey: null, the central 95% of means if exchangeable features swap their subsets at random."
+    " Tick: mean of the null."
 )
 _NO_NULL = " Conditions without grey have no exact null."
 

@@ -482,9 +482,9 @@ def test_the_null_lies_behind_the_dots() -> None:
             np.testing.assert_allclose(tick.get_segments()[0][:, 0], 4)
             assert band.get_zorder() < tick.get_zorder() < marks(ax, "seeds")[0].get_zorder()
     written = words(figure).replace("\n", " ")
-    assert "labels of twins" in written
+    assert "exchangeable features" in written
     assert "Conditions without grey have no exact null" in written
-    assert "twins" not in words(figures.quadrant_interference(energy, summaries(energy), statistic="energy"))
+    assert "exchangeable" not in words(figures.quadrant_interference(energy, summaries(energy), statistic="energy"))
 
 
 def test_quadrants_of_other_subsets_are_left_empty() -> None:
