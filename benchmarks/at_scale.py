@@ -17,7 +17,8 @@ from benchmarks.commands import run
 from benchmarks.measurements import Measurement, Setting
 from benchmarks.memory import MIB, high_water
 from benchmarks.timing import Contender, alternate, seconds
-from toysup.experiments.experiment import Condition, Experiment, load_experiment
+from toysup.experiments.experiment import Condition, Experiment
+from toysup.experiments.experiment_file import load_experiment
 from toysup.storage.blocks import BlockPlan
 from toysup.storage.runs import open_runs
 from toysup.storage.schema import room_for, trajectory_of

@@ -1,9 +1,9 @@
 # Experiments: what is trained
-from .experiments.experiment import load_experiment as load_experiment
-from .experiments.experiment import builtin_experiments as builtin_experiments
+from .experiments.experiment_file import load_experiment as load_experiment
+from .experiments.experiment_file import builtin_experiments as builtin_experiments
 from .experiments.experiment import Experiment as Experiment
 from .experiments.experiment import Condition as Condition
-from .experiments.regime import RegimeSpec as RegimeSpec
+from .experiments.regime_spec import RegimeSpec as RegimeSpec
 from .experiments.regime import Regime as Regime
 from .experiments.model import ModelSpec as ModelSpec
 from .experiments.recipe import TrainingSpec as TrainingSpec

@@ -11,7 +11,7 @@ from scipy import stats
 import toysup
 from toysup.experiments import context_rules
 from toysup.experiments.context_rules import irwin_hall
-from toysup.experiments.regime import RegimeSpec
+from toysup.experiments.regime_spec import RegimeSpec
 from toysup.sampling.samples import sample
 
 Small = Callable[..., toysup.Experiment]

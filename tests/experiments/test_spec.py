@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import toysup
-from toysup.experiments.experiment import parse_change
+from toysup.experiments.experiment_file import parse_change
 
 MINIMAL = """
 name = "mine"

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 
 import toysup
 from toysup import Regime, UsageError, theory
-from toysup.experiments.regime import RegimeSpec
+from toysup.experiments.regime_spec import RegimeSpec
 from toysup.theory.integrals import one_active, two_active
 
 N_SAMPLES = 40_000

@@ -26,7 +26,7 @@ INTERRUPTED = "Interrupted: finished blocks are kept; the same command trains wh
 def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted:
         return
-    from toysup.experiments.experiment import builtin_experiments
+    from toysup.experiments.experiment_file import builtin_experiments
 
     for name, title in builtin_experiments().items():
         click.echo(f"{name:<24} {title}")
@@ -70,7 +70,7 @@ def main(
     Writes OUTPUT/<experiment>/<condition>.nc, or a folder of blocks where a condition is large; each file whole or not
     at all. What is there already is kept: the same command goes on where it stopped, and with more seeds adds them.
     """
-    from toysup.experiments.experiment import load_experiment, parse_change
+    from toysup.experiments.experiment_file import load_experiment, parse_change
     from toysup.training.train_runs import TrainingPlan
 
     if workers is not None and scheduler is not None:

@@ -10,7 +10,8 @@ import xarray as xr
 from toysup.engines.choice import choose_engine, train_function
 from toysup.engines.instances import UNATTENDED, Control, Snapshot, instances_of
 from toysup.errors import ToysupError, UsageError
-from toysup.experiments.experiment import Condition, Experiment, load_experiment
+from toysup.experiments.experiment import Condition, Experiment
+from toysup.experiments.experiment_file import load_experiment
 from toysup.storage.schema import build, filled
 
 DEFAULT_SEEDS = 20

@@ -12,7 +12,8 @@ import xarray as xr
 
 from toysup.engines.choice import choose_engine
 from toysup.errors import ToysupError
-from toysup.experiments.experiment import Condition, Experiment, load_experiment
+from toysup.experiments.experiment import Condition, Experiment
+from toysup.experiments.experiment_file import load_experiment
 from toysup.storage.atomic_files import refuse_unwritable
 from toysup.storage.blocks import Block
 from toysup.storage.checkpoints import seconds_between

@@ -27,7 +27,7 @@ from toysup.analysis.report.tidy_rows import NUMBERS, joined, shown
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import losses
 from toysup.errors import UsageError
-from toysup.experiments.experiment import load_experiment
+from toysup.experiments.experiment_file import load_experiment
 from toysup.experiments.regime import Regime
 from toysup.storage.schema import condition_of, regime_of
 from toysup.theory import dropping_cost
