@@ -1,14 +1,15 @@
 """Train toy models of superposition by the thousand, keep every trajectory, measure and draw it.
 
-What it has, in the order in which you need it:
+The public names, in the order in which a study needs them:
 
-* Experiments: `load_experiment`, `builtin_experiments`, `Experiment` and `Condition`, and the tables that they are made
-  of: `RegimeSpec`, `ModelSpec`, `TrainingSpec` and `RecordSpec`. `register_activation` and `register_model` add yours.
-* Training: `train` trains in memory, `train_runs` to a folder.
-* Trajectories: `open_runs`, `open_example` and `save_runs`. `regime_of`, `to_module` and `sample` give back what was
-  trained.
+* Experiments: `load_experiment` and `builtin_experiments` give an `Experiment`, a set of `Condition` objects. A
+  condition consists of a `RegimeSpec`, a `ModelSpec`, a `TrainingSpec` and a `RecordSpec`. `register_activation` and
+  `register_model` add your own activations and architectures.
+* Training: `train` works in memory, `train_runs` in a folder.
+* Trajectories: `open_runs` and `open_example` open them, `save_runs` writes them. `regime_of`, `to_module` and `sample`
+  give the regime, the model and the samples of a trajectory.
 * `toysup.analysis`: statistics, intervals, figures and reports of trajectories.
-* `toysup.theory`: closed forms, known without training any model.
+* `toysup.theory`: closed forms, which need no trained model.
 
 >>> import toysup
 >>> runs = toysup.train("tms-intro", seeds=2)  # doctest: +SKIP

@@ -5,16 +5,38 @@ from difflib import get_close_matches
 
 
 class ToysupError(Exception):
-    """The work or the data failed; the message is one line. Commands print it and exit with 1."""
+    """The work or the data failed.
+
+    The message is one line. The commands print it as `Error: …` and exit with code 1.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> try:
+    ...     toysup.open_runs("no-such-folder")
+    ... except toysup.ToysupError as error:
+    ...     print(error)
+    no-such-folder: no such file or folder
+    """
 
     exit_code = 1
 
 
 class UsageError(ToysupError, ValueError):
-    """The caller asked for something that cannot be; the message says what would be right. Commands exit with 2.
+    """An argument, an option or a value in a file is wrong.
 
-    It is a ValueError too, as wrong arguments raise everywhere else. Within a validator of pydantic it is one of its
-    complaints, so whatever catches ValueError around calls of toysup's own has to let it through.
+    The message is one line that names what is wrong and what would be right. The commands print it as `Error: …` and
+    exit with code 2. It is a ValueError too, so pydantic takes one that is raised within a validator for a complaint of
+    its own; code that catches ValueError around calls of toysup has to let a UsageError through.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> try:
+    ...     toysup.load_experiment("tms-intr")
+    ... except ValueError as error:
+    ...     print(error)
+    no experiment 'tms-intr'; did you mean tms-intro...
     """
 
     exit_code = 2

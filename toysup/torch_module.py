@@ -40,10 +40,32 @@ class ToyModel(torch.nn.Module):
 
 
 def to_module(dataset: xr.Dataset) -> ToyModel:
-    """The model of one seed at one step, such as `to_module(ds.sel(seed=3).isel(step=-1))`; a copy of its parameters.
+    """The model of one seed at one step, as a torch module.
 
-    Raises UsageError where `dataset` still holds several models, or names an activation or architecture that is not
-    registered.
+    Parameters
+    ----------
+    dataset : Dataset
+        One condition with one cell, seed and step selected, such as `ds.sel(seed=3).isel(step=-1)`.
+
+    Returns
+    -------
+    ToyModel
+        A module with copies of the parameters, under the names of the dataset's variables (`model.W`, `model.b`, …).
+        Calling it with x (..., feature) gives the outputs (..., output). A model that sees its context also takes the
+        index of each sample's context (...).
+
+    Raises
+    ------
+    UsageError
+        If the dataset holds several models, or names an activation or architecture that is not registered.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> model = toysup.to_module(dataset.isel(seed=0, step=-1))
+    >>> model.W.shape
+    torch.Size([10, 20])
     """
     condition = condition_of(dataset)
     require_known(condition.model)

@@ -31,21 +31,31 @@ _registered: dict[str, Activation] = {}
 
 
 def register_activation(name: str, function: Activation) -> None:
-    """Let `[model] activation` name a function of your own, until the process ends; the torch engine trains it.
+    """Add an activation that `[model] activation` can name, until the process ends.
+
+    The torch engine trains it. A dataset stores only the name, so whoever computes losses from the dataset, or makes a
+    torch module of it, registers the same function first.
 
     Parameters
     ----------
     name : str
-        Letters, digits and ``._+-``, from a letter or digit on. A dataset keeps the name alone: whoever computes its
-        losses or makes a module of it registers the function first.
+        Up to 100 letters, digits and the characters ._+-; the first is a letter or a digit.
     function : callable
-        φ, elementwise: a tensor to a tensor of the same shape, in operations that torch can differentiate.
+        φ, elementwise: takes a torch tensor of any shape and returns one of the same shape. It consists of operations
+        that torch can differentiate.
 
     Raises
     ------
     UsageError
-        If the name is not of that form, is that of a built-in activation or already of another function, or if
+        If the name has another form, is the name of a built-in activation or of another registered function, or if
         `function` cannot be called.
+
+    Examples
+    --------
+    >>> import torch, toysup
+    >>> toysup.register_activation("elu", torch.nn.functional.elu)
+    >>> toysup.load_experiment("tms-intro", changes={"model.activation": "elu"}).conditions[0].model.activation
+    'elu'
     """
     if not isinstance(name, str) or len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(f"{shown(name)} is no name for an activation; use letters, digits and ._+-")

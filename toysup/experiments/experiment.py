@@ -23,7 +23,38 @@ MAX_PARAMETERS = 10**9
 
 
 class Condition(Spec):
-    """One regime with one model and one training recipe; the unit that is compared."""
+    """One regime with one model and one training recipe: the unit that is compared.
+
+    The properties `sweeps` and `recorded_steps` say which dims its dataset has. `cells()` yields each combination of
+    swept values, `at(cell)` gives the condition of one of them, and `first_regime` the tables of the first.
+
+    Parameters
+    ----------
+    name : str
+        Up to 100 letters, digits and the characters ._+-; the first is a letter or a digit.
+    model : ModelSpec or dict
+        The model.
+    regime : RegimeSpec or dict
+        The regime.
+    training : TrainingSpec or dict
+        The training recipe.
+    record : RecordSpec or dict, optional
+        The steps to record. The default is that of `RecordSpec`.
+
+    Raises
+    ------
+    ValueError
+        If a part is wrong by itself, the parts do not fit together, the model has more than 10⁹ parameters, or the
+        sweep more than 10⁷ cells (pydantic's ValidationError).
+
+    Examples
+    --------
+    >>> import toysup
+    >>> sweep = toysup.Condition(name="sweep", model={"n_features": 5, "n_hidden": 2},
+    ...                          regime={"feature_probability": [0.1, 0.2]}, training={"steps": 9, "batch_size": 64})
+    >>> list(sweep.cells())
+    [{'feature_probability': 0.1}, {'feature_probability': 0.2}]
+    """
 
     name: str = Field(pattern=NAME_PATTERN, max_length=MAX_NAME)
     model: ModelSpec
@@ -126,7 +157,35 @@ def _refuse_taken(name: str) -> None:
 
 
 class Experiment(Spec):
-    """A named set of conditions."""
+    """A named set of conditions.
+
+    `load_experiment` reads one from a TOML file. `select(names)` gives the conditions of these names.
+
+    Parameters
+    ----------
+    name : str
+        Name of the experiment and of the folder of its runs: up to 100 letters, digits and the characters ._+-, of
+        which the first is a letter or a digit.
+    title : str, default ""
+        Title, which the datasets carry.
+    references : list of str, default []
+        Sources to cite, which the datasets carry.
+    conditions : list of Condition
+        The conditions, at least one, with different names.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown, a name is not allowed, or two conditions have the same name (pydantic's ValidationError).
+
+    Examples
+    --------
+    >>> import toysup
+    >>> plain = toysup.Condition(name="plain", model={"n_features": 5, "n_hidden": 2},
+    ...                          regime={"feature_probability": 0.1}, training={"steps": 9, "batch_size": 64})
+    >>> [condition.name for condition in toysup.Experiment(name="mine", conditions=[plain]).conditions]
+    ['plain']
+    """
 
     name: str = Field(pattern=NAME_PATTERN, max_length=MAX_NAME)
     title: str = ""

@@ -40,7 +40,19 @@ class _File(Spec):
 
 
 def builtin_experiments() -> dict[str, str]:
-    """Name → title of the experiments that come with toysup."""
+    """The experiments that come with toysup. `docs/built-in.md` describes them.
+
+    Returns
+    -------
+    dict of str to str
+        The title of each experiment, by its name, in the order of names.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> toysup.builtin_experiments()["tms-intro"]
+    'Five features in two dimensions, from dense to sparse'
+    """
     return {name: tomllib.loads(path.read_text(encoding="utf-8"))["title"] for name, path in _builtin_files().items()}
 
 
@@ -50,10 +62,36 @@ def _builtin_files() -> dict[str, Traversable]:
 
 
 def load_experiment(name_or_path: str | Path, *, changes: Mapping[str, object] | None = None) -> Experiment:
-    """The experiment of a built-in name or a TOML file.
+    """Read a built-in experiment or an experiment file.
 
-    `changes` maps paths such as `training.learning_rate` to values that replace the file's in every condition, and are
-    checked like them. Raises UsageError with one line naming the file, the key, the value and what would be right.
+    `docs/experiments.md` describes the file.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        Name of a built-in experiment, or path of a file whose name ends in .toml.
+    changes : dict of str to object, optional
+        Values that replace those of the file in every condition, by path, such as {"training.learning_rate": 3e-3}.
+        They are checked like values of the file. A path is TABLE.KEY, `name`, `title`, or TABLE.KEY.PART for one entry
+        of a table within a table. The default changes nothing.
+
+    Returns
+    -------
+    Experiment
+        The experiment, checked and frozen.
+
+    Raises
+    ------
+    UsageError
+        If there is no such experiment, the file cannot be read, or a key or value is wrong. The message is one line
+        that names the file, the key, the value and what would be right.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> short = toysup.load_experiment("tms-intro", changes={"training.steps": 20, "record.steps": [10]})
+    >>> short.conditions[0].recorded_steps
+    (0, 10, 20)
     """
     where, text = _read(name_or_path)
     try:

@@ -16,11 +16,48 @@ Tensors = Mapping[str, Any]
 
 
 class ModelSpec(Spec):
-    """The `[model]` table: features → encoder layers → hidden state → decoder layers → outputs.
+    """The `[model]` table of an experiment file: which model is trained.
 
-    A tied model, y = φ(WᵀW x + b), decodes with the transpose of its encoder, so it has no layers besides; φ is
-    `activation`. The hidden state is linear unless `hidden_activation` says otherwise; the layers around it have
-    `layer_activation`. Without `biases` all b are left out. `architecture` is `autoencoder` or a registered one.
+    The default is the tied autoencoder y = φ(WᵀW x + b) of Elhage et al. (2022), "Toy Models of Superposition", with n
+    features and m hidden dimensions. An untied model may have further layers before and after its hidden state.
+    `docs/experiments.md` has the equations.
+
+    Parameters
+    ----------
+    architecture : str, default "autoencoder"
+        The autoencoder, or an architecture added with `toysup.register_model`.
+    n_features : int
+        Number of features n, from 1 to 100,000.
+    n_hidden : int
+        Number of hidden dimensions m, from 1 to 100,000.
+    activation : str, default "relu"
+        φ, the activation of the output: relu, leaky_relu, gelu, silu, softplus, tanh, sigmoid, abs, identity, or one
+        added with `toysup.register_activation`.
+    hidden_activation : str, default "identity"
+        χ, the activation of the hidden state.
+    layer_activation : str, default "relu"
+        ψ, the activation of the encoder and decoder layers.
+    tied : bool, default True
+        Whether the model decodes with Wᵀ. A tied model has no encoder or decoder layers.
+    biases : bool, default True
+        Whether the model has biases.
+    encoder_layers : list of int, default []
+        Widths of the layers before the hidden state.
+    decoder_layers : list of int, default []
+        Widths of the layers after the hidden state.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown, a value is of the wrong type or range, or a tied model has layers (pydantic's
+        ValidationError).
+
+    Examples
+    --------
+    >>> import toysup
+    >>> model = toysup.ModelSpec(n_features=5, n_hidden=2)
+    >>> model.activation, model.tied
+    ('relu', True)
     """
 
     architecture: Name = "autoencoder"
@@ -42,7 +79,25 @@ class ModelSpec(Spec):
 
 
 class Parameter(NamedTuple):
-    """An array that is trained: its dims and shape, and the standard deviation of its initial normal draws."""
+    """An array that is trained, as an architecture declares it.
+
+    Parameters
+    ----------
+    dims : tuple of str
+        Names of its dims, such as ("hidden", "feature"). In a dataset they follow the sweep axes, `seed` and `step`.
+    shape : tuple of int
+        Its size along each dim.
+    scale : float
+        Standard deviation of the normal draws that it starts from; 0 for an array that starts at zero.
+    long_name : str
+        Description of the array, which the dataset keeps.
+
+    Examples
+    --------
+    >>> from toysup.experiments import Parameter
+    >>> Parameter(("hidden", "feature"), (2, 5), 0.5, "weights onto the hidden state").shape
+    (2, 5)
+    """
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
@@ -51,21 +106,86 @@ class Parameter(NamedTuple):
 
 
 def weights(rows: tuple[str, int], columns: tuple[str, int], long_name: str) -> Parameter:
-    """A matrix with (dim, size) rows and columns that starts Xavier-normal, with std √(2/(rows + columns))."""
+    """A matrix that starts Xavier-normal: normal draws of standard deviation √(2/(rows + columns)).
+
+    Parameters
+    ----------
+    rows : tuple of str and int
+        Name and size of the dim of its rows, the outputs of the layer.
+    columns : tuple of str and int
+        Name and size of the dim of its columns, the inputs of the layer.
+    long_name : str
+        Description of the matrix, which the dataset keeps.
+
+    Returns
+    -------
+    Parameter
+        The declaration of the matrix.
+
+    References
+    ----------
+    Glorot and Bengio (2010), "Understanding the difficulty of training deep feedforward neural networks".
+
+    Examples
+    --------
+    >>> from toysup.experiments import weights
+    >>> weights(("hidden", 2), ("feature", 6), "weights onto the hidden state").scale
+    0.5
+    """
     (row, n_rows), (column, n_columns) = rows, columns
     return Parameter((row, column), (n_rows, n_columns), (2 / (n_rows + n_columns)) ** 0.5, long_name)
 
 
 def context_weights(rows: tuple[str, int], columns: tuple[str, int], long_name: str) -> Parameter:
-    """As `weights`, but starting at zero: a model that sees its context starts as one that does not.
+    """A matrix of context inputs, which starts at zero.
 
-    From Xavier-normal weights the few inputs of the context would dominate, and half the outputs start out dead in it.
+    A model that sees its context therefore starts as the same model that does not. With Xavier-normal weights the few
+    context inputs would dominate, and half of the outputs would start out dead in each context.
+
+    Parameters
+    ----------
+    rows : tuple of str and int
+        Name and size of the dim of its rows, the outputs of the layer.
+    columns : tuple of str and int
+        Name and size of the dim of its columns, the context inputs.
+    long_name : str
+        Description of the matrix, which the dataset keeps.
+
+    Returns
+    -------
+    Parameter
+        The declaration of the matrix.
+
+    Examples
+    --------
+    >>> from toysup.experiments import context_weights
+    >>> context_weights(("hidden", 2), ("context_input", 1), "weights of the context").scale
+    0.0
     """
     return weights(rows, columns, long_name)._replace(scale=0.0)
 
 
 def bias(rows: tuple[str, int], long_name: str) -> Parameter:
-    """A vector with (dim, size) rows that starts at zero."""
+    """A vector that starts at zero.
+
+    Parameters
+    ----------
+    rows : tuple of str and int
+        Name and size of its dim, the outputs of the layer.
+    long_name : str
+        Description of the vector, which the dataset keeps.
+
+    Returns
+    -------
+    Parameter
+        The declaration of the vector.
+
+    Examples
+    --------
+    >>> from toysup.experiments import bias
+    >>> bias(("feature", 5), "output bias").shape
+    (5,)
+    """
     return Parameter(rows[:1], rows[1:], 0.0, long_name)
 
 
@@ -140,12 +260,36 @@ _ARCHITECTURES = {"autoencoder": Architecture(_autoencoder_parameters, _autoenco
 
 
 def register_model(name: str, parameters: Parameters, forward: Forward) -> None:
-    """Make `name` an architecture that `model.architecture` may name.
+    """Add an architecture that `[model] architecture` can name, until the process ends.
 
-    `parameters(model, regime)` gives a `toysup.experiments.Parameter` for each name (`weights` and `bias` make them);
-    `forward(model, parameters, x, context)` gives the hidden state and the output before its activation, of torch
-    tensors x (..., feature) and context (..., context_input). A dataset stores the name alone. UsageError where
-    another architecture has that name.
+    The torch engine trains it. A dataset stores only the name, so whoever computes losses from the dataset, or makes a
+    torch module of it, registers the same architecture first. `docs/extending.md` has a whole example.
+
+    Parameters
+    ----------
+    name : str
+        Name of the architecture.
+    parameters : callable
+        `parameters(model, regime)` returns a dict of `toysup.experiments.Parameter` by name;
+        `toysup.experiments.weights` and `toysup.experiments.bias` make them. `model` is a `ModelSpec`, `regime` a
+        `Regime`.
+    forward : callable
+        `forward(model, parameters, x, context)` returns the hidden state (..., hidden) and the output before its
+        activation (..., output). x (..., feature), context (..., context_input) and the parameters are torch tensors
+        whose leading axes broadcast; a vector among the parameters has an axis of length 1 for the rows of x.
+
+    Raises
+    ------
+    UsageError
+        If another architecture has that name.
+
+    Examples
+    --------
+    >>> from toysup import experiments, register_model
+    >>> def parameters(model, regime):
+    ...     return {"W": experiments.weights(("hidden", model.n_hidden), ("feature", model.n_features), "encoder")}
+    >>> forward = lambda model, own, x, context: (x @ own["W"].mT, x @ own["W"].mT @ own["W"])
+    >>> register_model("without-biases", parameters, forward)
     """
     if name in _ARCHITECTURES and _ARCHITECTURES[name] != (parameters, forward):
         raise UsageError(f"there is an architecture {name!r} already; give another name")

@@ -17,8 +17,51 @@ MAX_SNAPSHOTS = 10**6
 
 
 class TrainingSpec(Spec):
-    """The `[training]` table. With `dataset_size` each seed has a finite dataset, reshuffled every epoch; without, an
-    infinite stream. The optimisers are torch's: `weight_decay` is L2 in adam and sgd, decoupled in adamw."""
+    """The `[training]` table of an experiment file: how long, on how many samples and with which optimiser to train.
+
+    The optimisers are torch's. Keys that are marked as *sweep* take one number or a list of different numbers.
+
+    Parameters
+    ----------
+    epochs : int, optional
+        Number of epochs, at least 1. It needs `dataset_size`, and excludes `steps`.
+    steps : int, optional
+        Number of optimiser steps, at least 1. Either this or `epochs` is required; 10⁸ steps are the most.
+    batch_size : int
+        Samples in a batch, from 1 to 2²⁴. The last batch of an epoch holds the samples that are left.
+    dataset_size : int, optional
+        Samples in the dataset of a seed, from 1 to 2³¹ − 1. The dataset is shuffled anew in each epoch. The default is
+        an infinite stream, in which no sample repeats.
+    optimizer : {"adam", "adamw", "sgd"}, default "adam"
+        The update rule.
+    learning_rate : float or list of float, sweep, default 1e-3
+        Learning rate, above 0, before the schedule.
+    weight_decay : float or list of float, sweep, default 0.0
+        Weight decay, at least 0: an L2 penalty with adam and sgd, decoupled with adamw.
+    momentum : float or list of float, sweep, default 0.0
+        Momentum of sgd, from 0 to below 1. The other optimisers have none.
+    beta1 : float or list of float, sweep, default 0.9
+        Decay rate of the first moment of adam and adamw, from 0 to below 1.
+    beta2 : float or list of float, sweep, default 0.999
+        Decay rate of the second moment of adam and adamw, from 0 to below 1.
+    epsilon : float, default 1e-8
+        ε > 0 in the denominator of adam and adamw.
+    schedule : {"constant", "linear", "cosine"}, default "constant"
+        Factor on the learning rate at step s of S, from s = 0: 1, 1 − s/S, or (1 + cos πs/S)/2.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown, a value is of the wrong type or range, or keys do not fit together (pydantic's
+        ValidationError).
+
+    Examples
+    --------
+    >>> import toysup
+    >>> training = toysup.TrainingSpec(epochs=2, dataset_size=1000, batch_size=300)
+    >>> training.steps_per_epoch, training.n_steps
+    (4, 8)
+    """
 
     alternatives: ClassVar = (("epochs", "steps"),)
 
@@ -89,10 +132,35 @@ class TrainingSpec(Spec):
 
 
 class RecordSpec(Spec):
-    """The `[record]` table: which snapshots are kept. The initial state (step 0) and the last step always are.
+    """The `[record]` table of an experiment file: which steps are recorded.
 
-    `every_epochs` k: every k-th epoch; `epochs` and `steps`: those; `log_spaced` k: k steps evenly spaced in log.
-    Where nothing is said: every epoch if training runs by epochs, else 20 log-spaced steps.
+    Step 0 (the initial state) and the last step are always recorded. At most one key may be given. Without a key, every
+    epoch is recorded if the training has `epochs`, else 20 steps that are evenly spaced on a log scale.
+
+    Parameters
+    ----------
+    every_epochs : int, optional
+        Record every k-th epoch. It needs `training.dataset_size`.
+    epochs : list of int, optional
+        Record the ends of these epochs. It needs `training.dataset_size`.
+    steps : list of int, optional
+        Record these steps.
+    log_spaced : int, optional
+        Record this many steps, evenly spaced on a log scale from 1 to the last step; those that round to the same step
+        are one.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown, a value is of the wrong type, or two keys are given (pydantic's ValidationError).
+        `steps_of` raises it if the training has no such step.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> training = toysup.TrainingSpec(epochs=2, dataset_size=1000, batch_size=100)
+    >>> toysup.RecordSpec(every_epochs=1).steps_of(training)
+    (0, 10, 20)
     """
 
     alternatives: ClassVar = (("every_epochs", "epochs", "steps", "log_spaced"),)

@@ -12,12 +12,50 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Regime:
-    """Three tables and their labels: draw a context, then independent sparse features, then weigh squared errors.
+    """The joint law of context, features, importance and target: three tables and a few additions.
 
-    `context_probability` (context,), `activation_probability` and `importance` (context, feature); all dimensionless.
-    `subset` names the group of each feature. What tables cannot say: `values`, the law of an active feature's value;
-    `group` of each feature ("" if none), with `group_correlation` ρ of those that fire together; `rule`, if the
-    context follows from x; `context_input`, how the model sees the context, if it does; `target`, what it is to say.
+    A sample is drawn in three steps. A context is drawn; then features that are independent given the context; then the
+    squared error of each output is weighted by its importance. `RegimeSpec.resolve` makes a regime from the keys of an
+    experiment file, and `toysup.regime_of` reads it from a dataset. All tables are dimensionless.
+
+    Parameters
+    ----------
+    contexts : tuple of str
+        Name of each context.
+    subset : tuple of str
+        Subset of each feature, such as "comedy". A feature of several subsets has "comedy+tragedy", a feature of no
+        subset "none", and every feature "all" if there are no subsets.
+    context_probability : array (context,)
+        Probability of each context.
+    activation_probability : array (context, feature)
+        Probability that a feature is active, given the context.
+    importance : array (context, feature)
+        Weight of a feature's squared error, given the context.
+    values : str or float, default "uniform"
+        Law of the value of an active feature: "uniform" on [0, 1], "signed" (uniform on [−1, 1]), "binary" (always 1),
+        or a number that every active feature has.
+    group : tuple of str, default ()
+        Group of each feature, such as "together-1" or "exclusive-2", and "" for a feature without one. It is empty if
+        no feature has a group.
+    group_correlation : float, default 1.0
+        Correlation ρ of whether two features of a "together" group are active.
+    context_rule : str, optional
+        Rule by which the context follows from x, such as "sum(x) > median". The default is a context that is drawn.
+    rule : Rule, optional
+        The same rule, resolved: its `feature` (0 for the sum), its `threshold`, and the probability `tie` of the first
+        context where the statistic equals the threshold.
+    context_input : {"one-hot", "flag"}, optional
+        Inputs that show the model its context. The default is a model that does not see its context.
+    target : {"x", "abs", "z"}, default "x"
+        What the outputs should be: x, |x|, or z = (x·1[c = 1], …, x·1[c = K]) for K contexts.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> (condition,) = toysup.load_experiment("conditional-importance").select(["anticorrelated"])
+    >>> regime = condition.first_regime
+    >>> regime.contexts, regime.activation_probability.shape
+    (('comedy', 'tragedy'), (2, 20))
     """
 
     contexts: tuple[str, ...]
@@ -35,17 +73,17 @@ class Regime:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """An active feature's value is uniform on [low, high]."""
+        """The ends of the interval on which the value of an active feature is uniform."""
         return value_range(self.values)
 
     @property
     def context_inputs(self) -> tuple[str, ...]:
-        """The inputs that show the model its context, by name; none where it does not see it."""
+        """Names of the inputs that show the model its context; empty if the model does not see it."""
         return {None: (), "flag": ("flag",), "one-hot": self.contexts}[self.context_input]
 
     @property
     def n_outputs(self) -> int:
-        """One for each feature; z has one for each context and feature, features running fastest."""
+        """One output for each feature; for target z one for each context and feature, features varying fastest."""
         return len(self.subset) * (len(self.contexts) if self.target == "z" else 1)
 
     @property
@@ -54,9 +92,9 @@ class Regime:
 
 
 def value_range(values: str | float) -> tuple[float, float]:
-    """[low, high] of a law of values: `uniform`, `signed`, `binary` (always 1) or a constant.
+    """The interval [low, high] of a law of values: "uniform", "signed", "binary" (always 1) or a constant.
 
-    A constant is what samples hold, in float32, so that a rule on x meets its ties.
+    A constant is rounded to float32, as samples hold it, so that a rule on x recognises its ties.
     """
     named = {"uniform": (0.0, 1.0), "signed": (-1.0, 1.0), "binary": (1.0, 1.0)}
     return named[values] if isinstance(values, str) else (float(np.float32(values)),) * 2

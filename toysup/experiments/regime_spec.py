@@ -28,15 +28,65 @@ ContextInput = Literal["one-hot", "flag"]
 
 
 class RegimeSpec(Spec):
-    """The `[regime]` table of an experiment file.
+    """The `[regime]` table of an experiment file: keys from which the tables of a `Regime` follow.
 
-    Feature i has probability p_i and importance I_i in the contexts whose subset it belongs to (in every context, if
-    it belongs to none); in the others it keeps a share `outside_probability` (λ) of p_i and `outside_importance` (μ)
-    of I_i. `importance_decay` r means I_i = r^(start + k) for the k-th feature (k = 0, 1, ...) of its subset.
-    Explicit tables, `activation_probability` and `importance`, are taken as they are; a plain list of either holds p_i
-    or I_i and is still subject to λ or μ. `contexts` names contexts that are equally likely, or follow from
-    `context_rule`. Features of one list in `together` fire together, with `correlation` ρ; of those of one list in
-    `exclusive` one at most is active.
+    A feature is inside the contexts whose subset it belongs to, and outside all others; a feature of no subset is
+    inside every context. Inside, feature i has activation probability p_i and importance I_i. Outside, it has λ p_i and
+    μ I_i. `docs/experiments.md` explains each key with examples. Keys that are marked as *sweep* take one number or a
+    list of different numbers.
+
+    Parameters
+    ----------
+    context_probability : dict of str to float, optional
+        The contexts and their probabilities, which sum to 1. The default is one context, "all".
+    contexts : list of str, optional
+        Instead of `context_probability`: contexts that are equally likely, or that follow from `context_rule`.
+    subsets : dict of str to (str or list of int), default {}
+        Labels of the features that belong to each context, from 1, such as {"comedy": "1-10", "tragedy": [11, 12]}.
+    feature_probability : float or list of float, sweep
+        p, the same for all features, from 0 to 1. Either this or `activation_probability` is required.
+    importance_decay : float or list of float, sweep, optional
+        r > 0 in I_i = r^(start + k) for the k-th feature of its subset, k = 0, 1, …; the default is I_i = 1.
+    importance_start : int, default 1
+        start in that formula, from −10,000 to 10,000.
+    outside_probability : float or list of float, sweep, default 1.0
+        λ, from 0 to 1.
+    outside_importance : float or list of float, sweep, default 1.0
+        μ, at least 0.
+    activation_probability : list of float, or list of lists of float, optional
+        Instead of `feature_probability`: p_i of each feature, or the table (context, feature), to which λ does not
+        apply.
+    importance : list of float, or list of lists of float, optional
+        Instead of `importance_decay`: I_i of each feature, or the table (context, feature), to which μ does not apply.
+    values : {"uniform", "signed", "binary"} or float, default "uniform"
+        Law of the value of an active feature: on [0, 1], on [−1, 1], always 1, or always this number.
+    together : list of (str or list of int), default []
+        Groups of features that fire together, such as ["1-2", "5, 8"].
+    exclusive : list of (str or list of int), default []
+        Groups of features of which at most one is active.
+    correlation : float or list of float, sweep, default 1.0
+        ρ from 0 to 1, the correlation of whether two features of a group in `together` are active.
+    context_rule : str, optional
+        Rule by which the context follows from x: "sum(x) > t" or "x_k > t", where t is a number or "median".
+    context_input : {"flag", "one-hot"}, optional
+        Inputs that show the model its context: one that is ±1, or one for each context. The default is none.
+    target : {"x", "abs", "z"}, default "x"
+        What the outputs should be: x, |x|, or the post's translation z, which has one output per context and feature.
+
+    Raises
+    ------
+    ValueError
+        If a key is unknown, a value is of the wrong type or range, or two keys exclude one another (pydantic's
+        ValidationError). `resolve` raises it if a key does not fit the number of features.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> spec = toysup.RegimeSpec(contexts=["a", "b"], subsets={"a": "1-2", "b": "3"}, feature_probability=0.1,
+    ...                          outside_probability=0.0)
+    >>> spec.resolve(3).activation_probability
+    array([[0.1, 0.1, 0. ],
+           [0. , 0. , 0.1]])
     """
 
     alternatives: ClassVar = (

@@ -170,10 +170,35 @@ def _words(key: tuple[AnyArray, AnyArray], purpose: str, samples: AnyArray, coun
 
 
 def sample(regime: Regime, seed: int, samples: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], IntArray]:
-    """The samples of these indices that `seed` sees under `regime`: x (sample, feature) and each one's context index.
+    """The samples that a seed sees under a regime.
 
-    In an infinite stream the indices of step s (from 0) are s·batch_size … (s+1)·batch_size − 1; a finite dataset is
-    0 … dataset_size − 1 in the epoch's order.
+    Sample j of a seed is always the same, whatever the engine, the device or the batch. In an infinite stream step s
+    (from 0) has the samples s·batch_size … (s+1)·batch_size − 1. A finite dataset has the samples 0 … dataset_size − 1,
+    in an order that differs from epoch to epoch.
+
+    Parameters
+    ----------
+    regime : Regime
+        The regime.
+    seed : int
+        The seed, from 0 to 2⁶² − 1.
+    samples : array_like of int (sample,)
+        Indices of the samples, from 0.
+
+    Returns
+    -------
+    x : array (sample, feature)
+        Values of the features, float32.
+    context : array (sample,)
+        Index of each sample's context, from 0, int64.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> regime = toysup.load_experiment("conditional-importance").conditions[0].first_regime
+    >>> x, context = toysup.sample(regime, seed=0, samples=range(4))
+    >>> x.shape, context.shape
+    ((4, 20), (4,))
     """
     indices = np.asarray(samples, dtype=np.int64)[None, :]
     x, context = draw(sample_law([regime], [seed]), indices, np)

@@ -20,11 +20,33 @@ from toysup.storage.validation import check
 
 
 def open_runs(path: str | Path) -> xr.DataTree:
-    """The trajectories under a folder, or of one file, as a tree with a node /<experiment>/<condition> each; lazily.
+    """Open the trajectories in a folder, or in one file, lazily.
 
-    The blocks of a condition are one dataset, of the seeds that there are of every cell; a condition without any such
-    seed is left out with a warning. Raises ToysupError where there are no runs, or where a file is damaged or not a
-    trajectory.
+    Values are read from disk when they are used. All blocks of a condition are one dataset, which has the seeds that
+    are trained in every cell. A condition without such a seed is left out with a warning. Hidden folders and folders
+    named `figures` are skipped.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder of runs, at any level, or one netCDF file of them.
+
+    Returns
+    -------
+    DataTree
+        One node /<experiment>/<condition> for each condition, in the order of the experiment's file.
+
+    Raises
+    ------
+    ToysupError
+        If the path does not exist or holds no runs, a file is damaged or is not a trajectory, or two files hold the
+        same condition.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_runs("runs")  # doctest: +SKIP
+    >>> runs["conditional-importance/fixed"].W.isel(step=-1).mean("seed")  # doctest: +SKIP
     """
     path = Path(path)
     if not path.exists():
@@ -72,7 +94,30 @@ def _datasets(path: Path) -> Iterator[tuple[Path, xr.Dataset | None]]:
 
 
 def open_example(name: str) -> xr.DataTree:
-    """The reference trajectories of a built-in experiment that come with toysup, such as "conditional-importance"."""
+    """Open reference trajectories that come with toysup.
+
+    Parameters
+    ----------
+    name : str
+        Name of a built-in experiment of which trajectories are included; at present "conditional-importance".
+
+    Returns
+    -------
+    DataTree
+        One node /<experiment>/<condition> for each condition, opened lazily by `open_runs`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such example.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example("conditional-importance")
+    >>> list(runs["conditional-importance"].children)
+    ['fixed', 'conditional', 'anticorrelated', 'split-40']
+    """
     root = resources.files("toysup.data")
     known = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("_")]
     if name not in known:
@@ -82,11 +127,39 @@ def open_example(name: str) -> xr.DataTree:
 
 
 def save_runs(runs: xr.DataTree, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-    """Write each trajectory of `runs` to <folder>/<experiment>/<condition>.nc, or to a folder where it is many blocks.
+    """Write each trajectory of a tree to <folder>/<experiment>/<condition>.nc.
 
-    Each file is written whole or not at all. The seeds that are there already stay as they are, and those that they
-    lack are added; runs of another specification are refused with UsageError, naming the first key that differs,
-    unless `overwrite`. Returns the paths of the files and folders.
+    A condition that is many blocks goes to a folder <folder>/<experiment>/<condition>/ instead. Each file is written
+    whole or not at all. Seeds that are stored already stay as they are; the others are added.
+
+    Parameters
+    ----------
+    runs : DataTree
+        The trajectories, as `train` and `open_runs` give them.
+    folder : str or Path
+        Folder to write to; it is created if it does not exist.
+    overwrite : bool, default False
+        Replace stored seeds, and stored runs of another specification.
+
+    Returns
+    -------
+    list of Path
+        The file or the folder of blocks of each condition.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds runs of another specification; the message names the first key that differs.
+    ToysupError
+        If a dataset is not a trajectory, the folder cannot be written, or another trainer is at work in it.
+
+    Examples
+    --------
+    >>> import tempfile, toysup
+    >>> runs = toysup.open_example("conditional-importance")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print([path.name for path in toysup.save_runs(runs, folder)])
+    ['fixed.nc', 'conditional.nc', 'anticorrelated.nc', 'split-40.nc']
     """
     return [
         _save(check(leaf.to_dataset(), where=f"runs{leaf.path}"), Path(folder), overwrite=overwrite)

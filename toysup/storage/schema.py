@@ -277,9 +277,29 @@ def _absent(value: object) -> str:
 
 
 def regime_of(dataset: xr.Dataset) -> Regime:
-    """The regime that `dataset` was trained under, from the tables that it carries.
+    """The regime that a dataset was trained under, from the tables and attributes that it carries.
 
-    Raises UsageError where a sweep varies the tables: select one cell first.
+    Parameters
+    ----------
+    dataset : Dataset
+        One condition, with at most one cell of any sweep along which the regime varies; other dims are free.
+
+    Returns
+    -------
+    Regime
+        The regime.
+
+    Raises
+    ------
+    UsageError
+        If the regime varies along a sweep axis; select one cell first.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/conditional"].to_dataset()
+    >>> toysup.regime_of(dataset).importance.shape
+    (2, 20)
     """
     if swept := regime_axes(dataset):
         raise UsageError(f"the regime varies along {', '.join(swept)}; select one value first")

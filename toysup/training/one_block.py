@@ -13,16 +13,31 @@ from toysup.training.train import snapshots_of
 
 
 class ProgressListener:
-    """Hears how the training of blocks goes; this one ignores all of it, others override what they need."""
+    """Receives the progress of `train_runs`. Its methods do nothing; a subclass overrides those that it needs.
+
+    A block, the unit of work, is a box of a condition's cells times a run of seeds. A `job` has the `condition` of a
+    block (with the cells of the block alone), its `seeds` and the `path` of its file.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> class Announcer(toysup.ProgressListener):
+    ...     def finished(self, job):
+    ...         print(f"{job.path} is finished")
+    >>> toysup.train_runs("tms-intro", listener=Announcer())  # doctest: +SKIP
+    """
 
     def step(self, job: Job, step: int, loss: float) -> None:
-        """A block that is trained in this process has reached this step."""
+        """A block that is trained in this process has reached `step`.
+
+        `loss` is the mean training loss per sample since the last snapshot, NaN before the first batches.
+        """
 
     def finished(self, job: Job) -> None:
-        """A block is trained and kept."""
+        """A block is trained and its file is written."""
 
     def workers_lost(self, workers: int, blocks: int) -> None:
-        """This many workers were lost, and this many blocks are trained again."""
+        """The cluster lost this many workers; this many blocks are trained again."""
 
 
 def train_and_keep(

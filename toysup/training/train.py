@@ -26,13 +26,46 @@ def train(
     engine: str | None = None,
     device: str = "cpu",
 ) -> xr.DataTree:
-    """Train the conditions of an experiment (or of its name or path) in memory.
+    """Train the conditions of an experiment in memory.
 
-    `seeds` is a number of seeds, counted from 0, or a sequence of them; `conditions` names those to train (all, if
-    empty). `engine` is "fused" (compiled, on the CPU) or "torch"; if none is named, each condition is trained by the
-    fused engine where that can, on the device "cpu".
-    Returns a tree with one node /<experiment>/<condition>, as `open_runs` does. A seed's initial weights and samples
-    do not depend on which other seeds it is trained with.
+    The initial weights and the samples of a seed do not depend on the other seeds that are trained with it. They are
+    equal in conditions of equal shape and equal probabilities, so conditions can be compared seed by seed.
+
+    Parameters
+    ----------
+    experiment : Experiment, str or Path
+        The experiment, or the name or path that `load_experiment` reads it from.
+    seeds : int or sequence of int, default 20
+        Number of seeds, counted from 0, or the seeds themselves: distinct integers from 0 to 2⁶² − 1.
+    conditions : sequence of str, default ()
+        Names of the conditions to train; all if empty.
+    engine : {"fused", "torch"}, optional
+        The engine that trains: "fused" is compiled and runs on the CPU, "torch" runs anywhere. By default each
+        condition is trained by the fused engine if that engine can train it, else by torch.
+    device : str, default "cpu"
+        Device that trains: "cpu", or with the torch engine also "cuda", "cuda:1" and so on.
+
+    Returns
+    -------
+    DataTree
+        One node /<experiment>/<condition> for each condition, as `open_runs` gives. Parameters have the dims (sweep
+        axes, seed, step, own dims); `docs/dataset.md` describes the variables.
+
+    Raises
+    ------
+    UsageError
+        If there is no such experiment, condition, engine or device, the engine cannot train a condition, or the seeds
+        are wrong.
+    ToysupError
+        If training fails, for example because memory runs out.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> short = toysup.load_experiment("tms-intro", changes={"training.steps": 20, "record.steps": [10]})
+    >>> runs = toysup.train(short, seeds=2)
+    >>> dict(runs["tms-intro/tms-intro"].W.sizes)
+    {'feature_probability': 10, 'seed': 2, 'step': 3, 'hidden': 2, 'feature': 5}
     """
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)

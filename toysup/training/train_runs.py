@@ -139,14 +139,56 @@ def train_runs(
     threads: int = 1,
     listener: ProgressListener | None = None,
 ) -> xr.DataTree:
-    """Train what is missing of an experiment (or of its name or path) under `folder`, as `toysup-train` does.
+    """Train the missing runs of an experiment and keep them in a folder, as `toysup-train` does.
 
-    `seeds`, `conditions`, `engine` and `device` are those of `toysup.train`. With the `client` of a dask cluster its
-    workers train, each block with so many `threads`; they write to `folder` where they see it, and hand their blocks
-    back where they do not. A `listener` hears how it goes. What is there already is kept, unless `overwrite`.
-    Returns the runs of the experiment that are there then, opened lazily. Raises UsageError where runs of another
-    specification are there, and ToysupError where another trainer is at work or a block failed; what is finished is
-    kept, and the same call goes on.
+    Each finished file is written whole. If the call is interrupted, the same call resumes. A call with more seeds adds
+    the seeds that are missing.
+
+    Parameters
+    ----------
+    experiment : Experiment, str or Path
+        The experiment, or the name or path that `load_experiment` reads it from.
+    folder : str or Path, default "runs"
+        Folder of the runs. A condition goes to <folder>/<experiment>/<condition>.nc, or to a folder of blocks beside
+        it.
+    seeds : int or sequence of int, default 20
+        Number of seeds, counted from 0, or the seeds themselves: distinct integers from 0 to 2⁶² − 1.
+    conditions : sequence of str, default ()
+        Names of the conditions to train; all if empty.
+    engine : {"fused", "torch"}, optional
+        The engine that trains. By default each condition is trained by the fused engine if that engine can train it,
+        else by torch.
+    device : str, default "cpu"
+        Device that trains: "cpu", or with the torch engine also "cuda", "cuda:1" and so on.
+    overwrite : bool, default False
+        Train all seeds anew. The old runs stay until the new ones are complete.
+    client : distributed.Client, optional
+        Client of a dask cluster, whose workers train. Workers that see `folder` write to it; others send their blocks
+        back. The default is to train in this process.
+    threads : int, default 1
+        Threads that train each block on a cluster. Without a cluster a block has all cores.
+    listener : ProgressListener, optional
+        Object that is told about the progress of training. The default is none.
+
+    Returns
+    -------
+    DataTree
+        The runs of the experiment in the folder, opened lazily by `open_runs`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such experiment, condition, engine or device, the engine cannot train a condition, the seeds are
+        wrong, or the folder holds runs of another specification.
+    ToysupError
+        If the folder cannot be written, another trainer is at work in it, or a block failed. Finished blocks are kept.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.train_runs("conditional-importance", "runs", seeds=2)  # doctest: +SKIP
+    >>> runs["conditional-importance/fixed"].W.sizes["seed"]  # doctest: +SKIP
+    2
     """
     loaded = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
     plan = TrainingPlan.of(
