@@ -1,4 +1,4 @@
-"""What toysup raises when an input or the work itself is wrong: one line that a user can act on."""
+"""The exceptions of toysup: the message is one line that a user can act on."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -43,7 +43,7 @@ class UsageError(ToysupError, ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Advice for a name that is not known: the nearest ones, or else all of them."""
+    """Advice for an unknown name: the most similar known names, or all of them if none is similar."""
     known = sorted(known)
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known) or 'none'}"

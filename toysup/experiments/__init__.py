@@ -1,4 +1,4 @@
-"""What is trained: TOML in, validated objects out."""
+"""Experiments: regimes, models and training recipes, read from TOML and validated."""
 
 import lazy_loader
 

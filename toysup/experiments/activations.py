@@ -1,4 +1,4 @@
-"""Activations by name: torch's own, and what a session registers. A specification and a dataset hold the name alone."""
+"""Activations by name: torch's own, and functions that a user registers. Datasets store only the name."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Activation: TypeAlias = Callable[["Tensor"], "Tensor"]
 
-# Where torch has them, so that a name can be judged without importing it; `positive` is its y = a.
+# Their places in torch, so that a name can be checked without importing torch. `positive` is torch's y = a.
 BUILT_IN = {
     "relu": "torch:relu",
     "leaky_relu": "torch.nn.functional:leaky_relu",
@@ -25,7 +25,7 @@ BUILT_IN = {
     "abs": "torch:abs",
     "identity": "torch:positive",
 }
-# Outputs of these are 0 or more, so no model with them can say what is negative.
+# Outputs of these activations are 0 or more, so no model with them can output a negative value.
 NEVER_NEGATIVE = ("relu", "softplus", "sigmoid", "abs")
 _registered: dict[str, Activation] = {}
 
@@ -58,7 +58,7 @@ def register_activation(name: str, function: Activation) -> None:
     'elu'
     """
     if not isinstance(name, str) or len(name) > MAX_NAME or not re.fullmatch(NAME_PATTERN, name):
-        raise UsageError(f"{shown(name)} is no name for an activation; use letters, digits and ._+-")
+        raise UsageError(f"{shown(name)} is not a name for an activation; use letters, digits and ._+-")
     if not callable(function):
         raise UsageError(f"activation {name!r}: a function of a tensor is needed, not {shown(function)}")
     if name in BUILT_IN:
@@ -70,7 +70,7 @@ def register_activation(name: str, function: Activation) -> None:
 
 
 def activation(name: str) -> Activation:
-    """The function of that name, of torch tensors; imports torch. UsageError where the name is not known."""
+    """The function of that name, from tensor to tensor; imports torch. UsageError if the name is unknown."""
     require_known(name)
     if name in _registered:
         return _registered[name]
@@ -79,7 +79,7 @@ def activation(name: str) -> Activation:
 
 
 def require_known(name: str) -> None:
-    """UsageError, with the nearest names, where no activation has this one."""
+    """Raise UsageError, with the most similar names, if no activation has this name."""
     if name not in BUILT_IN and name not in _registered:
         advice = nearest(name, [*BUILT_IN, *_registered])
         raise UsageError(f"no activation {name!r}; {advice} (toysup.register_activation adds one of your own)")

@@ -1,4 +1,4 @@
-"""Contexts that follow from the data: a rule on x, its threshold, and how likely each context then is."""
+"""Contexts that follow from x by a rule: its threshold, and the probability of each context."""
 
 import re
 from collections.abc import Callable
@@ -16,15 +16,15 @@ _TOLERANCE = 1e-12
 _NEGLIGIBLE = 1e-18
 _ROUNDING = 1e-6
 _CLOSE = 1e-10
-# The law of their sum takes a second for so many features.
+# The law of the sum of this many features takes a second.
 _MAX_SUMMED = 1000
 
 
 class Rule(NamedTuple):
-    """The context is the first one iff the statistic exceeds the threshold.
+    """A rule for the context: it is the first context if the statistic exceeds `threshold`, the second if it is below.
 
-    `feature` is the label of the feature that decides, 0 for the sum of all. Where the statistic equals `threshold`
-    a coin decides, which shows the first context with probability `tie`.
+    The statistic is the value of the feature with the label `feature`, or the sum of all features if that is 0. If the
+    statistic equals `threshold`, a coin chooses the first context with probability `tie`.
     """
 
     feature: int
@@ -33,14 +33,14 @@ class Rule(NamedTuple):
 
 
 class _Law(NamedTuple):
-    """P(S > t) and P(S = t) of a statistic at t."""
+    """P(S > t) and P(S = t) of a statistic S at a threshold t."""
 
     above: float
     at: float
 
 
 def parse(text: str) -> tuple[int, float | None]:
-    """The feature (0 for the sum) and the threshold (None for the median) of `sum(x) > 0`, `x_3 > median` and so on."""
+    """The feature (0 for the sum) and the threshold (None for the median) of a rule such as `x_3 > median`."""
     found = _PATTERN.fullmatch(text)
     try:
         if found is None:
@@ -49,12 +49,12 @@ def parse(text: str) -> tuple[int, float | None]:
         if found["feature"] is not None and int(found["feature"]) < 1:
             raise ValueError
     except ValueError:
-        raise ValueError("is no rule; write sum(x) > 0, x_1 > 0.5, sum(x) > median or x_1 > median") from None
+        raise ValueError("is not a rule; write sum(x) > 0, x_1 > 0.5, sum(x) > median or x_1 > median") from None
     return int(found["feature"] or 0), threshold
 
 
 def canonical(text: str) -> str:
-    """The rule as it is written once: `sum(x) > 1`, `x_3 > median`."""
+    """The canonical form of a rule, such as `sum(x) > 1` or `x_3 > median`."""
     feature, threshold = parse(text)
     shown = "median" if threshold is None else repr(threshold).removesuffix(".0")
     return f"{f'x_{feature}' if feature else 'sum(x)'} > {shown}"
@@ -63,16 +63,15 @@ def canonical(text: str) -> str:
 def resolve(text: str, probability: Array, low: float, high: float) -> tuple[Rule, float]:
     """The rule for features with these probabilities and values uniform on [low, high], and P(first context).
 
-    A tie at a number is decided by a fair coin; at the median, by the coin that makes both contexts equally likely.
-    ValueError where one of the contexts would never come about, or the rule asks for values that cannot be negative to
-    be so.
+    A fair coin decides a tie at a number. At the median the coin makes both contexts equally likely. ValueError if one
+    context would never occur, or if the rule needs negative values and there are none.
     """
     feature, threshold = parse(text)
     if feature > len(probability):
-        raise ValueError(f"context_rule {text!r} names feature {feature}, but there are {len(probability)}")
+        raise ValueError(f"context_rule {text!r} names feature {feature}, but there are {len(probability)} features")
     if feature == 0 and len(probability) > _MAX_SUMMED:
         raise ValueError(
-            f"context_rule {text!r}: a rule on sum(x) is for at most {_MAX_SUMMED} features; x_1 > 0 for any"
+            f"context_rule {text!r}: a rule on sum(x) supports at most {_MAX_SUMMED} features, x_1 > 0 any number"
         )
     own = probability if feature == 0 else probability[feature - 1 : feature]
     if threshold is None:
@@ -82,11 +81,10 @@ def resolve(text: str, probability: Array, low: float, high: float) -> tuple[Rul
         return Rule(feature, threshold, float(np.clip(tie, 0, 1))), 0.5
     if low >= 0 and threshold <= 0:
         raise ValueError(
-            f"context_rule {text!r} asks for values that can be negative, and these cannot; give values = 'signed', or "
-            "> median"
+            f"context_rule {text!r} needs values that can be negative; give values = 'signed', or write > median"
         )
     if low == high and abs(threshold - round(threshold / low) * low) < _ROUNDING * abs(low):
-        # A threshold that is written as a multiple of the constant is met by it, though float32 holds another number.
+        # A threshold written as a multiple of the constant has to tie with it, although float32 rounds the constant.
         threshold = round(threshold / low) * low
     law = _law(tuple(own.tolist()), low, high, threshold)
     first = law.above + law.at / 2
@@ -98,9 +96,10 @@ def resolve(text: str, probability: Array, low: float, high: float) -> tuple[Rul
 
 @lru_cache(maxsize=1024)
 def _law(probability: tuple[float, ...], low: float, high: float, threshold: float) -> _Law:
-    """Of S = the sum of independent features, given how many are active: an atom at 0, else low·k + (high − low)·IH_k.
+    """The law of the sum S of independent features at `threshold`.
 
-    IH_k, the sum of k uniform numbers, has the Irwin–Hall law; where high = low every k is an atom.
+    If k features are active, S = low·k + (high − low)·IH_k, where IH_k, the sum of k uniform numbers, has the
+    Irwin–Hall law. S has an atom at 0 (k = 0); if high = low, it has one for every k.
     """
     counts = _active_counts(probability)
     k = np.flatnonzero(counts > _NEGLIGIBLE)
@@ -114,7 +113,7 @@ def _law(probability: tuple[float, ...], low: float, high: float, threshold: flo
 
 @lru_cache(maxsize=256)
 def _median(probability: tuple[float, ...], low: float, high: float) -> float:
-    """t with P(S > t) ≤ ½ ≤ P(S ≥ t): an atom if one is such, else found by bisection."""
+    """A t with P(S > t) ≤ ½ ≤ P(S ≥ t): an atom if there is such an atom, else the root of P(S > t) − ½."""
     n = len(probability)
     for atom in [k * low for k in range(n + 1)] if high == low else [0.0]:
         law = _law(probability, low, high, atom)
@@ -127,7 +126,7 @@ def _median(probability: tuple[float, ...], low: float, high: float) -> float:
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where a falling function is 0, by the Illinois variant of false position; the bracket grows until it holds it."""
+    """The root of a falling function, by the Illinois variant of false position; the bracket grows as needed."""
     at_low, at_high = function(low), function(high)
     while at_low < 0 or at_high > 0:
         low, high = 2 * low - high, 2 * high - low
@@ -154,14 +153,14 @@ def _active_counts(probability: tuple[float, ...]) -> Array:
 
 
 def irwin_hall(x: npt.ArrayLike, k: npt.ArrayLike) -> Array:
-    """P(the sum of k uniform numbers on [0, 1] ≤ x), for arrays x and k (k at least 1) of one shape (number,).
+    """P(the sum of k uniform numbers on [0, 1] ≤ x), for arrays x and k ≥ 1 of one shape (number,).
 
-    F_k(x) = Σ_{j≥0} f_{k+1}(x − j), where the density obeys f_{k+1}(x) = (x f_k(x) + (k + 1 − x) f_k(x − 1)) / k: no
-    term is negative, so nothing cancels, as it does in the textbook's alternating sum.
+    F_k(x) = Σ_{j≥0} f_{k+1}(x − j), where the density obeys f_{k+1}(x) = (x f_k(x) + (k + 1 − x) f_k(x − 1)) / k. No
+    term is negative, so no digits cancel; in the textbook's alternating sum they do.
     """
     k = np.atleast_1d(np.asarray(k, dtype=np.int64))
     x = np.clip(np.atleast_1d(np.asarray(x, dtype=np.float64)), 0, k)
-    # Above its median the law is taken from the other end, where fewer terms count.
+    # The law is symmetric. Above the median it is summed from the other end, where fewer terms contribute.
     mirrored = x > k / 2
     y = np.where(mirrored, k - x, x)
     # A row for each number, with the densities at y, y − 1, …; the first density is 1 on [0, 1).

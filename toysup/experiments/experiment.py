@@ -1,4 +1,4 @@
-"""Experiments: a TOML file in, a frozen and validated `Experiment` out."""
+"""Conditions and experiments: frozen, validated objects that say what is trained."""
 
 import itertools
 import json
@@ -14,9 +14,9 @@ from toysup.experiments.regime import Regime
 from toysup.experiments.regime_spec import RegimeSpec
 from toysup.experiments.spec import MAX_NAME, NAME_PATTERN, Cell, Spec, Swept
 
-# Where figures go, beside the folders of experiments.
+# The folder of figures lies beside the folders of experiments.
 FIGURES_FOLDER = "figures"
-# A regime takes a fifth of a millisecond to work out, so of very large sweeps only the corners are checked beforehand.
+# Resolving a regime takes a fifth of a millisecond, so only the corners of a larger sweep are checked in advance.
 MAX_CHECKED_CELLS, MAX_CHECKED_FEATURES = 10_000, 200_000
 MAX_CELLS = 10**7
 MAX_PARAMETERS = 10**9
@@ -73,31 +73,31 @@ class Condition(Spec):
                 raise ValueError(f"the model has {parameters} parameters; at most {MAX_PARAMETERS} are supported")
         if (cells := math.prod(map(len, self.sweeps.values()))) > MAX_CELLS:
             raise ValueError(f"the sweep has {cells} cells; at most {MAX_CELLS} are supported")
-        self.recorded_steps  # noqa: B018 — raises where training has no such step
+        self.recorded_steps  # noqa: B018 — raises if the training has no such step
         return self
 
     @property
     def sweeps(self) -> dict[str, tuple[float, ...]]:
-        """Sweep axes by key, each with its values."""
+        """The swept keys, each with its values."""
         return self.regime.sweeps | self.training.sweeps
 
     def regimes(self) -> list[Regime]:
         """The regime of each cell."""
         axes = list(self.regime.sweeps)
-        # What the recipe sweeps leaves the regime as it is.
+        # Sweeps of the training recipe do not change the regime.
         found = {cell: self._regime_at(dict(zip(axes, cell, strict=True))) for cell in _grid(self.regime.sweeps)}
         return [found[tuple(cell[axis] for axis in axes)] for cell in self.cells()]
 
     @property
     def first_regime(self) -> Regime:
-        """That of the first cell, with what all cells share: labels, shapes and additions."""
+        """The regime of the first cell. All cells share its labels, shapes and additions."""
         return self._regime_at({axis: values[0] for axis, values in self.regime.sweeps.items()})
 
     def _regime_at(self, cell: Cell) -> Regime:
         return self.regime.model_copy(update=dict(cell)).resolve(self.model.n_features)
 
     def checked_regimes(self) -> list[Regime]:
-        """The different regimes, in the order of the cells; of a very large sweep only those of its corners."""
+        """The distinct regimes, in the order of the cells; for a very large sweep only those of its corners."""
         sweeps = self.regime.sweeps
         cells = math.prod(map(len, sweeps.values()))
         if cells > MAX_CHECKED_CELLS or cells * self.model.n_features > MAX_CHECKED_FEATURES:
@@ -107,13 +107,14 @@ class Condition(Spec):
 
     @property
     def recorded_steps(self) -> tuple[int, ...]:
+        """The steps that are recorded, ascending."""
         return self.record.steps_of(self.training)
 
     @property
     def identity(self) -> str:
-        """What makes this condition what it is, as JSON: its model, regime, training and the steps it records.
+        """The model, regime, training and recorded steps of this condition, as JSON.
 
-        Defaults are filled in, so that equal conditions have equal identities however they were written.
+        Defaults are filled in, so that equal conditions have equal identities, however their files were written.
         """
         parts = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
         regime = self.regime
@@ -125,18 +126,18 @@ class Condition(Spec):
             parts["regime"] = {"context_probability": dict.fromkeys(names, 1 / len(names))} | parts["regime"]
         parts["regime"] |= regime.ranges(self.model.n_features)
         if self.model.architecture == "autoencoder" and not (self.model.encoder_layers or self.model.decoder_layers):
-            # Nothing has this activation.
+            # A model without layers does not use this activation.
             del parts["model"]["layer_activation"]
         return json.dumps(parts | {"record": {"steps": list(self.recorded_steps)}})
 
     def cells(self) -> Iterator[Cell]:
-        """The cells of the sweep, the last axis running fastest; one empty cell where nothing is swept."""
+        """The cells of the sweep, the last axis varying fastest; one empty cell if nothing is swept."""
         axes = self.sweeps
         for values in _grid(axes):
             yield dict(zip(axes, values, strict=True))
 
     def at(self, values: Mapping[str, Swept]) -> "Condition":
-        """This condition with one value, or with fewer of them, where it sweeps."""
+        """This condition with the given value or values on each of its sweep axes."""
 
         def pick(spec: Spec) -> Spec:
             return spec.model_copy(update={key: values[key] for key in spec.sweeps})
@@ -149,11 +150,11 @@ def _grid(sweeps: Mapping[str, Sequence[float]]) -> Iterator[tuple[float, ...]]:
 
 
 def _refuse_taken(name: str) -> None:
-    """ValueError for a name whose folder would not be looked into."""
+    """Raise ValueError for a name whose folder `open_runs` would skip or take for a file."""
     if name == FIGURES_FOLDER:
         raise ValueError(f"{name!r} is where figures go; give another name")
     if name.endswith(".nc"):
-        raise ValueError(f"{name!r} ends as files do; give another name")
+        raise ValueError(f"{name!r} ends in .nc, like a file of runs; give another name")
 
 
 class Experiment(Spec):
@@ -209,7 +210,7 @@ class Experiment(Spec):
         return value
 
     def select(self, names: Sequence[str]) -> tuple[Condition, ...]:
-        """The conditions of these names (all, if none is named)."""
+        """The conditions of these names, or all conditions if `names` is empty."""
         known = {condition.name: condition for condition in self.conditions}
         if unknown := [name for name in names if name not in known]:
             raise UsageError(f"experiment {self.name} has no condition {unknown[0]!r}; {nearest(unknown[0], known)}")

@@ -27,7 +27,7 @@ _MAX_FILE_BYTES = 2**24
 
 
 class _File(Spec):
-    """The layout of an experiment file: what all conditions share, and what each one changes of it."""
+    """The layout of an experiment file: the keys that all conditions share, and the changes of each condition."""
 
     name: str
     title: str = ""
@@ -112,7 +112,7 @@ def load_experiment(name_or_path: str | Path, *, changes: Mapping[str, object] |
 
 
 def parse_change(text: str) -> tuple[str, object]:
-    """`training.learning_rate=3e-3` as path and value; the value is TOML, or else a bare string."""
+    """Path and value of a text such as `training.learning_rate=3e-3`; a value that is not TOML is a string."""
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise UsageError(f"--set {text}: write it as KEY=VALUE, such as training.learning_rate=3e-3")
@@ -130,7 +130,7 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
         return name, known[name].read_text(encoding="utf-8")
     try:
         status = Path(name).stat()
-        # To open a pipe waits for someone to write to it, and a device has no end.
+        # Opening a pipe would wait for a writer, and reading a device would never end.
         if stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_FILE_BYTES:
             return name, Path(name).read_text(encoding="utf-8")
         reason = f"not a file of at most {_MAX_FILE_BYTES >> 20} MiB"
@@ -150,7 +150,7 @@ def _by_table(changes: Mapping[str, object]) -> dict[str, dict[str, object]]:
             raise UsageError(f"{path} = {shown(value)}: unknown key; {nearest(key, TABLES[table].model_fields)}")
         if len(deeper) > 1:
             raise UsageError(f"{path} = {shown(value)}: the path is too long; {table}.{key}.{deeper[0]} has no parts")
-        # One entry of a table within the table, such as regime.context_probability.comedy, joins what is there.
+        # An entry of a table within the table, such as regime.context_probability.comedy, joins its other entries.
         if deeper:
             there = tables.setdefault(table, {}).setdefault(key, _Entries())
             if not isinstance(there, dict):
@@ -162,7 +162,7 @@ def _by_table(changes: Mapping[str, object]) -> dict[str, dict[str, object]]:
 
 
 class _Entries(dict[str, object]):
-    """Entries that join those of a table instead of replacing it."""
+    """Entries that join the entries of a table instead of replacing the table."""
 
 
 def _joined(table: Mapping[str, Any], name: str, key: str, entries: _Entries) -> dict[str, object]:
@@ -192,7 +192,7 @@ def _condition(
         condition = Condition.model_validate(merged_item)
     except ValidationError as error:
         raise first_error(error, where=where, spec=Condition) from None
-    # Not a matter of validity: a dataset whose activation this process does not know still opens.
+    # This is checked here and not by the validators, so that a dataset opens although its activation is unknown.
     try:
         require_known(condition.model)
     except UsageError as error:

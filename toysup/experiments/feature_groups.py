@@ -1,4 +1,4 @@
-"""Groups of features whose activity is not independent: they fire together, or exclude one another."""
+"""Groups of features that fire together, or that exclude one another."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ def group_labels(
     probability: npt.NDArray[np.float64],
     contexts: Sequence[str],
 ) -> tuple[str, ...]:
-    """The group of each feature, as `together-1` or `exclusive-1`, "" for none; () where there are no groups.
+    """The group of each feature, such as `together-1` or `exclusive-1`, or "" for none; () if there are no groups.
 
-    `probability` (context, feature). ValueError where groups overlap, features that are to fire together differ in
-    probability, or those that exclude one another are active more often than always.
+    `probability` is (context, feature). ValueError if groups overlap, features that fire together differ in
+    probability, or the probabilities of features that exclude one another sum to more than 1.
     """
     if not together and not exclusive:
         return ()
@@ -28,7 +28,7 @@ def group_labels(
             for feature in members:
                 if labels[feature - 1]:
                     raise ValueError(
-                        f"feature {feature} is in two groups, {labels[feature - 1]} and {label}; one at most fits"
+                        f"feature {feature} is in two groups, {labels[feature - 1]} and {label}; at most one is allowed"
                     )
                 labels[feature - 1] = label
             _check(kind, members, probability, contexts)
@@ -38,24 +38,24 @@ def group_labels(
 def _check(kind: str, members: Sequence[int], probability: npt.NDArray[np.float64], contexts: Sequence[str]) -> None:
     shown = ", ".join(map(str, members))
     if len(members) < 2:
-        raise ValueError(f"{kind}: a group has two features at least, not {f'only {shown}' if shown else 'none'}")
+        raise ValueError(f"{kind}: a group needs at least two features, not {f'only {shown}' if shown else 'none'}")
     for context, row in zip(contexts, probability[:, np.array(members) - 1], strict=True):
         if kind == TOGETHER and (row != row[0]).any():
-            raise ValueError(f"{kind}: features {shown} differ in probability in context {context}; equal ones fit")
+            raise ValueError(f"{kind}: features {shown} differ in probability in context {context}; they must be equal")
         if kind == EXCLUSIVE and row.sum() > 1 + 1e-9:
             raise ValueError(
-                f"{kind}: features {shown} have probabilities that sum to {row.sum():.4g} in context {context}; at "
-                "most 1 fits"
+                f"{kind}: features {shown} have probabilities that sum to {row.sum():.4g} in context {context}; "
+                "the sum must be at most 1"
             )
 
 
 def first_of_group(labels: Sequence[str]) -> npt.NDArray[np.int64]:
-    """(feature,) for each feature the index of the first one of its group, −1 for a feature of no group."""
+    """(feature,) index of the first feature of each feature's group, −1 for a feature without a group."""
     return np.array([labels.index(label) if label else -1 for label in labels], dtype=np.int64)
 
 
 def lower_ends(labels: Sequence[str], probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(..., feature) where each feature's part of its group's unit interval begins: 0, or after those it excludes."""
+    """(..., feature) start of each feature's interval of its group's word: 0, or the end of the one before it."""
     ends = np.zeros_like(probability)
     for i, label in enumerate(labels):
         if label.startswith(EXCLUSIVE):

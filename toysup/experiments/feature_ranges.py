@@ -1,4 +1,4 @@
-"""Feature labels as people write them: `"1-10"`, `"1-5, 8"` or a list of numbers."""
+"""Feature labels as an experiment file has them: `"1-10"`, `"1-5, 8"` or a list of numbers."""
 
 import re
 from collections.abc import Sequence
@@ -7,19 +7,19 @@ import numpy as np
 
 
 def feature_range(text: str | Sequence[int], n_features: int, *, key: str) -> tuple[int, ...]:
-    """The labels (from 1) in ascending order; ValueError naming `key` where they are no features."""
+    """The labels, from 1, in ascending order; ValueError that names `key` if a label is not one of a feature."""
     labels = np.zeros(n_features, np.bool_)
     for part in text.split(",") if isinstance(text, str) else map(str, text):
         found = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if not 1 <= first <= last <= n_features:
-            raise ValueError(f"{key}: {part.strip()!r} is no range of features, such as 1-{n_features}")
+            raise ValueError(f"{key}: {part.strip()!r} is not a range of features, such as 1-{n_features}")
         labels[first - 1 : last] = True
     return tuple((np.flatnonzero(labels) + 1).tolist())
 
 
 def as_range(labels: Sequence[int]) -> str:
-    """Ascending labels as a range, such as "1-5, 8"."""
+    """Ascending labels as a text, such as "1-5, 8"."""
     parts: list[list[int]] = []
     for label in labels:
         if parts and parts[-1][-1] == label - 1:

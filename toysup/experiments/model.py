@@ -1,4 +1,4 @@
-"""Models: the architecture that an experiment trains, and the parameters it starts from."""
+"""Models: the `[model]` table, and the architectures that it can name."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -11,7 +11,7 @@ from toysup.experiments.regime import Regime
 from toysup.experiments.spec import MAX_NAME, NAME_PATTERN, Spec, Width
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=MAX_NAME)]
-# Arrays of torch, with or without a leading axis of instances.
+# Torch tensors by name, with or without a leading axis of instances.
 Tensors = Mapping[str, Any]
 
 
@@ -190,22 +190,23 @@ def bias(rows: tuple[str, int], long_name: str) -> Parameter:
 
 
 class Parameters(Protocol):
-    """The parameters of a model that is trained under a regime, by name."""
+    """A function that declares the parameters of a model that is trained under a regime, by name."""
 
     def __call__(self, model: ModelSpec, regime: Regime, /) -> dict[str, Parameter]: ...
 
 
 class Forward(Protocol):
-    """The hidden state and the output before its activation, of x (..., feature) and context (..., context_input).
+    """A function from x (..., feature) and context (..., context_input) to the hidden state and the raw output.
 
-    Parameters and inputs are torch tensors whose leading axes broadcast; vectors have an axis for the rows of x.
+    The raw output is the output before its activation. Parameters and inputs are torch tensors whose leading axes
+    broadcast; vectors have an axis for the rows of x.
     """
 
     def __call__(self, model: ModelSpec, parameters: Tensors, x: Any, context: Any, /) -> tuple[Any, Any]: ...
 
 
 class Architecture(NamedTuple):
-    """What `model.architecture` names."""
+    """The two functions of an architecture."""
 
     parameters: Parameters
     forward: Forward
@@ -297,15 +298,15 @@ def register_model(name: str, parameters: Parameters, forward: Forward) -> None:
 
 
 def architecture(name: str) -> Architecture:
-    """The architecture of that name; UsageError where there is none."""
+    """The architecture of that name; UsageError if there is none."""
     if name not in _ARCHITECTURES:
         known = nearest(name, _ARCHITECTURES)
-        raise UsageError(f"no architecture {name!r}; {known} (others are made known with toysup.register_model)")
+        raise UsageError(f"no architecture {name!r}; {known} (toysup.register_model adds one of your own)")
     return _ARCHITECTURES[name]
 
 
 def require_known(model: ModelSpec) -> None:
-    """UsageError where the model names an architecture or an activation that is not there."""
+    """Raise UsageError if the model names an unknown architecture or activation."""
     architecture(model.architecture)
     for key in ("activation", "hidden_activation", "layer_activation"):
         try:
@@ -315,11 +316,11 @@ def require_known(model: ModelSpec) -> None:
 
 
 def parameters_of(model: ModelSpec, regime: Regime) -> dict[str, Parameter]:
-    """The parameters that `model` has when it is trained under `regime`, by name."""
+    """The parameters of `model` when it is trained under `regime`, by name."""
     return architecture(model.architecture).parameters(model, regime)
 
 
 def is_plain(model: ModelSpec, regime: Regime) -> bool:
-    """Whether this is y = φ(WᵀW x + b), to which the fused engine and the closed forms apply."""
+    """Whether the model is y = φ(WᵀW x + b), to which the fused engine and the closed forms apply."""
     linear = model.hidden_activation == "identity" and not regime.context_inputs
     return model.architecture == "autoencoder" and model.tied and model.biases and linear

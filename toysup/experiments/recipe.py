@@ -1,4 +1,4 @@
-"""Training recipes: how long, on how many samples, with which optimiser, and which steps are recorded."""
+"""Training recipes: how long, on how many samples and with which optimiser to train, and which steps to record."""
 
 import math
 from typing import Annotated, ClassVar, Literal
@@ -10,9 +10,9 @@ from pydantic import Field, model_validator
 from toysup.experiments.spec import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Count, Number, Spec, Swept, Whole
 
 DEFAULT_LOG_SPACED = 20
-# The schedule is kept as a table with an entry for each step.
+# The schedule is a table in memory with one entry for each step.
 MAX_STEPS = 10**8
-# Each is a copy of all weights.
+# Each snapshot is a copy of all weights.
 MAX_SNAPSHOTS = 10**6
 
 
@@ -86,7 +86,7 @@ class TrainingSpec(Spec):
         if self.epochs is not None and self.dataset_size is None:
             raise ValueError("epochs need a dataset_size; an infinite stream is trained for a number of steps")
         if self.momentum != 0 and self.optimizer != "sgd":
-            raise ValueError(f"momentum is sgd's; {self.optimizer} has beta1 and beta2")
+            raise ValueError(f"momentum needs optimizer = 'sgd'; {self.optimizer} has beta1 and beta2")
         if self.optimizer == "sgd" and (idle := [key for key in ("beta1", "beta2") if key in self.sweeps]):
             raise ValueError(f"a sweep over {idle[0]} changes nothing: sgd has no {idle[0]}")
         if self.n_steps > MAX_STEPS:
@@ -95,11 +95,12 @@ class TrainingSpec(Spec):
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """ceil(dataset_size / batch_size), the last batch being what is left; None for an infinite stream."""
+        """⌈dataset_size / batch_size⌉; None for an infinite stream."""
         return None if self.dataset_size is None else math.ceil(self.dataset_size / self.batch_size)
 
     @property
     def n_steps(self) -> int:
+        """Number of optimiser steps."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
@@ -107,20 +108,20 @@ class TrainingSpec(Spec):
         return self.epochs * self.steps_per_epoch
 
     def rows(self, step: int) -> int:
-        """Samples in the batch of the 0-based `step`: the batch size, but what is left at the end of an epoch."""
+        """Samples in the batch of the 0-based `step`; the last batch of an epoch may be smaller than the others."""
         if self.dataset_size is None or self.steps_per_epoch is None:
             return self.batch_size
         return min(self.batch_size, self.dataset_size - (step % self.steps_per_epoch) * self.batch_size)
 
     def samples(self, steps: int) -> int:
-        """Samples in the first so many batches."""
+        """Samples in the first `steps` batches."""
         if self.dataset_size is None or self.steps_per_epoch is None:
             return steps * self.batch_size
         epochs, more = divmod(steps, self.steps_per_epoch)
         return epochs * self.dataset_size + more * self.batch_size
 
     def learning_rate_factor(self) -> npt.NDArray[np.float64]:
-        """(step,) what the schedule multiplies the learning rate with: 1, 1 − s/S, or (1 + cos πs/S)/2 of S steps."""
+        """(step,) factor of the schedule on the learning rate: 1, 1 − s/S, or (1 + cos πs/S)/2 for S steps."""
         if self.schedule == "constant":
             return np.ones(self.n_steps)
         progress = np.arange(self.n_steps) / self.n_steps
@@ -176,7 +177,7 @@ class RecordSpec(Spec):
         return self
 
     def steps_of(self, training: TrainingSpec) -> tuple[int, ...]:
-        """The steps to record, ascending; ValueError where the run has no such step."""
+        """The steps to record, ascending; ValueError if the training has no such step."""
         last, per_epoch = training.n_steps, training.steps_per_epoch
         if (self.every_epochs or self.epochs) and per_epoch is None:
             raise ValueError("record by epochs needs training.dataset_size; an infinite stream is recorded by steps")

@@ -126,11 +126,11 @@ class RegimeSpec(Spec):
     @classmethod
     def _are_names(cls, value: Any) -> Any:
         if value is not None and any(not re.fullmatch(r"[\w-]+", name) or name == "none" for name in value):
-            raise ValueError("a context's name is made of letters, digits, - and _ (and is not none)")
+            raise ValueError("a context's name consists of letters, digits, - and _, and is not none")
         if value is not None and (not value or len(set(value)) < len(value)):
-            raise ValueError("needs names that differ, at least one")
+            raise ValueError("needs at least one name, and names that differ")
         if value is not None and len(value) > 1 and "all" in value:
-            raise ValueError("names a context 'all', which is what features of no subset belong to")
+            raise ValueError("names a context 'all', which is the subset of all features if there are no subsets")
         return value
 
     @field_validator("context_rule")
@@ -160,23 +160,25 @@ class RegimeSpec(Spec):
     @classmethod
     def _are_weights(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if value is not None and any(weight < 0 for row in _rows(value) for weight in row):
-            raise ValueError("must hold numbers of 0 or more")
+            raise ValueError("must hold numbers that are 0 or more")
         return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "RegimeSpec":
         self.check_alternatives()
         if self.feature_probability is None and self.activation_probability is None:
-            raise ValueError("feature_probability is missing (or the list or table activation_probability)")
+            raise ValueError("feature_probability or activation_probability is missing")
         if unknown := set(self.subsets) - set(self.context_names):
             known = ", ".join(self.context_names)
             raise ValueError(f"subsets names the context {min(unknown)}, which is none of {known}")
         if _is_table(self.activation_probability) and "outside_probability" in self.sweeps:
-            raise ValueError("a sweep over outside_probability changes nothing beside a whole activation_probability")
+            raise ValueError(
+                "outside_probability does not apply to a table activation_probability, so it cannot be swept"
+            )
         if _is_table(self.importance) and "outside_importance" in self.sweeps:
-            raise ValueError("a sweep over outside_importance changes nothing beside a whole table of importance")
+            raise ValueError("outside_importance does not apply to a table importance, so it cannot be swept")
         if self.correlation != 1 and not self.together:
-            raise ValueError("correlation is that of the features in together, and there are none")
+            raise ValueError("correlation needs groups of features in together")
         if self.target == "abs" and value_range(self.values)[0] >= 0:
             raise ValueError("target = 'abs' is x itself where values cannot be negative; give values = 'signed'")
         self._check_contexts()
@@ -198,10 +200,11 @@ class RegimeSpec(Spec):
 
     @property
     def context_names(self) -> tuple[str, ...]:
+        """Names of the contexts, in the order of the tables' rows."""
         return tuple(self.context_probability or self.contexts or ("all",))
 
     def resolve(self, n_features: int) -> Regime:
-        """The regime of `n_features` features; ValueError where a key does not fit that number or is swept."""
+        """The regime of `n_features` features; ValueError if a key does not fit that number, or is swept."""
         contexts = self.context_names
         if len(contexts) * n_features > MAX_TABLE:
             raise ValueError(
@@ -230,7 +233,7 @@ class RegimeSpec(Spec):
         )
 
     def ranges(self, n_features: int) -> dict[str, Any]:
-        """What names features, as it is written once: ranges in ascending order."""
+        """The keys that name features, in their canonical form: ranges in ascending order."""
         subsets = {
             name: as_range(feature_range(text, n_features, key="subsets")) for name, text in self.subsets.items()
         }
@@ -251,7 +254,7 @@ class RegimeSpec(Spec):
         return np.array([first, 1 - first]), rule
 
     def _members(self, n_features: int) -> tuple[npt.NDArray[np.bool_], tuple[str, ...]]:
-        """(context, feature) whether the feature is inside, and the label of each feature's subset."""
+        """Whether each feature is inside each context (context, feature), and the label of each feature's subset."""
         of: list[list[str]] = [[] for _ in range(n_features)]
         inside = np.zeros((len(self.context_names), n_features), np.bool_)
         for context, text in self.subsets.items():

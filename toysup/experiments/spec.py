@@ -1,4 +1,4 @@
-"""What all parts of an experiment's specification share: frozen, strict about keys, some values swept."""
+"""The base of all tables of an experiment file: frozen, strict about keys, with keys that can be swept."""
 
 import re
 import sys
@@ -10,7 +10,7 @@ from pydantic_core.core_schema import CoreSchema, no_info_before_validator_funct
 
 from toysup.errors import UsageError, nearest
 
-# Names become names of files.
+# Names of experiments and conditions become names of files.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 MAX_NAME = 100
 
@@ -19,14 +19,14 @@ Cell: TypeAlias = Mapping[str, float]
 
 
 class Spec(BaseModel):
-    """One table of an experiment file. `alternatives` are groups of keys of which at most one may be given."""
+    """A table of an experiment file. `alternatives` are groups of keys of which at most one may be given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     alternatives: ClassVar[tuple[tuple[str, ...], ...]] = ()
 
     @property
     def sweeps(self) -> dict[str, tuple[float, ...]]:
-        """The keys that hold a list where one value is allowed, in the order of the spec."""
+        """The keys that hold a list where one value is allowed, in the order of the table."""
         return {
             name: value
             for name, field in type(self).model_fields.items()
@@ -35,6 +35,7 @@ class Spec(BaseModel):
         }
 
     def check_alternatives(self) -> None:
+        """Raise ValueError if two keys of a group of alternatives are given."""
         for group in self.alternatives:
             given = [name for name in group if getattr(self, name) is not None]
             if len(given) > 1:
@@ -42,7 +43,7 @@ class Spec(BaseModel):
 
 
 class _Sweepable:
-    """Marks a field for one number that `is_right`, or a list of different ones (a sweep)."""
+    """Marks a field that holds one number for which `is_right`, or a list of different ones: a sweep."""
 
     def __init__(self, is_right: Callable[[float], bool], right: str) -> None:
         self.is_right, self.right = is_right, right
@@ -59,7 +60,7 @@ class _Sweepable:
         return numbers
 
     def _number(self, value: object) -> float:
-        # A whole number of TOML has no largest one, a float has.
+        # Integers of TOML are unbounded, so one may be too large for a float.
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
         if not is_number or not self.is_right(number := float(value)):  # type: ignore[arg-type]
             raise ValueError(f"must be {self.right}, or a list of such numbers to sweep over")
@@ -68,7 +69,7 @@ class _Sweepable:
 
 Whole = Annotated[int, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=1)]
-# Of features, hidden dimensions and so on: no toy model has more, and its tables still fit into memory.
+# Numbers of features, hidden dimensions and so on. No toy model has more, and tables of this width fit into memory.
 Width = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 Number = Annotated[float, Field(strict=True)]
 
@@ -79,33 +80,34 @@ BELOW_ONE = _Sweepable(lambda number: 0 <= number < 1, "a number of at least 0 a
 
 
 def single(value: Swept | None) -> float:
-    """The value of a field that is known to be given and not swept."""
+    """The value of a field that is given and not swept; ValueError otherwise."""
     if value is None or isinstance(value, tuple):
         raise ValueError(f"one value is needed here, not {value}; choose a cell of the sweep first")
     return value
 
 
 def merged(table: Mapping[str, Any], change: Mapping[str, Any], spec: type[Spec]) -> dict[str, Any]:
-    """`table` with the keys of `change`; what a new key is an alternative to, it replaces."""
+    """`table` with the keys of `change`; a new key also removes the keys that it is an alternative to."""
     replaced = {name for group in spec.alternatives if set(group) & set(change) for name in group}
     return {key: value for key, value in table.items() if key not in replaced} | dict(change)
 
 
 def shown(value: object) -> str:
+    """A value as an error message shows it: at most 60 characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):
-        # Of numbers with thousands of digits, and of tables thousands deep.
+        # Python refuses to print integers of thousands of digits, and tables nested thousands deep.
         return f"a {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def first_error(error: ValidationError, *, where: str, spec: type[BaseModel]) -> UsageError:
-    """The first of pydantic's complaints as one line: where, which key, which value, what would be right."""
+    """The first error of pydantic as one line: where, which key, which value, what would be right."""
     complaints = error.errors(include_url=False)
-    # A misspelt key is complained of twice, as missing and as unknown; the second is the one that helps.
+    # A misspelt key gives two errors, a missing key and an unknown key. The second one helps.
     complaint = next((found for found in complaints if found["type"] == "extra_forbidden"), complaints[0])
-    # Where a key may hold one of several types, pydantic puts the type that it tried into the path.
+    # If a key may have one of several types, pydantic adds the type that it tried to the path.
     path = [
         str(part)
         for part in complaint["loc"]
