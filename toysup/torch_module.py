@@ -1,4 +1,4 @@
-"""A trained model as a plain torch module, for use with other tools."""
+"""A trained model as a torch module, for use with other tools."""
 
 import torch
 import xarray as xr
@@ -12,7 +12,7 @@ from toysup.storage.schema import condition_of, regime_of
 
 
 class ToyModel(torch.nn.Module):
-    """One trained model; its parameters have the names of the dataset's variables (`model.W`, `model.b`, ...)."""
+    """One trained model; its parameters have the names of the dataset's variables: `model.W`, `model.b`, …"""
 
     def __init__(
         self, spec: ModelSpec, parameters: dict[str, Tensor], context_input: str | None, n_contexts: int
@@ -23,14 +23,14 @@ class ToyModel(torch.nn.Module):
             self.register_parameter(name, torch.nn.Parameter(value))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The outputs for x (..., feature); a model that sees its context needs its index (...)."""
+        """The outputs (..., output) of x (..., feature), given the index of the context (...) if the model sees it."""
         return activation(self.spec.activation)(self.states(x, context)[1])
 
     def states(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The hidden state (..., hidden) and the output before its activation."""
+        """The hidden state (..., hidden) and the output before its activation (..., output)."""
         if context is None:
             if self.context_input is not None:
-                raise UsageError("this model sees its context; give the index of each sample's")
+                raise UsageError("this model sees its context; give the index of each sample's context")
             context = torch.zeros(x.shape[:-1], dtype=torch.int64)
         shown = context_inputs(self.context_input, context, self.n_contexts, torch).to(x.dtype)
         hidden, before = architecture(self.spec.architecture).forward(
@@ -73,6 +73,8 @@ def to_module(dataset: xr.Dataset) -> ToyModel:
     tensors = {}
     for name, parameter in parameters_of(condition.model, regime).items():
         if left := set(map(str, dataset[name].dims)) - set(parameter.dims):
-            raise UsageError(f"one model is needed, but there are several along {', '.join(sorted(left))}; select one")
+            raise UsageError(
+                f"one model is needed, but the dataset has several along {', '.join(sorted(left))}; select one"
+            )
         tensors[name] = torch.tensor(dataset[name].transpose(*parameter.dims).values)
     return ToyModel(condition.model, tensors, regime.context_input, len(regime.contexts))

@@ -85,7 +85,7 @@ def test_train_notes_the_floor_of_outputs_that_are_never_negative(run_train: Com
     assert notes("relu", *signed) == [expected]
     assert notes("sweep", *signed, "--set", "regime.feature_probability=[0.3,0.15]") == [expected]
     without = notes("constant", "--set", "regime.values=-0.5")
-    assert without == [expected.replace(f"has a loss below {floor:.3g}", "can say what is negative")]
+    assert without == [expected.replace(f"has a loss below {floor:.3g}", "can output negative values")]
     assert notes("quiet", *signed, "-q") == []
     assert notes("uniform") == []
     assert notes("tanh", *signed, "--set", "model.activation=identity") == []
@@ -496,7 +496,7 @@ def test_where_compiled_code_cannot_be_kept_a_line_says_what_to_set(tmp_path: Pa
     done = subprocess.run(train, check=False, capture_output=True, text=True, env=nowhere)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: compiled code can be kept neither")
+    assert line.startswith("Error: compiled code cannot be cached")
     assert "set NUMBA_CACHE_DIR" in line
 
 

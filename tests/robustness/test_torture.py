@@ -44,7 +44,7 @@ def test_ctrl_c_is_answered_in_one_line_while(place: object, tmp_path: Path, whe
     while process.poll() is None and not now():
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
-    said = "Interrupted: finished blocks are kept; the same command trains what is left.\n"
+    said = "Interrupted: finished blocks are kept; the same command trains the rest.\n"
     assert torture.end(process) == (130, said)
 
 

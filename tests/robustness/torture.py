@@ -210,7 +210,7 @@ def interrupted(place: Site, output: Path) -> None:
     code, said = end(process)
     # Python itself, which has no more to do than to end, is ended by the signal.
     assert code in (0, 130, -signal.SIGINT), (code, said)
-    assert code != 130 or said.strip().endswith("the same command trains what is left."), said
+    assert code != 130 or said.strip().endswith("the same command trains the rest."), said
     assert "Traceback" not in said, said
 
 

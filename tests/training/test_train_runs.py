@@ -198,7 +198,7 @@ def test_seeds_are_refused_before_anything_is_set_aside(cut: toysup.Experiment, 
     train_runs(cut, tmp_path, seeds=6)
     before = files(tmp_path)
     for wrong in ([], [-1], [2, 2], range(-3, 2), [2**62]):
-        with pytest.raises(toysup.UsageError, match="seeds must be different whole numbers"):
+        with pytest.raises(toysup.UsageError, match="seeds must be distinct integers"):
             train_runs(cut, tmp_path, seeds=wrong, overwrite=True)
     assert files(tmp_path) == before
 

@@ -1,1 +1,1 @@
-"""The command `toysup-train`: the only place that knows click and rich."""
+"""The command `toysup-train`, its error messages and its progress bar."""

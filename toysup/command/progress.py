@@ -1,4 +1,4 @@
-"""The progress of all the work, on stderr."""
+"""The progress bar of `toysup-train`, on stderr."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from toysup.training.train_runs import MissingBlocks
 
 
 class ProgressBar(ProgressListener):
-    """A bar over the steps of all models, with the loss of the block at hand, and what was lost on the way."""
+    """A progress bar over the steps of all models, the loss of the present block and the number of lost workers."""
 
     def __init__(self, missing: Sequence[MissingBlocks]) -> None:
         console = Console(stderr=True)
@@ -24,7 +24,7 @@ class ProgressBar(ProgressListener):
             TextColumn("{task.fields[blocks]}, left"),
             TimeRemainingColumn(),
         )
-        # Without a terminal rich leaves an empty line for each bar.
+        # Without a terminal rich would print an empty line for each bar.
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.count = sum(len(part.blocks) for part in missing)
         total = sum(part.n_steps for part in missing)
@@ -42,7 +42,7 @@ class ProgressBar(ProgressListener):
 
     def step(self, job: Job, step: int, loss: float) -> None:
         done = self.done + _work(job) * step // job.condition.training.n_steps
-        # Before the first batches are through there is none.
+        # The loss is NaN until the first batches are finished.
         said = f"{job.condition.name}, loss {loss:.3g}" if math.isfinite(loss) else job.condition.name
         self.bar.update(self.task, completed=done, description=said)
 
@@ -62,12 +62,12 @@ class ProgressBar(ProgressListener):
         self.bar.update(self.task, completed=self.done, blocks=blocks)
 
     def lost_work(self) -> str:
-        """What was lost, in words."""
+        """The lost workers and the blocks that are trained again, as a text."""
         return f"{_counted(self.workers, 'worker')} lost, {_counted(self.again, 'block')} trained again"
 
 
 def _work(job: Job) -> int:
-    """Steps of all the models of a block."""
+    """Optimiser steps of all models of a block together."""
     return job.n_instances * job.condition.training.n_steps
 
 

@@ -1,4 +1,4 @@
-"""`toysup-train`: train an experiment's conditions and keep their trajectories."""
+"""The command `toysup-train`, which trains the conditions of an experiment and writes their trajectories."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from toysup.experiments.experiment import Condition
     from toysup.training.train_runs import MissingBlocks, TrainingPlan
 
-INTERRUPTED = "Interrupted: finished blocks are kept; the same command trains what is left."
+INTERRUPTED = "Interrupted: finished blocks are kept; the same command trains the rest."
 
 
 def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -35,19 +35,38 @@ def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("experiment")
-@click.option("-o", "--output", type=click.Path(path_type=Path), default=Path("runs"), help="Folder for the runs.")
-@click.option("--seeds", type=click.IntRange(min=1, max=2 * 10**7), default=20, help="Number of seeds.")
-@click.option("--first-seed", type=click.IntRange(min=0, max=2**61), default=0, help="The first of them.")
-@click.option("--condition", "conditions", multiple=True, metavar="NAME", help="Train only this condition; repeats.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="training.epochs=2 and so on; repeats.")
-@click.option("--engine", help="What trains: fused (on the CPU) or torch.  [default: fused where it can]")
-@click.option("--device", default="cpu", help="Where it runs: cpu, or with torch cuda, cuda:1 and so on.")
-@click.option("--workers", type=click.IntRange(min=1), help="Train with so many processes on this machine.")
-@click.option("--scheduler", metavar="ADDRESS", help="Train on the dask cluster whose scheduler is there.")
-@click.option("--overwrite", is_flag=True, help="Train anew and replace what is there.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
 @click.option(
-    "--list", is_flag=True, is_eager=True, expose_value=False, callback=_list_experiments, help="Name the experiments."
+    "-o", "--output", type=click.Path(path_type=Path), default=Path("runs"), help="Write the runs to this folder."
+)
+@click.option("--seeds", type=click.IntRange(min=1, max=2 * 10**7), default=20, help="Train this number of seeds.")
+@click.option("--first-seed", type=click.IntRange(min=0, max=2**61), default=0, help="Count the seeds from this one.")
+@click.option(
+    "--condition", "conditions", multiple=True, metavar="NAME", help="Train only this condition. Can be repeated."
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the experiment, such as training.epochs=2. Can be repeated.",
+)
+@click.option(
+    "--engine",
+    help="Train with this engine: fused, which is compiled and runs on the CPU, or torch. By default fused trains each "
+    "condition that it can, and torch the others.",
+)
+@click.option("--device", default="cpu", help="Train on this device: cpu, or with torch also cuda or cuda:1.")
+@click.option("--workers", type=click.IntRange(min=1), help="Train with this number of processes on this machine.")
+@click.option("--scheduler", metavar="ADDRESS", help="Train on the dask cluster of this scheduler.")
+@click.option("--overwrite", is_flag=True, help="Train all seeds anew and replace the old runs.")
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress, no notes and no summary.")
+@click.option(
+    "--list",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_experiments,
+    help="List the built-in experiments and exit.",
 )
 @click.version_option(package_name="toysup")
 @functools.partial(with_error_line, interrupted=INTERRUPTED)
@@ -65,10 +84,11 @@ def main(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    """Train EXPERIMENT, a built-in name (--list) or the path of a TOML file.
+    """Train the models of EXPERIMENT and write their trajectories.
 
-    Writes OUTPUT/<experiment>/<condition>.nc, or a folder of blocks where a condition is large; each file whole or not
-    at all. What is there already is kept: the same command goes on where it stopped, and with more seeds adds them.
+    EXPERIMENT is the name of a built-in experiment (see --list) or the path of a TOML file. Each condition is written
+    to OUTPUT/<experiment>/<condition>.nc, or to a folder of blocks if it is large. A file is written whole or not at
+    all. Finished runs are kept: the same command resumes after an interruption, and adds seeds that are missing.
     """
     from toysup.experiments.experiment_file import load_experiment, parse_change
     from toysup.training.train_runs import TrainingPlan
@@ -100,7 +120,7 @@ def main(
 
 @contextmanager
 def _client(workers: int | None, scheduler: str | None) -> Iterator[Client | None]:
-    """Whom the work is given to; nobody, if it is done here."""
+    """A client of the cluster that trains; None to train in this process."""
     if workers is None and scheduler is None:
         yield None
         return
@@ -116,7 +136,7 @@ def _train_missing(
     from toysup.training.one_block import ProgressListener
     from toysup.training.train_runs import train_missing
 
-    # Workers on this machine share its cores; of another's workers each thread takes a block.
+    # Workers on this machine share its cores. On another cluster each thread of a worker trains a block by itself.
     threads = max(1, (os.cpu_count() or 1) // workers) if workers else 1
     if quiet:
         train_missing(plan, missing, ProgressListener(), client, threads=threads)
@@ -130,7 +150,7 @@ def _train_missing(
 
 
 def _note_floor(condition: Condition) -> None:
-    """Say on stderr which loss no model can go below, where values can be negative and outputs cannot."""
+    """Print a lower bound on the loss to stderr if features can be negative but outputs cannot."""
     from toysup.errors import UsageError
     from toysup.experiments.activations import NEVER_NEGATIVE
     from toysup.theory import output_floor
@@ -141,17 +161,19 @@ def _note_floor(condition: Condition) -> None:
     try:
         floor = f"has a loss below {min(output_floor(regime).sum() for regime in regimes):.3g}"
     except UsageError:
-        floor = "can say what is negative"
+        floor = "can output negative values"
     click.echo(
         f"note: {condition.name}: outputs of {name} cannot be negative, so no model of this condition {floor}", err=True
     )
 
 
 def _prepare_fused(quiet: bool) -> None:
-    """Compile the fused engine, or load it where that was done before; say so if it takes a while."""
+    """Compile the fused engine or load it from the cache; print a notice if that takes a while."""
     from toysup.engines.fused.engine import prepare
 
-    notice = threading.Timer(4.0, lambda: click.echo("Compiling the fused engine, once: 20 to 40 s.", err=True))
+    notice = threading.Timer(
+        2.0, lambda: click.echo("Compiling the fused engine. This takes 20 to 40 s, once.", err=True)
+    )
     if not quiet:
         notice.start()
     try:

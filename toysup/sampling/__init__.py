@@ -1,1 +1,1 @@
-"""What a sample is, to the bit: the definition that every engine follows."""
+"""Samples: the definition that every engine follows to the bit."""

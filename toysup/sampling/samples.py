@@ -1,14 +1,15 @@
-"""What a sample is: the definition that every engine follows to the bit, for arrays of NumPy and of torch alike.
+"""The definition of a sample, which every engine follows to the bit, for NumPy arrays and torch tensors.
 
-Sample j of a seed takes one word for its context and one per feature. Feature i is active iff its word is below
-t = min(⌊2³² p⌋, 2³² − 1), and then has the value low + (high − low) · word / t: given that it is active, word / t is
-uniform on [0, 1], so one word decides both. Regimes with equal tables of context and activation therefore see equal
-samples, and a table that is zero in one context only removes features. Probabilities are realised to 2⁻³².
+Sample j of a seed has one random word of 32 bits for its context and one for each feature. Feature i is active if its
+word is below the threshold t = min(⌊2³² p⌋, 2³² − 1), and then has the value low + (high − low) · word / t. Given that
+the feature is active, word / t is uniform on [0, 1], so one word decides both. Regimes with equal tables of context and
+activation therefore have equal samples, and a zero in the activation table only removes a feature. Probabilities are
+exact to 2⁻³².
 
-A feature of a group asks another word whether it is active: that of its group, in which it has an interval of its
-own, from 0 for features that fire together, side by side for those that exclude one another. With correlation ρ each
-feature copies its group with probability √ρ and is itself else, which correlates any two of the group by ρ. A context
-that follows from x is judged last, in double precision.
+A feature of a group shares the word of its group, and is active if that word lies in an interval of the feature. The
+intervals of features that fire together all start at 0; those of features that exclude one another lie side by side.
+With correlation ρ a feature takes its group's word with probability √ρ, and its own word otherwise, so the activity of
+any two features of the group has correlation ρ. A context that follows from x is computed last, in double precision.
 """
 
 from collections.abc import Sequence
@@ -23,16 +24,18 @@ from toysup.experiments.regime import FloatArray, Regime
 from toysup.sampling.random_words import WORD_VALUES, philox, purpose_code
 
 IntArray = npt.NDArray[np.int64]
-# Of any dtype, such as compiled code takes.
+# An array of any dtype.
 NumpyArray = npt.NDArray[np.generic]
-# Of NumPy or of torch.
+# A NumPy array or a torch tensor.
 AnyArray = Any
 
 
 class GroupLaw(NamedTuple):
-    """`of` (feature,) the place of its group's word; `copies`, `lower` and `upper` are thresholds of words.
+    """The law of features in groups, as thresholds of words.
 
-    `copies` (instance, feature); `lower`, `upper` (instance, context, feature).
+    `of` (feature,) is the index of the word of each feature's group. A feature takes that word if its copy word is
+    below `copies` (instance, feature), and is then active if the group's word lies from `lower` to below `upper`
+    (instance, context, feature).
     """
 
     of: AnyArray
@@ -42,7 +45,7 @@ class GroupLaw(NamedTuple):
 
 
 class RuleLaw(NamedTuple):
-    """`feature` as in `Rule`; `threshold` (instance,) float64 and `tie` (instance,), a threshold of words."""
+    """A context rule: `feature` as in `Rule`, `threshold` (instance,) float64, `tie` (instance,) as a threshold."""
 
     feature: int
     threshold: AnyArray
@@ -50,10 +53,11 @@ class RuleLaw(NamedTuple):
 
 
 class SampleLaw(NamedTuple):
-    """What samples are drawn from, instances along the first axis: thresholds of words, and what makes values of words.
+    """The law that samples are drawn from: thresholds of words, and the factors that turn words into values.
 
-    `key`, the low and high half of the seeds (instance,); `context_threshold` (instance, context − 1); `threshold` and
-    `scale` (instance, context, feature); `low` and `width` of the values; `group` and `rule` where there are such.
+    The first axis is the instance. `key` has the low and the high half of the seeds (instance,). `context_threshold`
+    is (instance, context − 1), `threshold` and `scale` are (instance, context, feature). Values are uniform from `low`
+    to `low` + `width`. `group` and `rule` are None if the regime has no groups, or no context rule.
     """
 
     key: tuple[AnyArray, AnyArray]
@@ -67,23 +71,23 @@ class SampleLaw(NamedTuple):
 
 
 def thresholds(probability: npt.ArrayLike) -> IntArray:
-    """t of each probability: a feature is active iff its word is below t."""
+    """The threshold of each probability: a feature is active if its word is below the threshold."""
     scaled = np.floor(np.asarray(probability, dtype=np.float64) * WORD_VALUES)
     return np.minimum(scaled, WORD_VALUES - 1).astype(np.int64)
 
 
 def value_scale(threshold: IntArray) -> npt.NDArray[np.float32]:
-    """1/t in float32, 0 where t is 0: what an active feature's word is multiplied with."""
+    """1/threshold in float32, and 0 for threshold 0: the factor on the word of an active feature."""
     return np.divide(1, threshold, out=np.zeros(threshold.shape), where=threshold > 0).astype(np.float32)
 
 
 def context_thresholds(context_probability: npt.ArrayLike) -> IntArray:
-    """(..., C−1) cumulative thresholds: the context is the number of them that the word reaches."""
+    """(..., C−1) cumulative thresholds: the context is the number of thresholds that the word reaches."""
     return thresholds(np.cumsum(np.asarray(context_probability, dtype=np.float64), axis=-1)[..., :-1])
 
 
 def sample_law(regimes: Sequence[Regime], seeds: npt.ArrayLike) -> SampleLaw:
-    """The law of each seed under the regime beside it; the regimes differ in their numbers alone, as cells do."""
+    """The law of each seed under the regime at the same position; only numbers differ between the regimes."""
     first = regimes[0]
     keys = np.asarray(seeds, dtype=np.int64)
     probability = np.stack([regime.activation_probability for regime in regimes])
@@ -126,10 +130,10 @@ def draw(
     context: int | None = None,
     feature_words: AnyArray | None = None,
 ) -> tuple[AnyArray, AnyArray]:
-    """x (instance, row, feature) and context (instance, row) of samples (instance or 1, row), in `xp`'s arrays.
+    """x (instance, row, feature) and context (instance, row) of the samples (instance or 1, row).
 
-    `xp` is numpy or torch. Where `context` is given, every sample has that one; where `feature_words` (instance or 1,
-    row, feature) are, features follow from these instead of the seed's own.
+    `xp` is the module of the arrays: numpy or torch. If `context` is given, every sample has that context. If
+    `feature_words` (instance or 1, row, feature) are given, features follow from these words instead of the seed's.
     """
     n = law.threshold.shape[-1]
     instance = xp.arange(len(law.threshold), device=samples.device)[:, None]
@@ -206,7 +210,7 @@ def sample(regime: Regime, seed: int, samples: npt.ArrayLike) -> tuple[npt.NDArr
 
 
 def context_inputs(kind: str | None, context: AnyArray, n_contexts: int, xp: ModuleType) -> AnyArray:
-    """(..., input) float32 what the model sees of contexts (...): one-hot, or one flag of +1 (the first) or −1."""
+    """(..., input) float32 inputs that show contexts (...) to the model: one-hot, or a flag of +1 (the first) or −1."""
     if kind is None:
         return xp.asarray(context, dtype=xp.float32)[..., None][..., :0]
     if kind == "flag":
@@ -215,7 +219,7 @@ def context_inputs(kind: str | None, context: AnyArray, n_contexts: int, xp: Mod
 
 
 def targets(kind: str, x: AnyArray, context: AnyArray, n_contexts: int, xp: ModuleType) -> AnyArray:
-    """(..., output) what the model is to say of x (..., feature): x, |x|, or z = (x·1[c = 1], …, x·1[c = K])."""
+    """(..., output) targets of x (..., feature): x, |x|, or z = (x·1[c = 1], …, x·1[c = K])."""
     if kind == "x":
         return x
     if kind == "abs":
@@ -226,9 +230,9 @@ def targets(kind: str, x: AnyArray, context: AnyArray, n_contexts: int, xp: Modu
 
 
 def output_importance(target: str, importance: AnyArray) -> AnyArray:
-    """(..., context, output) the weight of each output's squared error, from the table (..., context, feature).
+    """(..., context, output) weights of the squared errors of outputs, from the table (..., context, feature).
 
-    Output (k, i) of z weighs I_ki in every context: what the post's translation makes of conditional importance.
+    Output (k, i) of z has the weight I_ki in every context, as in the post's translation of conditional importance.
     """
     if target != "z":
         return importance

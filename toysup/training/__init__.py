@@ -1,1 +1,1 @@
-"""Who does the work of training: in memory, to a folder, in one process or on a cluster."""
+"""Training: in memory or to a folder, in one process or on a cluster."""

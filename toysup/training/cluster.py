@@ -1,4 +1,4 @@
-"""Training on a dask cluster: each thread has a block, and it comes back as a file, or bytes if nothing is shared."""
+"""Training on a dask cluster: each thread of a worker trains one block, and writes its file or sends its bytes."""
 
 import asyncio
 import concurrent.futures
@@ -24,20 +24,20 @@ from toysup.storage.store import Job
 from toysup.training.interrupts import held_back, let_through
 from toysup.training.one_block import ProgressListener, train_and_keep
 
-# A block is given up after so many failures: of the workers that it was with, or of its own.
+# Attempts at one block. Each attempt that failed, or whose worker was lost, counts.
 ATTEMPTS = 5
-# How often a cluster of this machine is tried to be started.
+# Attempts at starting a cluster on this machine.
 STARTS = 3
-# After so many blocks were given up, all is: a full disk fails every block.
+# Training ends after this many failed blocks: a full disk, for example, fails every block.
 FAILURES = 10
 _SECONDS_BETWEEN_LOOKS = 1.0
-# What is raised where a scheduler does not answer any more.
+# Exceptions of a client whose scheduler does not answer any more.
 _NO_ANSWER = (asyncio.CancelledError, concurrent.futures.CancelledError, OSError)
 
 
 @contextmanager
 def _told_by_us() -> Iterator[None]:
-    """Keep dask from telling in its own words what is lost: a command does, in one line."""
+    """Silence dask's log messages about lost workers: the command reports them in one line."""
     loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith("distributed")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -51,10 +51,10 @@ def _told_by_us() -> Iterator[None]:
 
 @contextmanager
 def local_client(workers: int) -> Iterator[Client]:
-    """A cluster of so many processes on this machine, for as long as the context lasts."""
-    # It is started and closed as a whole, and its workers leave a Ctrl-C to this process, which stops them.
+    """A cluster of `workers` processes on this machine, which ends with the context."""
+    # Ctrl-C interrupts neither starting nor closing the cluster. Workers ignore it, and this process stops them.
     with _told_by_us(), held_back(), _local_cluster(workers) as cluster, Client(cluster) as client:
-        # One that arrives while this looks at a collection of garbage would be lost.
+        # A Ctrl-C during this hook of the garbage collector would be lost.
         disable_gc_diagnosis(force=True)
         try:
             with let_through():
@@ -65,7 +65,7 @@ def local_client(workers: int) -> Iterator[Client]:
 
 
 def _kill_workers(cluster: LocalCluster) -> None:
-    """End what is under way, at once: dask lets a worker stop by itself, which then tells all that it had to leave."""
+    """Kill the workers at once. If dask stops a worker, the worker prints the tasks that it had to leave."""
     for nanny in cluster.workers.values():
         nanny.close_gracefully()
         if nanny.pid is not None:
@@ -74,21 +74,21 @@ def _kill_workers(cluster: LocalCluster) -> None:
 
 
 def _local_cluster(workers: int) -> LocalCluster:
-    """ToysupError where it does not start: a worker that is lost while it starts takes the others with it."""
+    """Start a cluster, or raise ToysupError. A worker that is lost at the start fails the whole start."""
     for _ in range(STARTS):
         try:
-            # What dask shows of itself takes any port that is free.
+            # Port 0 lets dask's dashboard take any free port.
             return LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
             )
         except (RuntimeError, OSError) as error:
             reason = _first_line(error)
-    raise ToysupError(f"--workers {workers}: they could not be started: {reason}")
+    raise ToysupError(f"--workers {workers}: the worker processes could not be started: {reason}")
 
 
 @contextmanager
 def client_of(address: str) -> Iterator[Client]:
-    """The scheduler at that address; ToysupError where there is none."""
+    """A client of the scheduler at that address; ToysupError if no scheduler answers."""
     with _told_by_us():
         try:
             client = Client(address, timeout="10s")
@@ -100,14 +100,14 @@ def client_of(address: str) -> Iterator[Client]:
 
 
 class _BlockInFlight(NamedTuple):
-    """A block that a worker has or waits for, and how often it failed before."""
+    """A block that was sent to the cluster, and how many attempts at it failed before."""
 
     job: Job
     failed: int = 0
 
 
 class BlockArguments(NamedTuple):
-    """What all blocks are trained with: each by `threads` threads; `token` is in the locks of the trainer's folder."""
+    """The arguments that all blocks share. `token` is written in the locks of the trainer's folder."""
 
     experiment: Experiment
     device: str
@@ -116,17 +116,17 @@ class BlockArguments(NamedTuple):
 
 
 def train_on(client: Client, arguments: BlockArguments, jobs: Iterator[Job], listener: ProgressListener) -> None:
-    """Train blocks on the client's workers, and keep them.
+    """Train blocks on the client's workers, and write them.
 
-    A block whose worker is lost is trained by another. Raises ToysupError at the end where blocks failed for good, and
-    at once where many did or the scheduler is lost.
+    If a worker is lost, another one trains its block. Raises ToysupError at the end if some blocks failed in all
+    attempts, and at once if many did or the scheduler is lost.
     """
     with _lost_workers(client, listener):
         _Pool(client, arguments, listener).run(jobs)
 
 
 class _Pool:
-    """The blocks in flight, and why others failed for good."""
+    """The blocks in flight, and the reasons of the blocks that were given up."""
 
     def __init__(self, client: Client, arguments: BlockArguments, listener: ProgressListener) -> None:
         self.client, self.arguments, self.listener = client, arguments, listener
@@ -141,29 +141,29 @@ class _Pool:
                     break
                 for future in self._done():
                     flight = self.in_flight.pop(future)
-                    # The thread has its next block while this one is written.
+                    # The free thread gets its next block before this one is written.
                     self._fill(jobs)
                     self._take(future, flight)
         except _NO_ANSWER as error:
-            # So says whatever is asked of a scheduler that does not answer.
+            # Every call of a client raises one of these once its scheduler is lost.
             raise ToysupError(
-                "the scheduler is lost; finished blocks are kept, and the same command trains what is left"
+                "the scheduler is lost; finished blocks are kept, and the same command trains the rest"
             ) from error
         finally:
             with suppress(*_NO_ANSWER):
                 self.client.cancel(list(self.in_flight), force=True)
         if self.failures:
             more = f" ({len(self.failures)} blocks failed)" if len(self.failures) > 1 else ""
-            raise ToysupError(f"{self.failures[0]}{more}; the same command trains what is left")
+            raise ToysupError(f"{self.failures[0]}{more}; the same command trains the rest")
 
     def _fill(self, jobs: Iterator[Job]) -> None:
-        """Send as many blocks as there are threads: one more would wait at a worker while another has nothing to do."""
+        """Send one block per thread. A further block could wait at a busy worker while another worker is idle."""
         threads = sum(self.client.nthreads().values())
         while len(self.in_flight) < max(1, threads) and (job := next(jobs, None)) is not None:
             self._send(_BlockInFlight(job))
 
     def _send(self, flight: _BlockInFlight) -> None:
-        # A worker has another working directory.
+        # A worker may have another working directory.
         job = replace(flight.job, path=flight.job.path.absolute())
         future = self.client.submit(
             _train_there, self.arguments, job, key=f"toysup-block-{uuid.uuid4().hex}", pure=False
@@ -171,7 +171,7 @@ class _Pool:
         self.in_flight[future] = flight
 
     def _done(self) -> list[Future]:
-        """The blocks that came back within a second."""
+        """The blocks that finished or failed within a second."""
         try:
             done = wait(list(self.in_flight), timeout=_SECONDS_BETWEEN_LOOKS, return_when="FIRST_COMPLETED").done
         except TimeoutError:
@@ -188,13 +188,13 @@ class _Pool:
             if content is not None:
                 _keep(flight.job, content)
         except Exception as error:
-            # Whatever a worker raises.
+            # A worker may raise anything.
             self._again(flight, error)
         else:
             self.listener.finished(flight.job)
 
     def _again(self, flight: _BlockInFlight, error: Exception) -> None:
-        """What failed for a reason of its own fails again; what lost its worker is sent out once more."""
+        """Give up a block that raised a ToysupError, which it would raise again; send any other block once more."""
         if isinstance(error, ToysupError):
             self.failures.append(str(error))
         elif (failed := flight.failed + _failures(error)) < ATTEMPTS:
@@ -206,12 +206,12 @@ class _Pool:
 
 
 def _failures(error: Exception) -> int:
-    """How many attempts this is the end of: dask itself tries another worker where one is lost, some times."""
+    """How many attempts ended with this error: dask itself tries several workers before it raises KilledWorker."""
     return error.allowed_failures + 1 if isinstance(error, KilledWorker) else 1
 
 
 def _train_there(arguments: BlockArguments, job: Job) -> bytes | ToysupError | None:
-    """On a worker: train a block, and write it if its folder is the trainer's; else return it, or why there is none."""
+    """On a worker: train a block. Write it if the trainer's folder is in sight, else return its bytes or its error."""
 
     def shared() -> bool:
         return _token_in(job.lock) == arguments.token
@@ -231,10 +231,10 @@ def _train_there(arguments: BlockArguments, job: Job) -> bytes | ToysupError | N
                 return elsewhere.path.read_bytes()
         kept = train(job, wanted=shared)
     except ToysupError as error:
-        # Raised, it would be logged by the worker too, with a traceback.
+        # A worker logs an error that is raised, with a traceback, so this one is returned.
         return error
     if not kept:
-        # A trainer that has ended cannot stop a block that is under way, and another may be at work there by then.
+        # A trainer that has ended cannot stop its blocks, and another trainer may be at work in the folder by now.
         raise RuntimeError(f"{job.lock}: no longer this trainer's")
     return None
 
@@ -247,7 +247,7 @@ def _token_in(lock: Path) -> str:
 
 
 def _keep(job: Job, content: bytes) -> None:
-    """Write a block that a worker handed back."""
+    """Write a block that a worker returned as bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / job.path.name
         path.write_bytes(content)
@@ -257,7 +257,7 @@ def _keep(job: Job, content: bytes) -> None:
 
 @contextmanager
 def _lost_workers(client: Client, listener: ProgressListener) -> Iterator[None]:
-    """Tell the listener of workers that leave unexpectedly, and of the blocks that they had."""
+    """Report workers that are lost, and the blocks that they had, to the listener."""
 
     def heard(event: tuple[float, Any]) -> None:
         _, message = event

@@ -1,4 +1,4 @@
-"""Ctrl-C where other processes are at work: a terminal sends it to all of them, and one has to answer it."""
+"""Ctrl-C with worker processes: a terminal sends it to all processes, but only the main one should handle it."""
 
 import signal
 from collections.abc import Iterator
@@ -8,11 +8,12 @@ from multiprocessing import resource_tracker
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Block Ctrl-C for as long as the context lasts; one that comes arrives when it ends.
+    """Hold Ctrl-C back within the context; it is delivered when the context ends.
 
-    Processes and threads that start in it never see it: each process would show a traceback.
+    Processes and threads that start within the context never receive Ctrl-C, which would make each process print a
+    traceback.
     """
-    # The tracker of multiprocessing would let it through, where it is first started in here.
+    # multiprocessing's resource tracker unblocks Ctrl-C when it starts, so it is started before.
     resource_tracker.ensure_running()
     with _masked(signal.SIG_BLOCK):
         yield
@@ -20,7 +21,7 @@ def held_back() -> Iterator[None]:
 
 @contextmanager
 def let_through() -> Iterator[None]:
-    """Within what holds Ctrl-C back, have it arrive again."""
+    """Within `held_back`, let Ctrl-C through again."""
     with _masked(signal.SIG_UNBLOCK):
         yield
 
@@ -29,7 +30,7 @@ def let_through() -> Iterator[None]:
 def _masked(how: signal.Sigmasks) -> Iterator[None]:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
-        # What was held back is raised here.
+        # A Ctrl-C that was held back is raised here.
         signal.pthread_sigmask(how, {signal.SIGINT})
         yield
     finally:

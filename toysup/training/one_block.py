@@ -1,4 +1,4 @@
-"""Training one block: from its checkpoint where there is one, to its file."""
+"""Training one block, from its checkpoint if there is one, to its file."""
 
 from collections.abc import Callable
 
@@ -49,7 +49,7 @@ def train_and_keep(
     threads: int | None = None,
     wanted: Callable[[], bool] = lambda: True,
 ) -> bool:
-    """Train a block and write it to its file, if it is still `wanted` then; whether it was."""
+    """Train a block, and write it to its file if it is still `wanted` then. Returns whether it was written."""
     trained = train_job(
         experiment, job, device=device, threads=threads, progress=lambda step, loss: listener.step(job, step, loss)
     )
@@ -69,7 +69,7 @@ def train_job(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> xr.Dataset:
-    """Train a block of one of the experiment's conditions, from its checkpoint where there is one."""
+    """Train a block of a condition of the experiment, from its checkpoint if there is one."""
     arrays = room_for(job.condition, len(job.seeds))
     checkpoint = Checkpoint(job, arrays)
     control = Control(progress, resume=checkpoint.load(), offer=checkpoint.offer, threads=threads)

@@ -1,4 +1,4 @@
-"""Training from Python: an experiment in, a tree of trajectories out."""
+"""Training in memory: an experiment in, a tree of trajectories out."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from operator import index
@@ -82,32 +82,32 @@ def train(
 
 
 def trained_arrays(condition: Condition, seeds: Sequence[int], engine: str) -> dict[str, np.ndarray]:
-    """What a run of `condition` fills, trained anew."""
+    """The arrays of a trajectory of `condition`, by name, trained in memory."""
     return filled(condition, len(seeds), snapshots_of(condition, seeds, engine))
 
 
 def whole_numbers(seeds: int | Sequence[int]) -> Sequence[int]:
-    """The seeds that a number of them, or a sequence, means."""
+    """The seeds as integers, from a number of seeds or a sequence of seeds."""
     try:
         if isinstance(seeds, Iterable) and not isinstance(seeds, range):
             return [index(seed) for seed in seeds]
         numbers = seeds if isinstance(seeds, range) else range(index(seeds))
-        # Beyond the machine's integers a range has no length.
+        # `len` raises OverflowError for a range that is too long.
         len(numbers)
         return numbers
     except OverflowError:
         raise UsageError(f"{seeds} seeds are too many") from None
     except TypeError:
-        raise UsageError(f"seeds is a number of seeds or a sequence of whole numbers, not {seeds!r}") from None
+        raise UsageError(f"seeds must be a number of seeds or a sequence of integers, not {seeds!r}") from None
 
 
 def refuse_seeds(seeds: Sequence[int]) -> None:
-    """UsageError unless they are different whole numbers from 0 to MAX_SEED, at least one."""
-    # Of a range the ends say all.
+    """Raise UsageError unless the seeds are distinct integers from 0 to MAX_SEED − 1, at least one."""
+    # The ends of a range are enough, and a range may be too long to list.
     some = [seeds[0], seeds[-1]] if isinstance(seeds, range) and seeds else seeds
     twice = not isinstance(seeds, range) and len(set(seeds)) != len(seeds)
     if not some or min(some) < 0 or max(some) >= MAX_SEED or twice:
-        raise UsageError(f"seeds must be different whole numbers from 0 to {MAX_SEED - 1}, at least one")
+        raise UsageError(f"seeds must be distinct integers from 0 to {MAX_SEED - 1}, at least one")
 
 
 def snapshots_of(
@@ -118,10 +118,10 @@ def snapshots_of(
     *,
     device: str = "cpu",
 ) -> Iterator[Snapshot]:
-    """Train the instances of `condition` for `seeds`, and give their snapshots as they come."""
+    """Train the instances of `condition` for `seeds`, and yield each snapshot as soon as it is reached."""
     refuse_seeds(seeds)
     try:
         yield from train_function(engine)(instances_of(condition, seeds), control, device=device)
     except RuntimeError as error:
-        # torch says so when memory runs out.
+        # torch raises RuntimeError when memory runs out.
         raise ToysupError(f"training {condition.name} failed: {str(error).splitlines()[0]}") from None

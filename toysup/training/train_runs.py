@@ -1,4 +1,4 @@
-"""Training to a folder: what is missing of an experiment is planned, trained here or on a dask cluster, and kept."""
+"""Training to a folder: the missing blocks of an experiment are planned, trained here or on a cluster, and kept."""
 
 import uuid
 from collections import Counter
@@ -28,18 +28,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MissingBlocks:
-    """Where the runs of one condition go, and its blocks that are missing there."""
+    """The store of one condition, and the blocks that are missing in it."""
 
     store: Store
     blocks: Sequence[Block]
 
     @property
     def n_seeds(self) -> int:
+        """Number of seeds of the missing blocks."""
         return len({seed for block in self.blocks for seed in block.seeds})
 
     @property
     def n_steps(self) -> int:
-        """Steps of all the models that are missing."""
+        """Optimiser steps of all missing models together."""
         seeds: Counter[int] = Counter()
         for block in self.blocks:
             seeds[block.part or 0] += len(block.seeds)
@@ -49,7 +50,7 @@ class MissingBlocks:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What is to be trained and where it goes; `engines` has the engine of each condition, by the condition's name."""
+    """What to train, and where to write it. `engines` maps the name of each condition to that of its engine."""
 
     experiment: Experiment
     folder: Path
@@ -58,7 +59,7 @@ class TrainingPlan:
     engines: Mapping[str, str]
     device: str = "cpu"
     overwrite: bool = False
-    # By which a worker knows that the folder is its trainer's.
+    # The trainer writes the token to its locks. A worker that reads the same token there sees the trainer's folder.
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
@@ -73,9 +74,10 @@ class TrainingPlan:
         device: str = "cpu",
         overwrite: bool = False,
     ) -> "TrainingPlan":
-        """Raises UsageError where there are no such seeds, condition, engine or device, or the engine cannot train one.
+        """A checked plan; nothing on disk is touched.
 
-        Before anything on disk is touched.
+        Raises UsageError if the seeds are wrong, there is no such condition, engine or device, or the engine cannot
+        train a condition.
         """
         refuse_seeds(seeds)
         seconds_between()
@@ -84,9 +86,9 @@ class TrainingPlan:
         return cls(experiment, Path(folder), seeds, chosen, engines, device, overwrite)
 
     def missing(self) -> list[MissingBlocks]:
-        """What is missing of each condition, although that may be nothing.
+        """The missing blocks of each condition; a complete condition has none.
 
-        Raises UsageError where runs of another specification are there, ToysupError where nothing can be written.
+        Raises UsageError if the folder holds runs of another specification, ToysupError if it cannot be written.
         """
         missing = [self.missing_of(condition) for condition in self.conditions]
         for part in missing:
@@ -95,15 +97,16 @@ class TrainingPlan:
         return missing
 
     def missing_of(self, condition: Condition) -> MissingBlocks:
+        """The missing blocks of one condition."""
         engine = self.engines[condition.name]
         store = Store(self.folder, self.experiment.name, condition, engine, overwrite=self.overwrite)
         return MissingBlocks(store, store.missing(self.seeds))
 
     @contextmanager
     def locked(self) -> Iterator[list[MissingBlocks]]:
-        """What is missing, while the conditions it is missing of are locked.
+        """Lock each condition that has missing blocks, and yield the missing blocks of all conditions.
 
-        ToysupError where another trainer is at work on one of them.
+        Raises ToysupError if another trainer is at work on one of them.
         """
         with ExitStack() as stack:
             complete = set()
@@ -113,15 +116,15 @@ class TrainingPlan:
                 else:
                     complete.add(part.store.file)
                     self._tidy(part.store)
-            # Another trainer may have finished some blocks before it let go of the lock. A condition that was complete
-            # is not locked, and another trainer may have begun to replace it since, so nothing is trained of it.
+            # The blocks are listed again, because another trainer may have finished some before it released the lock. A
+            # condition that was complete is not locked. Another trainer may replace it by now, so it is left alone.
             yield [replace(part, blocks=[]) if part.store.file in complete else part for part in self.missing()]
 
     def _tidy(self, store: Store) -> None:
-        """Remove what a killed trainer left where nothing is missing, unless another trainer is at work there."""
+        """Remove files that a killed trainer left of a complete condition, unless another trainer is at work on it."""
         if store.left_behind():
             with suppress(ToysupError, OSError), locked(store.file, self.token):
-                # Only now can no other trainer set aside what there was.
+                # The blocks are listed again: only under the lock can no other trainer set them aside.
                 if not (part := self.missing_of(store.condition)).blocks:
                     part.store.finish()
 
@@ -213,12 +216,12 @@ def train_missing(
     *,
     threads: int = 1,
 ) -> None:
-    """Train the missing blocks, here or on the cluster of a client, and keep each as soon as it is trained.
+    """Train the missing blocks, here or on the cluster of `client`, and write each block as soon as it is trained.
 
-    On a cluster each block has `threads` threads; here it has all cores. Raises ToysupError where a block failed, on a
-    cluster after the others are done.
+    On a cluster each block has `threads` threads; here it has all cores. Raises ToysupError if a block fails; on a
+    cluster the other blocks are finished first.
     """
-    # What lies where nothing is missing may be another trainer's.
+    # Conditions without missing blocks are not locked, so another trainer may be at work on them.
     missing = [part for part in missing if part.blocks]
     for part in missing:
         part.store.begin(part.blocks)

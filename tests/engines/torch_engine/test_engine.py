@@ -212,7 +212,7 @@ def test_unknown_places_are_refused() -> None:
         next(torch_engine.train(some_instances(), device="cuda:99"))
     with pytest.raises(toysup.UsageError, match="no engine 'jax'"):
         toysup.train("conditional-importance", engine="jax")
-    with pytest.raises(toysup.UsageError, match="different whole numbers"):
+    with pytest.raises(toysup.UsageError, match="distinct integers"):
         toysup.train("conditional-importance", seeds=[1, 1])
-    with pytest.raises(toysup.UsageError, match="sequence of whole numbers"):
+    with pytest.raises(toysup.UsageError, match="sequence of integers"):
         toysup.train("conditional-importance", seeds=[0.5])
