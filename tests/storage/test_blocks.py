@@ -247,7 +247,7 @@ def flip(path: Path) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-1000]), r"cells1-\S+: is damaged or cannot be read"),
         (flip, r"cells1-\S+: is damaged or cannot be read"),
         (lambda path: path.write_bytes(b""), r"cells1-\S+: is damaged or cannot be read"),
-        (another, r"cells1-\S+: not what its name says"),
+        (another, r"cells1-\S+: its content does not match its name"),
     ],
     ids=["gone", "truncated", "flipped", "empty", "another"],
 )  # fmt: skip

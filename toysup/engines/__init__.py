@@ -1,1 +1,1 @@
-"""How models are trained: two engines behind one interface."""
+"""Engines: the compiled and the torch implementation of training, behind one interface."""

@@ -1,4 +1,4 @@
-"""Which engine trains a condition, and the function that it trains with."""
+"""The choice of the engine that trains a condition."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,14 +8,14 @@ from toysup.errors import UsageError, nearest
 from toysup.experiments.experiment import Condition
 from toysup.experiments.model import require_known
 
-# The first that can train a condition on a device is chosen, if none is named.
+# By default the first engine that can train a condition on a device is chosen.
 ENGINES = ("fused", "torch")
 
 
 def choose_engine(condition: Condition, name: str | None, device: str) -> str:
-    """The engine of that name, or the first that can train `condition` on `device`.
+    """The engine `name`, or, if that is None, the first engine that can train `condition` on `device`.
 
-    Raises UsageError where the engine, the device or the activation is not there, or the engine cannot.
+    Raises UsageError if there is no such engine, device or activation, or if the engine cannot train the condition.
     """
     if name is not None and name not in ENGINES:
         raise UsageError(f"no engine {name!r}; {nearest(name, ENGINES)}")
@@ -33,7 +33,7 @@ def choose_engine(condition: Condition, name: str | None, device: str) -> str:
 
 
 def train_function(engine: str) -> Callable[..., Iterator[Snapshot]]:
-    """Engines are imported only when they are used, because torch and numba take seconds."""
+    """The function `train` of an engine, which is imported only here, because torch and numba take seconds."""
     if engine == "torch":
         from toysup.engines.torch_engine import engine as torch_engine
 

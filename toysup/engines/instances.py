@@ -1,4 +1,4 @@
-"""What an engine is given: all instances of a condition, its cells times its seeds, as arrays along one axis."""
+"""The input and output of engines: instances (all cells times all seeds of a condition), and their snapshots."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +17,20 @@ from toysup.sampling.random_words import normal
 from toysup.sampling.samples import NumpyArray, SampleLaw, sample_law
 
 Parameters = dict[str, npt.NDArray[np.float32]]
-# Called now and then with the step reached and the mean training loss since the previous snapshot.
+# Called from time to time with the step and the mean training loss per sample since the previous snapshot.
 Progress = Callable[[int, float], None]
-# All that an engine needs to go on where it was, by name; `step` is how many steps it has taken.
+# All arrays that an engine needs to resume, by name; `step` is the number of steps that it has taken.
 EngineState = Mapping[str, NumpyArray]
-# Called wherever training could be gone on with later; what it is given makes the state, if that is wanted.
+# Called wherever training can be resumed later, with a function that returns the state.
 OfferState = Callable[[Callable[[], EngineState]], None]
 
 
 class Control(NamedTuple):
-    """Who watches over a training, and with what: none of it changes a trajectory.
+    """The circumstances of a training, none of which changes a trajectory.
 
-    Who is told of its `progress`; the state to `resume` from, whose snapshot is not given again; to whom states are on
-    `offer`; and how many `threads` of the CPU it takes (all cores, if not given).
+    `progress` is called with the progress. `resume` is the state to resume from; its snapshot is not yielded again.
+    `offer` is called, wherever training can be resumed later, with a function that returns the state. `threads` is the
+    number of CPU threads; None takes all cores.
     """
 
     progress: Progress | None = None
@@ -38,16 +39,16 @@ class Control(NamedTuple):
     threads: int | None = None
 
 
-# From the start, and nobody is told.
+# Training from the start, without reports.
 UNATTENDED = Control()
 
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """The instances of one condition, cell-major; every array has them along its first axis.
+    """The instances of one condition: all seeds of the first cell, then of the second, and so on.
 
-    `regimes` holds each one's regime, which differ in their numbers alone; `hyperparameters` the recipe's numbers that
-    may be swept, each (instance,).
+    Every array has the instance as its first axis. `regimes` has the regime of each instance; only numbers differ
+    between them. `hyperparameters` has the numbers of the training recipe that can be swept, each (instance,).
     """
 
     model: ModelSpec
@@ -62,7 +63,7 @@ class Instances:
         return len(self.seeds)
 
     def part(self, members: slice) -> "Instances":
-        """Some of the instances."""
+        """The instances at these positions."""
         return replace(
             self,
             regimes=self.regimes[members],
@@ -73,17 +74,17 @@ class Instances:
 
     @property
     def regime(self) -> Regime:
-        """What all of them share of their regimes."""
+        """The regime of the first instance, for everything that all regimes share."""
         return self.regimes[0]
 
     @cached_property
     def law(self) -> SampleLaw:
-        """What samples are drawn from."""
+        """The law that the samples of each instance are drawn from."""
         return sample_law(self.regimes, self.seeds)
 
     @cached_property
     def importance(self) -> FloatArray:
-        """(instance, context, feature)"""
+        """(instance, context, feature) weights of squared errors."""
         return np.stack([regime.importance for regime in self.regimes])
 
 
@@ -91,8 +92,8 @@ class Instances:
 class Snapshot:
     """All instances at one step.
 
-    `train_loss` (instance,) is the mean per sample since the previous snapshot; `diverged_at` (instance,) is the first
-    step whose loss was not finite, counted from 1, or −1.
+    `train_loss` (instance,) is the mean loss per sample since the previous snapshot. `diverged_at` (instance,) is the
+    first step whose loss was not finite, counted from 1, or −1 if there is none.
     """
 
     step: int
@@ -125,10 +126,10 @@ def instances_of(condition: Condition, seeds: Sequence[int]) -> Instances:
 
 
 def initial_parameters(model: ModelSpec, regime: Regime, seed: int) -> Parameters:
-    """What seed `seed` starts from: each matrix Xavier-normal with std √(2/(rows + columns)), each bias zero.
+    """The initial parameters of a seed: each matrix Xavier-normal with std √(2/(rows + columns)), each bias zero.
 
-    Xavier's scale is this model's own; TMS's notebook applies it to a stack of models, where it depends on their
-    number. A parameter's draws follow from its name and shape.
+    The scale is that of one model. TMS's notebook applies Xavier's rule to a stack of models, so that its scale depends
+    on the number of models. The draws of a parameter follow from its name and shape.
     """
     return {
         name: (scale * normal(seed, name, shape) if scale else np.zeros(shape)).astype(np.float32)

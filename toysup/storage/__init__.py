@@ -1,1 +1,1 @@
-"""What is kept on disk: the schema of a trajectory, its files, and what is there of a condition."""
+"""Storage: the schema of a trajectory, its files, and the blocks of a condition on disk."""

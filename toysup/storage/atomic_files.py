@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, whatever is in them."""
+"""Files that are written whole or not at all."""
 
 import os
 import tempfile
@@ -11,9 +11,9 @@ from toysup.errors import ToysupError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` to write to; it is flushed to disk and renamed over `path` if all went well.
+    """A temporary file beside `path` to write to; if no error occurs it is flushed to disk and renamed to `path`.
 
-    Raises ToysupError naming `path` where that cannot be done; what was at `path` then stays as it was.
+    Raises ToysupError that names `path` if the file cannot be written. An old file at `path` then stays as it was.
     """
     temporary = None
     try:
@@ -22,13 +22,13 @@ def replacing(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
-        # mkstemp makes files that only their owner can read; a plain open would have followed the umask.
+        # mkstemp makes a file that only its owner can read. A plain open would follow the umask.
         temporary.chmod(0o666 & ~_UMASK)
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
     except (OSError, RuntimeError) as error:
-        # netCDF says with a RuntimeError that a disk is full.
+        # netCDF raises RuntimeError if the disk is full.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise ToysupError(f"{path}: cannot be written: {reason}") from None
     finally:
@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def refuse_unwritable(folder: str | Path) -> None:
-    """ToysupError unless runs can be written under `folder`, which is made if it is not there."""
+    """Raise ToysupError if `folder` cannot be written; create it if it does not exist."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -52,7 +52,7 @@ def _read_umask() -> int:
     return umask
 
 
-# Once, as reading it sets it for a moment: threads that did so side by side could leave it at 0.
+# Read once: reading the umask sets it to 0 for a moment, and two threads that did so at once could leave it at 0.
 _UMASK = _read_umask()
 
 

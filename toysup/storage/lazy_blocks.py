@@ -1,4 +1,4 @@
-"""The blocks of a condition as one lazy dataset: what is read is read from the files that have it, and no more."""
+"""The blocks of a condition as one lazy dataset, which reads values from the files that hold them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from toysup.storage.store import Owners, StoredBlocks, blocks_folder
 
 
 def open_blocks(stored: StoredBlocks) -> xr.Dataset | None:
-    """The trajectory of the seeds that there are of every cell, lazily; None where there are none yet."""
+    """The lazy trajectory of the seeds that are trained in every cell; None if there is no such seed."""
     plan = stored.plan
     if plan is None:
         return None
@@ -48,7 +48,7 @@ def open_blocks(stored: StoredBlocks) -> xr.Dataset | None:
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Which file has which cells and seeds: `owners` (part, seed)."""
+    """Which file has which cells and seeds: `owners` (part, seed) is the number of the file."""
 
     stored: StoredBlocks
     plan: BlockPlan
@@ -57,11 +57,11 @@ class Tiles:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """How many cells along each sweep axis, and how many seeds, lie in one file."""
+        """Number of cells along each sweep axis, and number of seeds, in one file."""
         return (*self.plan.cells_per_block, min(self.plan.seeds_per_block, len(self.seeds)))
 
     def places(self, number: int, positions: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """Where the seeds at these positions stand in the file with that number."""
+        """Positions, in the file with that number, of the seeds at these positions."""
         if number == 0:
             order = np.argsort(self.stored.seeds)
             return order[np.searchsorted(self.stored.seeds, self.seeds[positions], sorter=order)]
@@ -112,14 +112,14 @@ class _Mosaic(BackendArray):
             raise ToysupError(f"{path}: {reason}") from None
 
     def _require_same(self, file: netCDF4.Dataset, path: Path, number: int) -> None:
-        """A file is where its name says that it is."""
+        """Raise ToysupError if a file is not the block that its name says."""
         said = (getattr(file, BLOCK_OF, None), getattr(file, BLOCK, None))
         if number and said != (self.tiles.plan.stamp, path.name):
-            raise ToysupError(f"{path}: not what its name says")
+            raise ToysupError(f"{path}: its content does not match its name")
 
 
 def _slice(positions: npt.NDArray[np.intp]) -> slice | npt.NDArray[np.intp]:
-    """A slice where positions follow one another evenly, which is read much faster."""
+    """A slice if the positions are evenly spaced, which is read much faster; else the positions."""
     if len(positions) == 1:
         return slice(int(positions[0]), int(positions[0]) + 1)
     steps = np.unique(np.diff(positions))

@@ -1,4 +1,4 @@
-"""A trajectory on disk: one netCDF-4 file, written whole or not at all, opened lazily."""
+"""Trajectories as netCDF-4 files: written whole or not at all, opened lazily."""
 
 import math
 import os
@@ -22,16 +22,16 @@ from toysup.storage.read_timeout import reading
 from toysup.storage.validation import check
 
 _CHUNK_VALUES = 2**18
-# netCDF is not made for threads, and those of one worker keep their blocks at the same time.
+# netCDF is not thread-safe, and the threads of a worker may write their blocks at the same time.
 BY_TURNS = threading.RLock()
-# A file may declare so many bytes of values, and so many more for each byte that it has: trained weights hardly
-# compress, and what was never written takes no room at all.
+# Most bytes of values that a file may declare: a constant, and a multiple of its size. Trained weights hardly compress,
+# but values that were never written take no space, so a small file could declare any amount.
 _ANY_BYTES, _BYTES_PER_BYTE = 2**26, 100
 _STRING_BYTES = 64
 
 
 def open_trajectory(path: str | Path) -> xr.Dataset:
-    """The dataset of one file, lazily; ToysupError where it is damaged or not a trajectory, now or when it is read."""
+    """The lazy dataset of one file. Raises ToysupError, now or on reading, if it is damaged or not a trajectory."""
     try:
         _refuse_no_file(path)
         with reading(path):
@@ -39,9 +39,9 @@ def open_trajectory(path: str | Path) -> xr.Dataset:
         try:
             _refuse_bomb(store.ds, os.path.getsize(path))
             with warnings.catch_warnings():
-                # What attributes of strangers ask for at odds is of no use to the reader.
+                # Warnings about conflicting attributes in foreign files do not help the user.
                 warnings.simplefilter("ignore")
-                # A unit that says "days since" makes no date of a weight.
+                # A unit such as "days since 2000" must not turn weights into dates.
                 dataset = xr.open_dataset(store, decode_times=False)
             dataset.encoding["source"] = str(path)
         except BaseException:
@@ -52,7 +52,7 @@ def open_trajectory(path: str | Path) -> xr.Dataset:
     except MemoryError:
         raise
     except Exception as error:
-        # What the libraries make of foreign bytes is no closed list of errors.
+        # On foreign bytes the libraries may raise any exception.
         reason = error.strerror if isinstance(error, PermissionError) else "not a netCDF-4 file, or damaged"
         raise ToysupError(f"{path}: {reason}") from None
     try:
@@ -65,17 +65,17 @@ def open_trajectory(path: str | Path) -> xr.Dataset:
 
 
 def _refuse_no_file(path: str | Path) -> None:
-    """To open a pipe waits for someone to write to it, and a device has no end."""
+    """Raise ToysupError unless `path` is a file: opening a pipe waits for a writer, and reading a device never ends."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         raise ToysupError("a folder, not a file" if stat.S_ISDIR(mode) else "a pipe or a device, not a file")
 
 
 def _refuse_bomb(file: netCDF4.Dataset, file_bytes: int) -> None:
-    """ToysupError where opening or reading variables takes memory that a file of this size cannot ask for."""
+    """Raise ToysupError if the declared variables need more memory than a file of this size can justify."""
     declared = sum(_declared_bytes(variable) for variable in file.variables.values())
     if declared > _ANY_BYTES + _BYTES_PER_BYTE * file_bytes:
-        raise ToysupError(f"damaged: it declares {declared:.3g} bytes of values, but has {file_bytes} itself")
+        raise ToysupError(f"damaged: it declares {declared:.3g} bytes of values, but the file has {file_bytes} bytes")
 
 
 def _declared_bytes(variable: "netCDF4.Variable[Any]") -> int:
@@ -89,19 +89,20 @@ def _declared_bytes(variable: "netCDF4.Variable[Any]") -> int:
 
 
 def _guarded(dataset: xr.Dataset, path: str | Path) -> xr.Dataset:
-    """The same, with a ToysupError that names the file where what is not read yet turns out to be damaged."""
+    """The dataset; reading a damaged variable later raises a ToysupError that names the file."""
     lazy = {name: own for name, own in dataset.variables.items() if name not in dataset.indexes}
     return dataset.assign({name: _Guarded(variable, path).variable() for name, variable in lazy.items()})
 
 
 class _Guarded(BackendArray):
-    """A lazy variable of a file that may be damaged anywhere."""
+    """A lazy variable of a file, any part of which may be damaged."""
 
     def __init__(self, inner: xr.Variable, path: str | Path) -> None:
         self.inner, self.path = inner, path
         self.shape, self.dtype = inner.shape, inner.dtype
 
     def variable(self) -> xr.Variable:
+        """The same variable, read through this object."""
         lazy = indexing.LazilyIndexedArray(self)
         return xr.Variable(self.inner.dims, lazy, self.inner.attrs, self.inner.encoding)
 
@@ -125,13 +126,13 @@ def write(dataset: xr.Dataset, path: Path) -> None:
 
 
 def _with_strings(dataset: xr.Dataset) -> xr.Dataset:
-    """Labels as strings of fixed width, as they were before they were written."""
+    """Labels as strings of fixed width, which they had before they were written."""
     labels = {name: coord.astype(str) for name, coord in dataset.coords.items() if coord.dtype.kind == "O"}
     return dataset.assign_coords({name: coord.assign_attrs(dataset[name].attrs) for name, coord in labels.items()})
 
 
 def extended(there: xr.Dataset, here: xr.Dataset) -> xr.Dataset:
-    """Both sets of seeds in order, what is there kept as it is."""
+    """The seeds of both datasets in ascending order; seeds in both come from `there`, the stored one."""
     new = here.sel(seed=~np.isin(here["seed"], there["seed"]))
     if new.sizes["seed"] == 0:
         return there
@@ -143,7 +144,7 @@ def extended(there: xr.Dataset, here: xr.Dataset) -> xr.Dataset:
 
 
 def _encoding(dataset: xr.Dataset) -> dict[str, Mapping[str, object]]:
-    """Strings as fixed-width characters: reopening a file with variable-length ones crashes the interpreter."""
+    """The encoding of each variable. Strings have fixed width, as reopening others crashes the interpreter."""
     encoding: dict[str, Mapping[str, object]] = {}
     for name, variable in dataset.variables.items():
         own: dict[str, object] = {}
@@ -152,14 +153,14 @@ def _encoding(dataset: xr.Dataset) -> dict[str, Mapping[str, object]]:
         elif variable.dtype.kind == "f" and name != "epoch" and name != "train_loss":
             own["_FillValue"] = None
         if "step" in variable.dims[:-1]:
-            # A sum over each chunk, so that a flipped bit is noticed when it is read.
+            # The checksum of each chunk reveals a flipped bit when the chunk is read.
             own |= {"chunksizes": _chunks(variable), "fletcher32": True}
         encoding[str(name)] = own
     return encoding
 
 
 def _chunks(variable: xr.Variable) -> list[int]:
-    """A snapshot is written and mostly read as a whole, so its values lie together, in pieces of a megabyte."""
+    """Chunks of a megabyte within one snapshot, because a snapshot is written and mostly read as a whole."""
     chunks, values = [], _CHUNK_VALUES
     for dim, size in zip(reversed(variable.dims), reversed(variable.shape), strict=True):
         chunks.append(1 if dim == "step" else max(1, min(size, values)))

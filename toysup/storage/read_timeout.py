@@ -1,7 +1,8 @@
-"""Reading that does not end: a damaged file can keep HDF5 busy for ever, inside of C, where no exception gets through.
+"""A limit on the time of one read, because a damaged file can keep HDF5 busy for ever.
 
-Only ending the process helps then, which a library must not do. So whoever owns the process, as a command does, says
-how it ends where one read has kept the processor busy far longer than any file takes.
+HDF5 is then inside of C code, which no exception interrupts. Only ending the process helps, and a library must not do
+that. So the owner of the process, such as a command, says how the process ends if one read has kept the processor busy
+far longer than any valid file does.
 """
 
 import threading
@@ -10,17 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-# Of the processor: a file on a slow disk may take as long as it wants. A piece of one takes less than a second.
+# Processor time of one read; time of waiting for a slow disk does not count. A chunk takes less than a second.
 SECONDS = 10.0
 _SECONDS_BETWEEN_LOOKS = 0.5
 End = Callable[[str], None]
-# Ends the process; None where nobody said how.
+# The function that ends the process; None if no owner has set one.
 _end: End | None = None
 
 
 @contextmanager
 def ending(end: End) -> Iterator[None]:
-    """Call `end` with the reason, in a thread of its own, where a read takes too long while the context lasts."""
+    """Within the context, call `end` with the reason, from another thread, if a read takes too long."""
     global _end
     before, _end = _end, end
     try:
@@ -31,7 +32,7 @@ def ending(end: End) -> Iterator[None]:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """Where one file is opened or read; without effect outside of `ending`, or where threads have no clocks."""
+    """Limit the time of opening or reading one file; no limit outside of `ending`, or if threads have no clocks."""
     end = _end
     if end is None or not hasattr(time, "pthread_getcpuclockid"):
         yield

@@ -1,4 +1,4 @@
-"""Runs under a folder: opened as one tree, and saved from one."""
+"""Folders of runs: opened as one tree, and written from one."""
 
 import uuid
 import warnings
@@ -66,13 +66,13 @@ def open_runs(path: str | Path) -> xr.DataTree:
     if not nodes:
         missing = "no runs here (no .nc file)" if not unfinished else "no seed is trained in every cell yet"
         raise ToysupError(f"{path}: {missing}; toysup-train EXPERIMENT --output {path} makes some")
-    # Within an experiment in the order of its file, which is the order in which a reader meets the conditions.
+    # The conditions of an experiment keep the order of the experiment's file.
     order = sorted(nodes, key=lambda node: (node.split("/")[1], nodes[node].attrs.get("condition_position", 0)))
     return xr.DataTree.from_dict({node: nodes[node] for node in order})
 
 
 def _datasets(path: Path) -> Iterator[tuple[Path, xr.Dataset | None]]:
-    """What is at `path`, file by file and folder of blocks by folder of blocks."""
+    """The dataset of each file and each folder of blocks at `path`, with its place."""
     if path.is_file():
         yield path, open_trajectory(path)
         return
@@ -84,11 +84,11 @@ def _datasets(path: Path) -> Iterator[tuple[Path, xr.Dataset | None]]:
     )
     folders = dict.fromkeys(file.parent for file in files if is_block_name(file.name))
     for folder in folders:
-        # "." has no name.
+        # The path "." has no name.
         named = folder if folder.name else folder.absolute()
         yield folder, open_blocks(StoredBlocks.at(named.with_name(f"{named.name}.nc")))
     for file in files:
-        # What lies beside a folder of blocks is one more of them.
+        # A file beside a folder of blocks belongs to that folder.
         if not is_block_name(file.name) and blocks_folder(file) not in folders:
             yield file, open_trajectory(file)
 
@@ -186,7 +186,7 @@ def _save(dataset: xr.Dataset, folder: Path, *, overwrite: bool) -> Path:
 
 
 def files_of(dataset: xr.Dataset) -> list[Path]:
-    """The files that an opened trajectory lies in; none where it was trained in memory."""
+    """The files of an opened trajectory; none if it was trained in memory."""
     source = dataset.encoding.get("source")
     if source is None:
         return []

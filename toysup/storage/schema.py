@@ -1,4 +1,4 @@
-"""The dataset of one condition: its schema, built from snapshots and read back."""
+"""The schema of a trajectory: how a dataset is built from snapshots, and read back."""
 
 import json
 import platform
@@ -26,9 +26,9 @@ TABLE_DIMS = {
     "activation_probability": ("context", "feature"),
     "importance": ("context", "feature"),
 }
-# Numbers that a regime has only with groups, or with a rule for its contexts.
+# Numbers that a regime has only if it has groups, or a context rule.
 ADDED_NUMBERS = ("group_correlation", "rule_threshold", "rule_tie")
-# What a regime has beyond its tables and is one word, or one number, for all cells; these are attributes.
+# Additions of a regime that are one word or number for all cells, with their defaults. They are attributes.
 DEFAULT_ADDITIONS = {"values": "uniform", "target": "x", "context_rule": None, "context_input": None}
 LONG_NAMES = {
     "train_loss": "training loss per sample, mean since the previous snapshot",
@@ -55,7 +55,7 @@ LONG_NAMES = {
 
 
 class Layout(NamedTuple):
-    """A variable that a run fills: its dims, shape and dtype, and what it is."""
+    """Dims, shape, dtype and attributes of a variable that training fills."""
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
@@ -66,12 +66,12 @@ class Layout(NamedTuple):
 def build(
     experiment: Experiment, condition: Condition, seeds: Sequence[int], snapshots: Iterable[Snapshot], *, engine: str
 ) -> xr.Dataset:
-    """The dataset of `condition` (schema version 1), in memory, from an engine's snapshots of the seeds."""
+    """The dataset of `condition`, in memory, from an engine's snapshots of the seeds."""
     return trajectory_of(experiment, condition, seeds, filled(condition, len(seeds), snapshots), engine=engine)
 
 
 def filled(condition: Condition, n_seeds: int, snapshots: Iterable[Snapshot]) -> dict[str, np.ndarray]:
-    """What a run of `condition` fills, from its snapshots."""
+    """The arrays of a trajectory of `condition`, by name, from its snapshots."""
     arrays = room_for(condition, n_seeds)
     for number, snapshot in enumerate(snapshots):
         place(condition, arrays, number, snapshot)
@@ -79,15 +79,15 @@ def filled(condition: Condition, n_seeds: int, snapshots: Iterable[Snapshot]) ->
 
 
 def room_for(condition: Condition, n_seeds: int) -> dict[str, np.ndarray]:
-    """Room for what a run of `condition` fills, with nothing in it."""
+    """Arrays of zeros for a trajectory of `condition`, by name."""
     return {name: np.zeros(layout.shape, layout.dtype) for name, layout in layouts_of(condition, n_seeds).items()}
 
 
 def place(condition: Condition, arrays: Mapping[str, np.ndarray], number: int, snapshot: Snapshot) -> None:
-    """Write the snapshot of this number to its place in `arrays`."""
+    """Write the snapshot with this number, from 0, to its place in `arrays`."""
     diverged_at = _diverged_at(snapshot)
     if number > 0:
-        # The first snapshot that shows it says when.
+        # The first snapshot that shows a divergence gives its step.
         before = arrays["diverged_at"].reshape(diverged_at.shape)
         diverged_at = np.where(before >= 0, before, diverged_at)
     values: dict[str, np.ndarray] = {
@@ -95,7 +95,7 @@ def place(condition: Condition, arrays: Mapping[str, np.ndarray], number: int, s
         "train_loss": snapshot.train_loss,
         "diverged_at": diverged_at,
     }
-    # The instances of a snapshot are the cells of the sweep times the seeds.
+    # The instances of a snapshot are all cells times all seeds.
     leading = len(condition.sweeps) + 1
     for name, array in arrays.items():
         at = (slice(None),) * leading + ((number,) if array.ndim > leading else ())
@@ -110,7 +110,7 @@ def trajectory_of(
     *,
     engine: str,
 ) -> xr.Dataset:
-    """The dataset of `condition` (schema version 1) from what a run has filled."""
+    """The dataset of `condition` from the arrays that training has filled."""
     layouts = layouts_of(condition, len(seeds))
     run = {name: (layout.dims, arrays[name]) for name, layout in layouts.items()}
     return assembled(condition, seeds, run, _attrs(experiment, condition, engine))
@@ -119,7 +119,7 @@ def trajectory_of(
 def assembled(
     condition: Condition, seeds: Sequence[int], run: Mapping[str, Any], attrs: Mapping[str, Any]
 ) -> xr.Dataset:
-    """The dataset of `condition`: what a `run` has filled, with the coords and tables that its specification gives."""
+    """The dataset of `condition`: the variables `run`, with the coords and tables that follow from the condition."""
     regimes = condition.regimes()
     tables = {
         name: _table(condition, TABLE_DIMS.get(name, ()), rows)
@@ -134,7 +134,7 @@ def assembled(
 
 
 def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
-    """The variables that a run of `condition` fills."""
+    """The layout of each variable that training fills."""
     sizes = {name: len(values) for name, values in condition.sweeps.items()}
     sizes |= {"seed": n_seeds, "step": len(condition.recorded_steps)}
     leading = (*condition.sweeps, "seed")
@@ -153,7 +153,7 @@ def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
 
 
 def _diverged_at(snapshot: Snapshot) -> np.ndarray:
-    """Also where the weights stopped being finite without a loss that showed it."""
+    """The first step that was not finite. Weights may stop being finite before a loss shows it."""
     finite = np.logical_and.reduce(
         [np.isfinite(value).all(axis=tuple(range(1, value.ndim))) for value in snapshot.parameters.values()]
     )
@@ -161,12 +161,12 @@ def _diverged_at(snapshot: Snapshot) -> np.ndarray:
 
 
 def attrs_of(name: str) -> dict[str, str]:
-    """Every variable says what it is; all are dimensionless."""
+    """The attributes of a variable; all variables are dimensionless."""
     return {"long_name": LONG_NAMES.get(name, name.replace("_", " ")), "units": "1"}
 
 
 def number_of(regime: Regime, name: str) -> np.ndarray | float | None:
-    """A table of the regime, or one of the numbers that only some regimes have."""
+    """A table of the regime, or an added number; None if the regime lacks that number."""
     if name == "group_correlation":
         return regime.group_correlation if regime.group else None
     if name.startswith("rule_"):
@@ -176,14 +176,14 @@ def number_of(regime: Regime, name: str) -> np.ndarray | float | None:
 
 
 def _additions(regime: Regime) -> dict[str, Any]:
-    """What the regime has beyond tables and coords, as attributes; what is as usual is left out."""
+    """The additions of the regime that are attributes; those with default values are omitted."""
     return {name: getattr(regime, name) for name, usual in DEFAULT_ADDITIONS.items() if getattr(regime, name) != usual}
 
 
 def _table(
     condition: Condition, dims: tuple[str, ...], rows: Sequence[np.ndarray | float]
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """One of the tables with the sweep axes along which it varies, and only those."""
+    """A table with its dims: the sweep axes along which it varies, then its own dims."""
     sizes = [len(values) for values in condition.sweeps.values()]
     table = np.asarray(rows).reshape((*sizes, *np.shape(rows[0])))
     axes = list(condition.sweeps)
@@ -212,7 +212,7 @@ def _coords(condition: Condition, seeds: Sequence[int], regime: Regime) -> dict[
 
 
 def added_coords(regime: Regime) -> dict[str, Any]:
-    """Coords that only some regimes have."""
+    """Coords of groups, context inputs and outputs, which only some regimes have."""
     coords: dict[str, Any] = {}
     if regime.group:
         coords["group"] = ("feature", np.array(regime.group))
@@ -246,11 +246,11 @@ def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[st
 
 
 class DamagedError(ToysupError):
-    """A dataset says that it is a trajectory, but is not one."""
+    """A dataset claims to be a trajectory, but does not follow the schema."""
 
 
 def condition_of(dataset: xr.Dataset) -> Condition:
-    """The condition that a dataset says it was trained with; DamagedError where that cannot be read."""
+    """The condition that a dataset was trained with; DamagedError if its attribute cannot be read."""
     try:
         return Condition(name="condition", **json.loads(dataset.attrs["condition"]))
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -258,13 +258,13 @@ def condition_of(dataset: xr.Dataset) -> Condition:
 
 
 def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> str | None:
-    """The first key in which two identities differ, as `training.epochs: 12 there, 2 here`; None if they are equal."""
+    """The first difference of two identities, such as `training.epochs: 12 there, 2 here`; None if they are equal."""
     for key in dict.fromkeys([*one, *other]):
         there, here = one.get(key), other.get(key)
         if isinstance(there, Mapping) and isinstance(here, Mapping):
             if found := first_difference(there, here, f"{path}{key}."):
                 return found
-            # Within a table the order counts: that of the contexts is the order of rows, and of what a flag says.
+            # Order counts within a table: the order of contexts is that of the rows, and decides the sign of a flag.
             if path and list(there) != list(here):
                 return f"{path}{key}: {shown(dict(there))} there, {shown(dict(here))} here"
         elif there != here:
@@ -323,15 +323,15 @@ def regime_of(dataset: xr.Dataset) -> Regime:
 
 
 def leading_dims(dataset: xr.Dataset) -> list[str]:
-    """The dims that tell trained models apart: the sweep axes, `seed` and `step`, where `dataset` still has them.
+    """The dims of `dataset` that index trained models: sweep axes, `seed` and `step`, except those that are selected.
 
-    Every parameter has them before its own dims, and `train_loss` has no others.
+    Every parameter has these dims before its own, and `train_loss` has no other dims.
     """
     return [str(dim) for dim in dataset["train_loss"].dims]
 
 
 def sweep_axes(dataset: xr.Dataset) -> list[str]:
-    """The sweep axes along which `dataset` still has several cells, or one that was selected as a list."""
+    """The sweep axes that are still dims of `dataset`."""
     return [dim for dim in leading_dims(dataset) if dim not in ("seed", "step")]
 
 

@@ -1,4 +1,4 @@
-"""What there is of a condition under a folder: one file, a folder of blocks, or both; and what is missing of it."""
+"""The stored runs of a condition: one file, a folder of blocks, or both; and the blocks that are missing."""
 
 import json
 import math
@@ -21,33 +21,35 @@ from toysup.storage.netcdf import BY_TURNS, extended, open_trajectory, write
 from toysup.storage.schema import condition_of, first_difference
 
 Owners = npt.NDArray[np.int32]
-# Number of the file among what holds seeds; blocks are counted from 1.
+# In `owners` the file of the condition has the number 0; blocks are counted from 1.
 _FILE = 0
-# Seeds, times the parts that the cells are cut into, that one call may ask for.
+# Most seeds of one call, times the number of parts of the cells.
 MAX_SEEDS = 2 * 10**7
 
 
 def path_of(folder: str | Path, experiment: str, condition: str) -> Path:
-    """Where the runs of a condition lie under `folder`, if they are one file; blocks lie in a folder of that stem."""
+    """Path of the runs of a condition if they are one file; blocks lie in a folder of the same stem beside it."""
     return Path(folder) / experiment / f"{condition}.nc"
 
 
 def blocks_folder(file: Path) -> Path:
+    """The folder of blocks beside the file of a condition."""
     return file.with_name(file.name.removesuffix(".nc"))
 
 
 def block_files(folder: Path) -> list[Path]:
-    """The blocks in a folder, by their names."""
+    """The files of the blocks in a folder, sorted by name."""
     return sorted((path for path in folder.glob("*.nc") if is_block_name(path.name)), key=lambda path: path.name)
 
 
 def lock_of(file: Path) -> Path:
+    """The lock of the condition whose file this is."""
     return file.with_name(f".{file.name.removesuffix('.nc')}.lock")
 
 
 @contextmanager
 def locked(file: Path, token: str) -> Iterator[None]:
-    """Hold the lock of a condition, and show whose it is by the token in it."""
+    """Hold the lock of a condition, and write `token` to it, which identifies the trainer."""
     path = lock_of(file)
     lock = FileLock(path)
     try:
@@ -60,14 +62,14 @@ def locked(file: Path, token: str) -> Iterator[None]:
         path.write_text(token)
         yield
     finally:
-        # Removed while it is held: who opened it meanwhile sees that it is gone, and makes a new one.
+        # The lock is removed while it is held. A trainer that opened it meanwhile notices that and makes a new one.
         path.unlink(missing_ok=True)
         lock.release()
 
 
 @dataclass(frozen=True)
 class StoredBlocks:
-    """What there is of a condition: the seeds of its file (none, if there is no file), and blocks with their plan."""
+    """The stored runs of a condition: the seeds of its file (none if there is no file), and its blocks."""
 
     file: Path
     seeds: Seeds
@@ -76,7 +78,7 @@ class StoredBlocks:
 
     @classmethod
     def at(cls, file: Path) -> "StoredBlocks":
-        """What there is at `file` and in the folder beside it; an error where that is not all of one condition."""
+        """The runs in `file` and in the folder beside it; an error if they are not all of one condition."""
         plan, blocks = _blocks_in(blocks_folder(file))
         if not file.exists():
             return cls(file, np.empty(0, np.int64), plan, blocks)
@@ -96,11 +98,11 @@ class StoredBlocks:
         return blocks_folder(self.file) / self.plan.name(self.blocks[number - 1])
 
     def any_path(self) -> Path:
-        """A file that says what condition all are of."""
+        """One of the files, to read the condition from."""
         return self.path(_FILE if len(self.seeds) else 1)
 
     def owners(self, plan: BlockPlan, seeds: Seeds) -> Owners:
-        """(part, seed) the number of the file that has each of the `seeds`, which ascend; −1 where none has."""
+        """(part, seed) number of the file that holds each of the `seeds`, which ascend; −1 if no file does."""
         owners = np.full((plan.n_parts, len(seeds)), -1, np.int32)
         for number, block in enumerate(self.blocks, start=_FILE + 1):
             owners[block.part, slice(*np.searchsorted(seeds, (block.seeds[0], block.seeds[-1] + 1)))] = number
@@ -108,7 +110,7 @@ class StoredBlocks:
         return owners
 
     def complete(self, plan: BlockPlan) -> tuple[Seeds, Owners]:
-        """The seeds that there are of every cell, in order, and the files that have them."""
+        """The seeds that are stored in every cell, ascending, and the numbers (part, seed) of their files."""
         runs = [np.arange(block.seeds[0], block.seeds[-1] + 1) for block in self.blocks]
         known = in_order(np.concatenate([self.seeds, *runs]))
         owners = self.owners(plan, known)
@@ -117,7 +119,7 @@ class StoredBlocks:
 
 
 def _blocks_in(folder: Path) -> tuple[BlockPlan | None, tuple[Block, ...]]:
-    """The blocks in a folder by their names alone; one file is opened, to know what they are blocks of."""
+    """The plan and the blocks of a folder. One file is opened for the plan; the blocks follow from the file names."""
     names = [path.name for path in block_files(folder)]
     if not names:
         return None, ()
@@ -133,10 +135,10 @@ def _blocks_in(folder: Path) -> tuple[BlockPlan | None, tuple[Block, ...]]:
 
 @dataclass(frozen=True)
 class Job:
-    """A block to train and the file that it goes to.
+    """A block to train, and the file that it is written to.
 
-    `condition` has the block's cells alone. A file with a `stamp` is one of several blocks; without, it is the whole
-    condition, and what is at `path` is extended unless the job `replaces` it.
+    `condition` has only the cells of the block. A job with a `stamp` writes one of several blocks. A job without one
+    writes the file of the whole condition; it extends an old file, or replaces it if `replaces` is true.
     """
 
     condition: Condition
@@ -148,16 +150,16 @@ class Job:
 
     @property
     def lock(self) -> Path:
-        """The file by which the condition's trainer keeps others away."""
+        """The lock of the condition."""
         return lock_of(self.path if self.stamp is None else self.path.parent.with_name(f"{self.path.parent.name}.nc"))
 
     @property
     def n_instances(self) -> int:
-        """Its cells times its seeds."""
+        """Number of cells times number of seeds."""
         return math.prod(map(len, self.condition.sweeps.values())) * len(self.seeds)
 
     def keep(self, dataset: xr.Dataset) -> None:
-        """Write what was trained to its file, whole or not at all."""
+        """Write the trained dataset to the file, whole or not at all."""
         if self.stamp is not None:
             dataset = dataset.assign_attrs({BLOCK_OF: self.stamp, BLOCK: self.path.name})
         else:
@@ -172,12 +174,13 @@ class Job:
 
 
 class Store:
-    """Where the runs of a condition go under a folder, and what is there already.
+    """The place of a condition's runs in a folder.
 
-    They are one file as long as that is one block, and a folder of blocks beside it from then on. With `overwrite`
-    what is there counts for nothing: `begin` sets it aside, and `finish` removes it, once all is trained anew. Where
-    such a call was killed, one without `overwrite` keeps what was set aside until all of it is trained again. Raises
-    UsageError, naming the first key that differs, where runs of another specification are there.
+    The runs are one file as long as they are one block; further blocks go to a folder beside that file. With
+    `overwrite` the stored runs are trained anew: `begin` moves the old blocks to a hidden folder, and `finish` removes
+    them once the new ones are complete. If that call was killed, a later call without `overwrite` keeps the hidden
+    folder until all seeds in it are trained again. Raises UsageError, which names the first key that differs, if the
+    folder holds runs of another specification.
     """
 
     def __init__(
@@ -198,11 +201,11 @@ class Store:
         self.plan = self.stored.plan or fresh
 
     def where(self) -> Path:
-        """What holds the runs: the folder of blocks, or the file."""
+        """The folder of blocks if there are blocks, else the file."""
         return folder if any((folder := blocks_folder(self.file)).glob("*.nc")) else self.file
 
     def missing(self, seeds: Sequence[int]) -> list[Block]:
-        """The blocks that hold what is missing of these seeds."""
+        """The blocks that hold the missing instances of these seeds."""
         most = max(1, MAX_SEEDS // self.plan.n_parts)
         if len(seeds) > most:
             raise UsageError(f"{self.condition.name}: ask for at most {most} seeds at once, not {len(seeds)}")
@@ -214,7 +217,7 @@ class Store:
         return list(self.plan.blocks(wanted, missing))
 
     def job(self, block: Block) -> Job:
-        """What trains a block and keeps it."""
+        """The job of a block: what to train, and the file to write."""
         if block.part is None:
             return Job(self.condition, block.seeds, self.engine, self.file, None, self.replaces)
         path = blocks_folder(self.file) / self.plan.name(block)
@@ -222,7 +225,7 @@ class Store:
         return Job(condition, block.seeds, self.engine, path, self.plan.stamp)
 
     def begin(self, blocks: Sequence[Block]) -> None:
-        """Before these are trained: remove what a killed trainer left half-written, and set aside what they replace."""
+        """Prepare to train these blocks: remove half-written files, and hide the blocks that are replaced."""
         folder = blocks_folder(self.file)
         self._tidy(half_written_only=True)
         if self.replaces and (folder.exists() or any(block.part is not None for block in blocks)):
@@ -230,26 +233,26 @@ class Store:
                 _move(path, self.aside / path.name)
 
     def finish(self) -> None:
-        """After all was trained: remove what it replaces, and what killed workers left."""
+        """Clean up after all blocks are trained: remove replaced blocks, and files that killed workers left."""
         self._tidy(half_written_only=False)
         if self.overwrite or self._is_there_again():
             shutil.rmtree(self.aside, ignore_errors=True)
-        # Where a killed trainer had blocks in mind and none was finished.
+        # The folder is empty if a killed trainer had finished none of its blocks.
         with suppress(OSError):
             blocks_folder(self.file).rmdir()
 
     def left_behind(self) -> bool:
-        """Whether something lies here that a trainer at work has, or a killed one left."""
+        """Whether there are files that belong to a trainer at work or were left by a killed one."""
         return lock_of(self.file).exists() or self.aside.exists() or any(self._leftovers(half_written_only=False))
 
     def _tidy(self, *, half_written_only: bool) -> None:
         for path in self._leftovers(half_written_only=half_written_only):
-            # A folder that nobody may write to has what it has.
+            # In a folder that cannot be written, leftovers stay.
             with suppress(OSError):
                 path.unlink()
 
     def _leftovers(self, *, half_written_only: bool) -> Iterator[Path]:
-        """Temporary files, and checkpoints; of this condition alone, as others have names that begin alike."""
+        """Temporary files and checkpoints of this condition, but not of others whose names begin with its name."""
         name = re.escape(self.condition.name)
         checkpoint = "" if half_written_only else r"|\.checkpoint\.npz"
         own = re.compile(rf"\.{name}(\.\w{{8}}\.part\.nc{checkpoint})|\.\.{name}\.checkpoint\.\w{{8}}\.part\.npz")
@@ -266,7 +269,7 @@ class Store:
         )
 
     def _is_there_again(self) -> bool:
-        """Whether all seeds that were set aside are trained anew."""
+        """Whether all seeds in the hidden folder are trained anew."""
         try:
             replaced, now = StoredBlocks.at(self.aside / self.file.name), StoredBlocks.at(self.file)
         except ToysupError:
@@ -275,7 +278,7 @@ class Store:
         return bool((now.owners(now.plan or self.plan, seeds) >= 0).all())
 
     def _resumes(self, plan: BlockPlan) -> bool:
-        """Whether an earlier call with `overwrite` was on the way to the same."""
+        """Whether an earlier call with `overwrite` was interrupted while it trained the same blocks."""
         return (
             self.aside.exists()
             and (there := _blocks_in(blocks_folder(self.file))[0]) is not None
@@ -284,7 +287,7 @@ class Store:
 
 
 def _move(path: Path, target: Path) -> None:
-    """Set `path` aside, or remove it where something was set aside there before: that is the last that was whole."""
+    """Move `path` to `target`, or delete it if `target` exists, because the older copy is the last complete one."""
     if not path.exists():
         return
     target.parent.mkdir(exist_ok=True)
@@ -297,7 +300,7 @@ def _move(path: Path, target: Path) -> None:
 
 
 def specification_of(dataset: xr.Dataset) -> tuple[Condition, str]:
-    """The condition that a file was trained for, with all cells where the file is one of several blocks; the engine."""
+    """The condition that a file belongs to, with all cells even if the file is one block; and the engine."""
     stamp = dataset.attrs.get(BLOCK_OF)
     if stamp is None:
         return condition_of(dataset), dataset.attrs["engine"]
@@ -306,8 +309,8 @@ def specification_of(dataset: xr.Dataset) -> tuple[Condition, str]:
 
 
 def refuse_other(there: xr.Dataset, *, identity: str, engine: str, where: Path) -> None:
-    """UsageError if the runs on disk were trained to another specification than those that would join them."""
-    # What is there is read as a specification first, so that a default it did not know is no difference.
+    """Raise UsageError if stored runs have another specification than the runs that would join them."""
+    # The stored specification is parsed first, so that keys added since then get their defaults.
     condition, own = specification_of(there)
     old = {**json.loads(condition.identity), "engine": own}
     if difference := first_difference(old, {**json.loads(identity), "engine": engine}):

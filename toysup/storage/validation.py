@@ -1,4 +1,4 @@
-"""Whether a dataset is the trajectory that it says it is."""
+"""Checks that a dataset is the trajectory that its attributes describe."""
 
 import re
 from collections.abc import Callable
@@ -25,14 +25,14 @@ from toysup.storage.schema import (
     number_of,
 )
 
-# What makes a dataset of a schema one of the next: a change of the schema adds an entry, and a file in tests/storage.
+# Functions from a dataset of a schema to one of the next. A new schema adds one, and a file in tests/storage/schemas.
 MIGRATIONS: dict[int, Callable[[xr.Dataset], xr.Dataset]] = {}
 
 
 def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
-    """`dataset`, if it follows the schema and is what its specification says; else ToysupError with what is wrong.
+    """`dataset`, if it follows the schema and matches its specification; ToysupError that names the fault otherwise.
 
-    The order of dims is free, and a dataset without `diverged_at` is given one that says that nothing diverged.
+    The order of dims is free. A dataset without `diverged_at` gets one in which no model diverged.
     """
     dataset = _migrated(dataset, where)
     try:
@@ -47,13 +47,13 @@ def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
     except DamagedError as error:
         raise ToysupError(f"{where}: damaged: {error}") from None
     except UsageError as error:
-        # An architecture that this process does not know.
+        # The architecture is not registered in this process.
         raise UsageError(f"{where}: {error}") from None
     return dataset
 
 
 def _migrated(dataset: xr.Dataset, where: str) -> xr.Dataset:
-    """`dataset` as the present schema has it; ToysupError where it follows none that this toysup knows."""
+    """`dataset` in the present schema; ToysupError if this version of toysup does not know its schema."""
     schema = dataset.attrs.get("toysup_schema")
     if schema is None:
         raise ToysupError(f"{where}: not a toysup trajectory (it has no attribute toysup_schema)")
@@ -69,7 +69,7 @@ def _specification(dataset: xr.Dataset) -> Condition:
     for name in ("experiment", "condition_name"):
         value = dataset.attrs.get(name)
         if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
-            raise DamagedError(f"the attribute {name} is {value!r}, which is no name")
+            raise DamagedError(f"the attribute {name} is {value!r}, which is not a name")
     for name in ("engine", "source", "history"):
         if not isinstance(dataset.attrs.get(name), str):
             raise DamagedError(f"the attribute {name} is missing")
@@ -92,7 +92,7 @@ def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
         _check_variable(dataset, name, required=set(layout.dims), allowed=set(layout.dims))
         for dim, size in zip(layout.dims, layout.shape, strict=True):
             if dataset.sizes[dim] != size or size == 0:
-                raise DamagedError(f"{dim} has {dataset.sizes[dim]} entries, not those of its specification ({size})")
+                raise DamagedError(f"{dim} has {dataset.sizes[dim]} entries, but its specification gives {size}")
     present = [name for name in ADDED_NUMBERS if number_of(condition.first_regime, name) is not None]
     for name in (*TABLES, *present):
         dims = set(TABLE_DIMS.get(name, ()))
@@ -102,7 +102,7 @@ def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
             raise DamagedError(f"{name} has entries that are not probabilities")
     importance = dataset["importance"].values
     if not (np.isfinite(importance) & (importance >= 0)).all():
-        raise DamagedError("importance has entries that are not numbers of 0 or more")
+        raise DamagedError("importance has entries that are negative or not finite")
     if not (abs(dataset["context_probability"].sum("context") - 1) < 1e-6).all():
         raise DamagedError("context_probability has entries that do not sum to 1")
 
@@ -132,13 +132,13 @@ def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
             raise DamagedError(f"the coordinate {name} is missing or is not one along {dim}")
     for name, (_, values) in labels.items():
         if dataset[name].values.tolist() != list(values):
-            raise DamagedError(f"the coordinate {name} is not that of its specification")
+            raise DamagedError(f"the coordinate {name} differs from its specification")
     for name, usual in DEFAULT_ADDITIONS.items():
         found = dataset.attrs.get(name, usual)
         if not isinstance(found, str | float | None) or found != getattr(regime, name):
-            raise DamagedError(f"the attribute {name} is {shown(found)}, not that of its specification")
+            raise DamagedError(f"the attribute {name} is {shown(found)}, which differs from its specification")
     seeds = dataset["seed"].values
     if seeds.min() < 0 or len(in_order(seeds)) != len(seeds):
-        raise DamagedError("its seeds are not different whole numbers of 0 or more")
+        raise DamagedError("its seeds are not distinct non-negative integers")
     if dataset["step"].values.tolist() != list(condition.recorded_steps):
         raise DamagedError("its steps are not those that its specification records")

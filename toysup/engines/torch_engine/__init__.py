@@ -1,1 +1,1 @@
-"""The reference engine, in torch, on CPU or CUDA."""
+"""The reference engine, in torch, on the CPU or CUDA."""

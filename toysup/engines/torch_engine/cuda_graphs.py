@@ -1,8 +1,9 @@
-"""A step that is taken again and again, on CUDA as one launch: its launches are recorded once as a CUDA graph.
+"""A training step as a CUDA graph: its launches are recorded once, and then replayed as one launch.
 
-A graph holds launches and addresses, and no Python: a replay reads and writes the same memory, and whatever Python
-computed is as it was while the graph was recorded. So the step has to change tensors in place, to ask nothing of the
-host, and to launch the same every time. <https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs>
+A graph holds launches and addresses, but no Python. A replay reads and writes the same memory, and values that Python
+computed keep what they were during recording. So a step has to change tensors in place, to read nothing back to the
+host, and to launch the same operations every time.
+<https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs>
 """
 
 import warnings
@@ -10,15 +11,15 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-# Libraries set themselves up when they are first called, which cannot be recorded; torch's examples take three calls.
+# Libraries initialise at their first call, which cannot be recorded. torch's examples make three calls before.
 CALLS_BEFORE_RECORDING = 3
 
 
 def repeated(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """`step`, and on CUDA what takes the same steps by replaying its graph, once that is recorded.
+    """A function that does the same as `step`; on CUDA it replays the graph of `step` once that is recorded.
 
-    Recording runs nothing and changes nothing, and the calls before it are steps like all others. Where it is refused,
-    as for an activation that asks for a number on the host, a RuntimeWarning says so and `step` is called as it is.
+    Recording runs nothing and changes nothing, and the calls before it are ordinary steps. If recording is refused, for
+    example because an activation reads a number on the host, a RuntimeWarning says so and `step` is called directly.
     """
     if device.type != "cuda":
         return step
@@ -27,8 +28,8 @@ def repeated(step: Callable[[], None], device: torch.device) -> Callable[[], Non
 
 
 def _calls(step: Callable[[], None], device: torch.device) -> Iterator[Callable[[], None]]:
-    """What is to be done for the first call, the second, and so on."""
-    # Recording needs a stream of its own, and what libraries set up is for a stream.
+    """The function of the first call, of the second call, and so on."""
+    # Recording needs its own stream, and libraries initialise for each stream.
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     for _ in range(CALLS_BEFORE_RECORDING):
         yield lambda: _on(stream, step)
@@ -46,10 +47,10 @@ def _on(stream: torch.cuda.Stream, step: Callable[[], None]) -> None:
 
 
 def _replay(stream: torch.cuda.Stream, step: Callable[[], None]) -> Callable[[], None]:
-    """Record the step; what replays it, or the step itself where that is refused."""
+    """Record the step. Returns the function that replays it, or the step itself if recording is refused."""
     graph = torch.cuda.CUDAGraph()
     try:
-        # Where recording fails, `torch.cuda.graph` leaves its stream the current one, so a context around it ends that.
+        # If recording fails, `torch.cuda.graph` leaves its stream current. The context around it restores the former.
         with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             step()
     except RuntimeError as error:

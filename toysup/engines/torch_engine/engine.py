@@ -1,8 +1,8 @@
-"""The reference engine: every instance of a condition in one batched computation, in torch, on CPU or CUDA.
+"""The reference engine: all instances of a condition in one batched computation, in torch, on the CPU or CUDA.
 
-On CUDA a step is recorded once as a CUDA graph, and a full-sized batch is then one launch (`cuda_graphs`); a
-shorter last batch of an epoch is launched operation by operation. What a recorded step computes is tested on the CPU,
-where its operations are recorded and replayed; on a GPU it has not been run or measured yet.
+On CUDA a step is recorded once as a CUDA graph, and a batch of full size is then one launch (`cuda_graphs`). A smaller
+last batch of an epoch is launched operation by operation. The tests record and replay the operations of a step on the
+CPU; the graph has not been run or measured on a GPU yet.
 """
 
 import os
@@ -27,9 +27,9 @@ from toysup.experiments.activations import activation
 from toysup.experiments.model import ModelSpec, architecture
 from toysup.sampling.samples import context_inputs, output_importance, targets
 
-# Reading a loss waits for the device, so progress is told only now and then.
+# Reading a loss waits for the device, so progress is reported only after this many steps.
 STEPS_PER_REPORT = 50
-# Training can be gone on with from a pause, where all parts of the instances have taken the same steps.
+# Training can be resumed from a pause, at which all parts of the instances have taken the same number of steps.
 STEPS_PER_PAUSE = 1000
 
 
@@ -47,7 +47,7 @@ def loss_and_gradients(
     error = y.detach() - target
     weighted = importance * error
     loss = (weighted * error).sum(dim=(1, 2)) / x.shape[1]
-    # The gradient of L with respect to y is known, so autograd starts there.
+    # The gradient of L with respect to y has a closed form, so autograd starts from y.
     gradients = torch.autograd.grad(
         y, list(leaves.values()), weighted.mul_(2 / x.shape[1]), allow_unused=True, materialize_grads=True
     )
@@ -55,18 +55,18 @@ def loss_and_gradients(
 
 
 def outputs(model: ModelSpec, parameters: dict[str, Tensor], x: Tensor, context: Tensor) -> Tensor:
-    """y (instance, row, output) of the models with these parameters, each with the instances along its first axis."""
-    # A vector gets an axis for the rows, so that a forward pass may add it to them.
+    """Outputs y (instance, row, output) of the models with these parameters, whose first axis is the instance."""
+    # A vector gets an axis for the rows, so that a forward pass can add it to each row.
     rows = {name: value[:, None] if value.ndim == 2 else value for name, value in parameters.items()}
     _, before = architecture(model.architecture).forward(model, rows, x, context)
     return activation(model.activation)(before)
 
 
 def train(instances: Instances, control: Control = UNATTENDED, *, device: str = "cpu") -> Iterator[Snapshot]:
-    """Train `instances` and yield their snapshots, the initial state first, or those after what `control` resumes.
+    """Train `instances` in float32 on `device`, and yield their snapshots.
 
-    In float32, on `device`. On the CPU each thread trains some of the instances: threads within a small product would
-    mostly wait for another.
+    The first snapshot is the initial state, or, if `control` resumes a state, the next one after it. On the CPU each
+    thread trains some of the instances, because threads within a small product would mostly wait for each other.
     """
     place = torch_device(device)
     count = min(control.threads or os.cpu_count() or 1, len(instances)) if place.type == "cpu" else 1
@@ -96,10 +96,10 @@ def train(instances: Instances, control: Control = UNATTENDED, *, device: str = 
 
 
 class Step:
-    """A step of training, to be taken again and again: all that it reads or writes are tensors on one device.
+    """A training step, which can be repeated as a recorded graph.
 
-    They are allocated once and changed in place, the number of the step among them, and nothing is asked of the host.
-    So whatever a step launches may be recorded once and launched again.
+    All tensors that it reads or writes lie on one device, the number of the step among them. They are allocated once
+    and changed in place, and nothing is read back to the host.
     """
 
     def __init__(self, instances: Instances, device: torch.device) -> None:
@@ -111,12 +111,12 @@ class Step:
         self.number = torch.zeros(1, dtype=torch.int64, device=device)
         self.total = torch.zeros(len(instances), dtype=torch.float64, device=device)
         self.diverged = torch.full((len(instances),), -1, device=device)
-        # On the host: steps taken, and samples seen since the last snapshot.
+        # Kept on the host: the steps taken, and the samples seen since the last snapshot.
         self.taken = self.seen = 0
 
     @torch.no_grad()
     def __call__(self, rows: int) -> None:
-        """Train on a batch of so many rows; `sampler.prepare` comes before."""
+        """Train on a batch of `rows` samples; call `sampler.prepare` before."""
         n_contexts = len(self.regime.contexts)
         x, context = self.sampler.batch(self.number, rows)
         shown = context_inputs(self.regime.context_input, context, n_contexts, torch)
@@ -129,7 +129,7 @@ class Step:
         self.total.add_(loss * rows)
 
     def snapshot(self) -> Snapshot:
-        """A copy of where the instances are; the next one's training loss starts here."""
+        """The present snapshot; the training loss of the next snapshot is counted from here."""
         train_loss = (self.total / self.seen if self.seen else self.total * np.nan).cpu().numpy()
         self.total.zero_()
         self.seen = 0
@@ -141,26 +141,26 @@ class Step:
         )
 
     def state(self) -> dict[str, np.ndarray]:
-        """All that changes, so that `restore` brings it back."""
+        """A copy of all arrays that steps change, from which `restore` continues."""
         values = {name: value.cpu().numpy().copy() for name, value in self._changing().items()}
         return values | {"step": np.array(self.taken), "seen": np.array(self.seen)}
 
     def restore(self, state: EngineState, own: slice) -> None:
-        """Go back to a state of which these are the instances, in place."""
+        """Set all arrays to those of a state, in place; `own` is the position of these instances in it."""
         for name, value in self._changing().items():
             value.copy_(torch.from_numpy(state[name][own]))
         self.taken, self.seen = int(state["step"]), int(state["seen"])
         self.number.fill_(self.taken)
 
     def _changing(self) -> dict[str, Tensor]:
-        """The tensors that steps change, each with the instances along its first axis."""
+        """The tensors that steps change; the first axis of each is the instance."""
         moments = {"first": self.optimizer.first, "second": self.optimizer.second, "parameter": self.parameters}
         named = {f"{kind}.{name}": value for kind, own in moments.items() for name, value in own.items()}
         return {**named, "total": self.total, "diverged": self.diverged}
 
 
 def _train(step: Step, pauses: Sequence[int], progress: Progress | None, stopped: Event) -> Iterator[None]:
-    """Take steps, and stop at each of the pauses."""
+    """Take steps, and yield at each of the pauses."""
     training = step.training
     full = training.rows(0)
     full_step = repeated(partial(step, full), step.number.device)
@@ -179,7 +179,7 @@ def _train(step: Step, pauses: Sequence[int], progress: Progress | None, stopped
 
 
 def _joined_states(states: Sequence[dict[str, np.ndarray]]) -> EngineState:
-    """The states of all parts at one step as one."""
+    """One state from the states of all parts at one step."""
     return {
         name: np.concatenate([state[name] for state in states]) if value.ndim else value
         for name, value in states[0].items()
@@ -187,7 +187,7 @@ def _joined_states(states: Sequence[dict[str, np.ndarray]]) -> EngineState:
 
 
 def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
-    """The snapshots of all parts at one step as one."""
+    """One snapshot from the snapshots of all parts at one step."""
     return Snapshot(
         step=snapshots[0].step,
         parameters={
@@ -199,7 +199,7 @@ def _joined(snapshots: Sequence[Snapshot]) -> Snapshot:
 
 
 def torch_device(name: str) -> torch.device:
-    """The device of that name; UsageError where it is not there."""
+    """The device of that name; UsageError if there is no such device."""
     known = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if name not in [*known, *(["cuda"] if len(known) > 1 else [])]:
         raise UsageError(f"device {name!r} is not there; available: {', '.join(known)}")

@@ -1,4 +1,4 @@
-"""Adam, AdamW and SGD with momentum, as torch defines them, in place, with a recipe of its own for each instance."""
+"""Adam, AdamW and SGD with momentum, as torch defines them, with separate hyperparameters for each instance."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from toysup.experiments.recipe import TrainingSpec
 
 
 class Optimizer:
-    """Steps a dict of parameters whose first axis is the instance. Equal recipes step as torch.optim does."""
+    """An optimiser of a dict of parameters whose first axis is the instance; it steps as torch.optim does."""
 
     def __init__(self, instances: Instances, parameters: dict[str, Tensor]) -> None:
         self.training: TrainingSpec = instances.training
@@ -27,7 +27,7 @@ class Optimizer:
         self.second = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
 
     def step(self, step: Tensor, gradients: dict[str, Tensor]) -> None:
-        """Move the parameters against `gradients`; `step` (1,) counts from 0, and stays on the device."""
+        """Move the parameters against `gradients`, in place; `step` (1,) counts from 0 and stays on the device."""
         changing = self._changing(step)
         for name, gradient in gradients.items():
             parameter = self.parameters[name]
@@ -51,7 +51,7 @@ class Optimizer:
         self.parameters[name].sub_(own["rate"] * first / scale)
 
     def _changing(self, step: Tensor) -> dict[str, Tensor]:
-        """What changes from step to step of the numbers that an instance is moved with, each (instance,)."""
+        """The factors that change from step to step, each (instance,)."""
         rate = self.hyper["learning_rate"] * self.factor[step]
         if self.training.optimizer == "sgd":
             return {"rate": rate}

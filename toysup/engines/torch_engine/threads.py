@@ -1,4 +1,7 @@
-"""Threads of the CPU, where each works on models of its own: threads within a small product mostly wait for others."""
+"""One torch thread per operation, for threads of which each trains its own models.
+
+torch's threads within a small product would mostly wait for each other.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,13 +10,13 @@ from threading import Lock
 import torch
 
 _lock = Lock()
-# How many contexts there are, and what torch had before the first.
+# Number of open contexts, and torch's number of threads before the first.
 _open, _usual = 0, 1
 
 
 @contextmanager
 def one_thread_each() -> Iterator[int]:
-    """Let torch take one thread for each operation while any such context lasts; how many it had otherwise."""
+    """Limit torch to one thread per operation while any such context lasts; yields torch's usual number of threads."""
     global _open, _usual
     with _lock:
         if _open == 0:
