@@ -1,10 +1,10 @@
-"""Randomness without state: a word follows from (seed, what it is for, counter) and from nothing else.
+"""Random words without state: a word follows from its seed, its purpose and its counter alone.
 
-The generator is Philox4x32-7 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a keyed bijection
-of 128-bit counters. Seven rounds are the fewest with which it passes all of BigCrush, by that paper's count; drawing is
-the largest part of a training step, and ten rounds would make it half as long again. The key is the seed; the counter
-holds what the word is for, an index, and the number of the block of four words. So any engine, on any device, in any
-order, recreates sample j of seed s, and a seed's draws cannot depend on its company.
+The generator is Philox4x32-7, a keyed bijection of 128-bit counters (Salmon et al. 2011, "Parallel random numbers: as
+easy as 1, 2, 3"). According to that paper seven rounds are the fewest that pass all of BigCrush. Drawing is the largest
+part of a training step, and ten rounds would take half as long again. The key is the seed. The counter consists of the
+purpose, an index, and the number of the block of four words. So any engine, on any device and in any order, draws the
+same sample j of seed s, and the draws of a seed do not depend on the other seeds that are trained with it.
 """
 
 import zlib
@@ -21,15 +21,15 @@ WORD_VALUES = 2**32
 
 
 def purpose_code(purpose: str) -> int:
-    """The 32-bit number of what a draw is for, such as "feature" or "W"."""
+    """The 32-bit code of the purpose of a draw, such as "feature" or "W"."""
     return zlib.crc32(purpose.encode())
 
 
 def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[Any, Any, Any, Any]:
-    """Four 32-bit words (as int64) for each counter, given as four and the key as two 32-bit parts; they broadcast.
+    """Four 32-bit words, as int64, for each counter; the counter is four 32-bit parts, the key two, and they broadcast.
 
-    Of numpy int64 arrays or torch int64 tensors: it needs only operators that both have, and their products wrap like
-    unsigned ones because every high half is masked after the arithmetic shift.
+    The parts are int64 NumPy arrays or torch tensors; only operators that both have are used. Their signed products
+    give the same words as unsigned ones, because every high half is masked after the arithmetic shift.
     """
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -42,7 +42,7 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[An
 
 
 def words(seed: int, purpose: str, count: int, *, index: int = 0) -> npt.NDArray[np.int64]:
-    """(count,) uniform integers in [0, 2³²): the words of `seed` for `purpose` at `index`, four to a block."""
+    """(count,) uniform integers in [0, 2³²): the first words of `seed` for `purpose` at `index`."""
     blocks = np.arange(-(-count // 4), dtype=np.int64)
     low, high = index & _LOW, index >> 32
     counter = (blocks, np.full_like(blocks, low), np.full_like(blocks, high), purpose_code(purpose))
@@ -50,8 +50,8 @@ def words(seed: int, purpose: str, count: int, *, index: int = 0) -> npt.NDArray
 
 
 def normal(seed: int, purpose: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Standard normal draws, by inversion of 53-bit uniforms made of two words each."""
-    # Here, as SciPy takes a while to load and what reads runs does not draw.
+    """Standard normal draws of the given shape, by inversion of uniforms with 53 bits from two words each."""
+    # SciPy is imported here, because it is slow to load and reading runs draws nothing.
     from scipy.special import ndtri
 
     count = int(np.prod(shape))
@@ -61,7 +61,7 @@ def normal(seed: int, purpose: str, shape: tuple[int, ...]) -> npt.NDArray[np.fl
 
 
 def order(seed: int, epoch: int, size: int) -> npt.NDArray[np.int64]:
-    """(size,) the order in which `seed` sees its dataset in `epoch`: a Fisher–Yates shuffle of 0 … size−1."""
+    """(size,) order in which `seed` sees its dataset in `epoch`: a Fisher–Yates shuffle of 0 … size−1."""
     targets = (words(seed, "order", size, index=epoch) * np.arange(1, size + 1)) >> 32
     shuffled = list(range(size))
     for i, target in zip(range(size - 1, 0, -1), targets[:0:-1].tolist(), strict=True):

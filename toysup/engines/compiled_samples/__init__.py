@@ -1,1 +1,1 @@
-"""The samples of `toysup.sampling` in compiled code, for every engine that runs on the CPU."""
+"""The samples of `toysup.sampling` in compiled code, for all engines on the CPU."""

@@ -1,4 +1,4 @@
-"""Whole batches of samples for engines that are not compiled, by the compiled generator."""
+"""Whole batches of samples, drawn by compiled code for engines that are not compiled."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from toysup.sampling.samples import NumpyArray, SampleLaw
 
 
 class _Law(NamedTuple):
-    """`SampleLaw` as arrays of fixed types: without groups `of` is empty, without a rule `rule_feature` is −1."""
+    """`SampleLaw` as arrays of fixed types; `of` is empty without groups, and `rule_feature` is −1 without a rule."""
 
     seed: NumpyArray
     context_threshold: NumpyArray
@@ -67,7 +67,7 @@ def _typed(law: SampleLaw) -> _Law:
 
 
 def order(seed: int, epoch: int, size: int) -> npt.NDArray[np.uint32]:
-    """The order of `toysup.sampling.random_words.order`."""
+    """The order of samples in an epoch, equal to that of `toysup.sampling.random_words.order`."""
     places = np.empty(size, np.uint32)
     _order(places, np.uint64(epoch), np.uint64(seed), np.empty((4, WORDS), np.uint64))
     return places
@@ -83,7 +83,7 @@ def _fill(words, purpose, sample, seed):
 
 @njit
 def _judged(law, i, x, sample):
-    """The context of x by the rule."""
+    """The context that follows from x by the rule."""
     statistic = 0.0
     for f in range(len(x)):
         if law.rule_feature in (0, f + 1):

@@ -1,16 +1,18 @@
-"""Sizes that compiled code rounds up, and those of its buffers."""
+"""Rounding up of sizes, and the size of a buffer, for compiled code."""
 
 from numba import njit
 
-# Blocks of words of an order that are drawn at once.
+# Number of blocks of four words that a shuffle draws at once.
 WORDS = 256
 
 
 @njit
 def ceil_div(count, size):
+    """⌈count / size⌉ of integers."""
     return (count + size - 1) // size
 
 
 @njit
 def ceil(count, multiple):
+    """`count` rounded up to a multiple of `multiple`."""
     return (count + multiple - 1) // multiple * multiple

@@ -1,13 +1,13 @@
-"""What numba's cache has to know: that the source of a compiled function, or of one that it calls, has changed."""
+"""A digest of the compiled code's sources, so that numba's cache notices a change of any of them."""
 
 import hashlib
 from pathlib import Path
 
 
 def digest_of_sources(package: Path) -> str:
-    """Of all the compiled code of toysup in `package`, and of the numbers in it.
+    """A digest of all compiled code of toysup in `package`, and of the constants in it.
 
-    numba itself watches the file of the cached function only.
+    numba itself watches only the file of the cached function, not those of the functions that it calls.
     """
     folders = [package / "engines" / name for name in ("fused", "compiled_samples")]
     files = [*(file for folder in folders for file in sorted(folder.glob("*.py")))]
@@ -15,5 +15,5 @@ def digest_of_sources(package: Path) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-# A cached function that has this in its closure has it in the key under which it is cached.
+# If a cached function has this in its closure, it is part of the function's cache key.
 SOURCES = digest_of_sources(Path(__file__).parents[2])

@@ -1,4 +1,4 @@
-"""The samples of `toysup.sampling`, drawn where they are used: a tile of values, one sample to a column."""
+"""The samples of `toysup.sampling` for compiled engines, as tiles of values: one column for each sample."""
 
 import numpy as np
 from numba import njit, uint32, uint64
@@ -12,7 +12,7 @@ _HALF = uint64(32)
 
 @njit
 def next_rows(step, size, order, sample):
-    """The samples of this step, and their number: the last batch of an epoch may be smaller."""
+    """Write the indices of the samples of this step to `sample`, and return their number."""
     if len(order) == 0:
         first = uint64(step) * uint64(size)
         for r in range(size):
@@ -27,7 +27,7 @@ def next_rows(step, size, order, sample):
 
 @njit
 def shuffle_if_new(step, size, order_epoch, seed, order, words):
-    """The epoch of this step, after shuffling `order` for it unless it is `order_epoch`, whose order is there."""
+    """Return the epoch of this step, and shuffle `order` for it unless it is `order_epoch`, the last one shuffled."""
     if len(order) == 0:
         return order_epoch
     epoch = step // ceil_div(len(order), size)
@@ -38,9 +38,9 @@ def shuffle_if_new(step, size, order_epoch, seed, order, words):
 
 @njit
 def shuffle(order, epoch, seed, words):
-    """Fisher-Yates of 0 .. len-1, from the end, where word i of the epoch decides the place of i.
+    """Fisher–Yates shuffle of 0 … len−1 from the end, where word i of the epoch decides the place of i.
 
-    `words` (4, any) is room for some of them.
+    `words` (4, any) is a buffer for the words.
     """
     for i in range(len(order)):
         order[i] = i
@@ -63,7 +63,7 @@ def _order_words(first, epoch, seed, words):
 
 @njit
 def draw_contexts(sample, rows, context_threshold, seed, context):
-    """The context of each sample; with one context there is nothing to draw."""
+    """Draw the context of each sample; with one context nothing is drawn."""
     if len(context_threshold) == 0:
         return
     wide_vectors()
@@ -78,7 +78,7 @@ def draw_contexts(sample, rows, context_threshold, seed, context):
 
 @njit
 def group_by_context(rows, sample, context, grouped, group):
-    """Sort the samples by context, keeping their order within it: those of c are grouped[group[c] : group[c + 1]]."""
+    """Sort the samples by context, stably: those of context c become grouped[group[c] : group[c + 1]]."""
     n_contexts = len(group) - 1
     if n_contexts == 1:
         group[1] = rows
@@ -103,7 +103,7 @@ def group_by_context(rows, sample, context, grouped, group):
 
 @njit
 def draw_tile(tile, input_row, threshold, scale, offset, seed, X):
-    """The values of all inputs of the samples in `tile`, one sample to a column."""
+    """Draw the values of all inputs of the samples in `tile` to X, one column for each sample."""
     zeros = len(X) - 4
     for block in range((len(input_row) + 3) // 4):
         r0, t0, s0 = _input(4 * block, input_row, threshold, scale, zeros)
@@ -117,7 +117,7 @@ def draw_tile(tile, input_row, threshold, scale, offset, seed, X):
 
 @njit
 def _input(f, input_row, threshold, scale, zeros):
-    """The row, threshold and scale of feature f; beyond the last, those of one that is never active."""
+    """The row, threshold and scale of feature f; beyond the last feature, those of one that is never active."""
     if f < len(input_row):
         return input_row[f], threshold[f], scale[f]
     return zeros + f % 4, uint32(0), np.float32(0)
@@ -137,6 +137,6 @@ def _draw_block(tile, block, seed, threshold, scale, offset, x):
 
 @njit(inline="always")
 def value(word, threshold, scale, offset):
-    """One word decides whether a feature is active and, since it is then uniform below the threshold, its value."""
+    """The value of a feature: the word of an active feature is uniform below the threshold, so it gives the value."""
     word = uint32(word)
     return np.float32(word) * scale + offset if word < threshold else np.float32(0)

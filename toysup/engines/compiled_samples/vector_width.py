@@ -1,4 +1,4 @@
-"""How wide LLVM makes the vectors of a loop."""
+"""The width of the vectors that LLVM uses in a loop."""
 
 from numba import types
 from numba.extending import intrinsic
@@ -6,10 +6,10 @@ from numba.extending import intrinsic
 
 @intrinsic
 def wide_vectors(typing_context):
-    """Let LLVM vectorise the calling function's loops with all of a register: for AVX-512 it prefers half."""
+    """Let LLVM vectorise the loops of the calling function with whole registers; for AVX-512 it prefers half of one."""
 
     def emit(context, builder, signature, arguments):
-        # Not in llvmlite's list of attributes, hence past its check. Elsewhere than on x86 it means nothing.
+        # `set.add` bypasses llvmlite's check, which does not know this attribute. It has an effect only on x86.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 

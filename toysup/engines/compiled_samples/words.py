@@ -1,6 +1,6 @@
-"""The generator of `toysup.sampling.random_words` for compiled code.
+"""The random generator of `toysup.sampling.random_words` for compiled code.
 
-Words are held in 64-bit integers: a 32×32→64 bit product is then one instruction per vector.
+Words are stored in 64-bit integers, so that a 32×32→64 bit product is one instruction per vector.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ CONTEXT, FEATURE, ORDER, GROUP, COPY = (
 
 @njit(inline="always")
 def philox(block, sample, what, seed):
-    """Four words (as uint64) of `block`, for one `sample` (64 bits), purpose `what` and `seed` (64 bits)."""
+    """The four words of `block`, as uint64, for a `sample` (64 bits), the purpose `what` and a `seed` (64 bits)."""
     c0, c1, c2, c3 = block & _LOW, sample & _LOW, sample >> _HALF, what
     k0, k1 = seed & _LOW, seed >> _HALF
     for _ in range(ROUNDS):

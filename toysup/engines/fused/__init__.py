@@ -1,4 +1,4 @@
-"""The fused CPU engine: many tied one-layer models, sampling, forward, backward and optimiser in one compiled loop."""
+"""The fused CPU engine: one compiled loop samples, computes gradients and updates, for many tied models at once."""
 
 from toysup.experiments.activations import BUILT_IN
 from toysup.experiments.experiment import Condition
@@ -6,7 +6,7 @@ from toysup.experiments.model import is_plain
 
 
 def why_not(condition: Condition) -> str | None:
-    """Why this engine cannot train `condition`, or None where it can; asking imports no compiler."""
+    """The reason why this engine cannot train `condition`, or None if it can; this imports no compiler."""
     model, regime = condition.model, condition.first_regime
     if not is_plain(model, regime):
         return "the model is not φ(WᵀW x + b)"

@@ -1,6 +1,6 @@
-"""The built-in activations for compiled code: each gives the value and the derivative. NaN stays NaN.
+"""The built-in activations for compiled code: each function returns the value and the derivative.
 
-Definitions are torch's, the derivatives at kinks included.
+Definitions are torch's, as are the derivatives at kinks. NaN stays NaN.
 """
 
 import math
@@ -46,7 +46,7 @@ def silu(a):
 
 @njit(inline="always")
 def softplus(a):
-    """log(1 + e^a), which torch rounds to a above 20."""
+    """log(1 + e^a); above 20 torch returns a."""
     kind = type(a)
     if a > 20:
         return a, kind(1)
@@ -80,7 +80,7 @@ def identity(a):
     return a, type(a)(1)
 
 
-# In the order of their codes.
+# The position of an activation is its code.
 FUNCTIONS = {
     "relu": relu,
     "identity": identity,

@@ -1,4 +1,4 @@
-"""What the kernel is given: the state that it advances, what is drawn, and where batches come from."""
+"""The arguments of the kernel: the state that it advances, the tables of the regime, and the source of batches."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from toysup.sampling.samples import NumpyArray
 
 
 class State(NamedTuple):
-    """Parameters and the optimiser's moments, advanced in place: W (I, m, n), b (I, n), float32 or float64."""
+    """Parameters W (I, m, n) and b (I, n), and the optimiser's moments, all advanced in place; float32 or float64."""
 
     W: NumpyArray
     b: NumpyArray
@@ -22,11 +22,11 @@ class State(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """What each instance draws, and what its errors weigh, as `toysup.sampling` defines it.
+    """The law of each instance's samples, as `toysup.sampling` defines it, and the weights of its errors.
 
-    A feature whose word is below its threshold has the value word · scale + offset, any other 0. `seed` (I,) uint64;
-    `context_threshold` (I, C−1) and `threshold` (I, C, n) uint32; `scale` (I, C, n) and `offset` (I,) float32;
-    `importance` (I, C, n) in the dtype of the state.
+    A feature whose word is below its threshold has the value word · scale + offset; any other feature is 0. `seed` is
+    (I,) uint64; `context_threshold` (I, C−1) and `threshold` (I, C, n) are uint32; `scale` (I, C, n) and `offset` (I,)
+    are float32; `importance` (I, C, n) has the dtype of the state.
     """
 
     seed: NumpyArray
@@ -38,9 +38,9 @@ class Tables(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept on the way: copies of W (I, K, m, n) and b (I, K, n) as they are after each of `steps` (K,) int64.
+    """Copies of W (I, K, m, n) and b (I, K, n) after each of `steps` (K,) int64.
 
-    `loss` (I, K) is the summed loss of all samples since the step before, or since the start.
+    `loss` (I, K) is the summed loss of all samples since the previous entry of `steps`, or since the start.
     """
 
     steps: NumpyArray
@@ -50,13 +50,13 @@ class Kept(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """Where batches come from: drawn (`injected` is false), or given as x (I, steps, B, n), context (I, steps, B).
+    """The source of batches: drawn (`injected` is false), or given as x (I, steps, B, n) and context (I, steps, B).
 
-    Drawn batches are those of an infinite stream where `dataset_size` is 0, else of a dataset.
+    Drawn batches come from an infinite stream if `dataset_size` is 0, else from a dataset.
 
-    Training draws all batches; given ones serve the tests, which compare the kernel on them step by step with NumPy and
-    torch. A sample of a given batch is its place in the batch (`kernel.advance`), its values are copied and not drawn
-    (`gradient.gradient`), and any feature may be active in any context (`buffers.plan`).
+    Training draws all batches. Given batches serve the tests, which compare the kernel step by step with NumPy and
+    torch. The index of a sample in a given batch is its place there (`kernel.advance`), its values are copied instead
+    of drawn (`gradient.gradient`), and any feature may be active in any context (`buffers.plan`).
     """
 
     injected: bool
@@ -67,25 +67,25 @@ class Batches(NamedTuple):
 
 
 def new_state(W: NumpyArray, b: NumpyArray) -> State:
-    """A state that starts from copies of `W` (I, m, n) and `b` (I, n), with zero moments."""
+    """A state with copies of `W` (I, m, n) and `b` (I, n), and zero moments."""
     W, b = np.array(W, order="C"), np.array(b, W.dtype, order="C")
     return State(W, b, np.zeros_like(W), np.zeros_like(b), np.zeros_like(W), np.zeros_like(b))
 
 
 def room_for(state: State, steps: Sequence[int]) -> Kept:
-    """Room for copies of `state` after each of these steps."""
+    """Empty arrays for copies of `state` after each of these steps."""
     (count, m, n), length = state.W.shape, len(steps)
     W, b = np.empty((count, length, m, n), state.W.dtype), np.empty((count, length, n), state.W.dtype)
     return Kept(np.array(steps, np.int64), W, b, np.zeros((count, length)))
 
 
 def drawn(size: int, dataset_size: int, dtype: npt.DTypeLike) -> Batches:
-    """Batches of `size` samples, of a dataset or (0) of an infinite stream."""
+    """Drawn batches of `size` samples, from a dataset of `dataset_size` samples or (0) an infinite stream."""
     return Batches(False, size, dataset_size, np.empty((1, 1, 1, 1), dtype), np.empty((1, 1, 1), np.int64))
 
 
 def given(x: NumpyArray, context: NumpyArray) -> Batches:
-    """The batches x (I, steps, B, n), in the dtype of the state, with the contexts (I, steps, B)."""
+    """Given batches: x (I, steps, B, n) in the dtype of the state, and the contexts (I, steps, B)."""
     return Batches(True, x.shape[2], 0, np.ascontiguousarray(x), np.ascontiguousarray(context, np.int64))
 
 

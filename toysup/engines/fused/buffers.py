@@ -1,4 +1,4 @@
-"""Where the kernel works: one instance's plan and buffers, small enough to stay in a core's caches."""
+"""The plan and the buffers of one instance, small enough to stay in the caches of a core."""
 
 from typing import NamedTuple
 
@@ -10,19 +10,19 @@ from toysup.engines.fused.arguments import Batches, State
 from toysup.engines.fused.vectors import COLUMNS, ROWS
 from toysup.sampling.samples import NumpyArray
 
-# A tile of n features holds this many values at most, and this many samples: small enough for L2, long enough that the
-# end of a loop over samples costs little.
+# Most values and most samples of a tile. It fits into the L2 cache, and is long enough that the end of a loop over
+# samples costs little.
 _TILE_VALUES = 2**16
 _TILE_SAMPLES = 1024
 
 
 class Work(NamedTuple):
-    """Plan and buffers of one instance; rows are padded to `ROWS`, columns to `COLUMNS`."""
+    """The plan and the buffers of one instance; rows are padded to `ROWS`, columns to `COLUMNS`."""
 
     n_inputs: NumpyArray  # per context
     n_outputs: NumpyArray
-    input_row: NumpyArray  # (C, n) the row of X that holds a feature; one of the last four, of zeros, if never active
-    output: NumpyArray  # (C, n) the features whose errors count
+    input_row: NumpyArray  # (C, n) row of X of a feature; one of the last four, which are zero, if never active
+    output: NumpyArray  # (C, n) the features whose errors have a weight
     sample: NumpyArray
     context: NumpyArray
     grouped: NumpyArray
@@ -48,7 +48,7 @@ class Work(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """One context's part of the model: views of the buffers of `Work`."""
+    """The part of the model for one context: views of the buffers of `Work`."""
 
     gram: bool
     X: NumpyArray
@@ -67,13 +67,13 @@ class Layer(NamedTuple):
 
 
 def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
-    """Buffers for one instance at a time, of the shapes and the dtype of these."""
+    """Buffers for one instance at a time, with the shapes and the dtype of these arguments."""
     _, m, n = state.W.shape
     wide, high_m, high_n = ceil(n, COLUMNS), ceil(m, ROWS), ceil(n, ROWS)
     tile = ceil(min(_TILE_SAMPLES, max(1, _TILE_VALUES // n), batches.size), COLUMNS)
 
     def matrix(height, width):
-        """Zeros that begin on a cache line."""
+        """A matrix of zeros that begins on a cache line."""
         flat = np.zeros(height * width + 64, state.W.dtype)
         skip = -flat.ctypes.data % 64 // flat.itemsize
         return flat[skip : skip + height * width].reshape(height, width)
@@ -110,7 +110,7 @@ def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
 
 @njit
 def plan(threshold, importance, injected, work):
-    """Which features are inputs and outputs in each context; a batch that is given may have any feature active."""
+    """Find the inputs and outputs of each context; in an injected batch any feature may be active."""
     zeros = len(work.X) - 4
     for c in range(len(threshold)):
         n_inputs = n_outputs = 0

@@ -1,6 +1,7 @@
-"""exp, log(1 + e) and the normal tail: in float32 short polynomials, whose loops vectorise; in float64 libm's.
+"""exp, log(1 + e) and the normal tail: short polynomials in float32, whose loops vectorise, and libm in float64.
 
-What they are for adds up products of about 1, so the absolute error is what counts: in float32 below 2e-7.
+Their results are multiplied by numbers of about 1 and added up, so their absolute error matters. It is below 2e-7 in
+float32.
 """
 
 import math
@@ -10,9 +11,9 @@ from numba import njit, types
 from numba.extending import overload
 
 _LOG2_E = np.float32(1 / math.log(2))
-# Taylor's coefficients of 2^f, from the highest on.
+# Taylor coefficients of 2^f, the highest first.
 _POWER = tuple(np.float32(math.log(2) ** k / math.factorial(k)) for k in range(7, -1, -1))
-# atanh(z)/z in z², for z up to 1/3.
+# Coefficients of atanh(z)/z in z², for z up to 1/3.
 _ATANH = tuple(np.float32(1 / (2 * k + 1)) for k in range(7, -1, -1))
 # Abramowitz and Stegun, 7.1.26: erfc(z) = polynomial(t) e^(-z²), where t = 1 / (1 + p z).
 _ERFC = tuple(np.float32(c) for c in (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592, 0))
@@ -21,7 +22,7 @@ _ONE, _TWO, _HALF, _LEAST = np.float32(1), np.float32(2), np.float32(0.5), np.fl
 
 
 def exp_negative(a):
-    """e^a for a <= 0; in float32 2⁻¹⁰⁰ where it would be less, since what is nearly 0 makes products slow."""
+    """e^a for a ≤ 0. In float32 it is at least 2⁻¹⁰⁰, because arithmetic with denormal products is slow."""
 
 
 def log1p_unit(e):
@@ -29,7 +30,7 @@ def log1p_unit(e):
 
 
 def normal_tail(a, gauss):
-    """The probability that a standard normal exceeds a >= 0, given `gauss` = e^(-a²/2)."""
+    """The probability that a standard normal number exceeds a ≥ 0, given `gauss` = e^(−a²/2)."""
 
 
 @overload(exp_negative)

@@ -1,4 +1,4 @@
-"""The fused engine behind the interface that all engines have."""
+"""The fused engine as a function `train`, the interface of all engines."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,27 +16,28 @@ from toysup.sampling.samples import IntArray, NumpyArray
 
 Arguments = TypeVar("Arguments", State, Tables, Optimizer, Kept)
 
-# Multiply-adds and their like in one call of the kernel, about a second's: between two calls progress is told and an
-# interrupt is heard.
+# Multiply-adds and similar operations in one call of the kernel: about a second. Progress is reported, and an interrupt
+# takes effect, between two calls.
 _WORK_PER_CALL = 6e10
-# What drawing and judging a value costs, in multiply-adds. Blocks are planned with a number of their own.
+# Cost of drawing a value and its error, in multiply-adds. The plan of blocks has its own number.
 _WORK_PER_VALUE = 40
-# A call shuffles the epoch's order of each instance anew, so it takes an epoch, or so many steps at least; of a large
-# dataset so many that the shuffle is a tenth of the call.
+# A call shuffles the order of the epoch anew for each instance. So it takes a whole epoch or at least this many steps,
+# and with a large dataset enough steps that the shuffle is a tenth of the call.
 _STEPS_PER_ORDER = 500
-# What moving an index costs in a shuffle, in multiply-adds.
+# Cost of moving an index in a shuffle, in multiply-adds.
 _WORK_PER_INDEX = 200
-# Room for the states that one call keeps.
+# Most bytes of the snapshots that one call keeps.
 _KEPT_BYTES = 2**26
 
 
 def train(
     instances: Instances, control: Control = UNATTENDED, *, device: str = "cpu", dtype: type[np.floating] = np.float32
 ) -> Iterator[Snapshot]:
-    """Train `instances` and yield their snapshots, the initial state first, or those after what `control` resumes.
+    """Train `instances` and yield their snapshots.
 
-    Each instance is trained by one thread, so a trajectory is the same to the bit in any company and on any number of
-    threads, and so is one that is resumed from a state that was on offer. `dtype` is that of the parameters.
+    The first snapshot is the initial state, or, if `control` resumes a state, the next one after it. Each instance is
+    trained by one thread. So a trajectory is the same to the bit whatever the other instances and the number of
+    threads, and also after resuming from a state that was offered. `dtype` is the dtype of the parameters.
     """
     run, recorded = _Run(instances, control, dtype), set(instances.recorded_steps)
     if control.resume is None:
@@ -58,7 +59,7 @@ def train(
 
 
 class _Run:
-    """Where the instances are: their state after `step` steps, and the loss of the samples since the last snapshot."""
+    """The state of the instances after `step` steps, and the loss of the samples since the last snapshot."""
 
     def __init__(self, instances: Instances, control: Control, dtype: type[np.floating]) -> None:
         self.instances, self.training, self.control = instances, instances.training, control
@@ -70,7 +71,7 @@ class _Run:
         self.told = math.nan
 
     def advanced(self, leg: Sequence[int]) -> tuple[Kept, IntArray]:
-        """Bring the state to the end of the leg: what was kept on the way, and the step that diverged first, or −1."""
+        """Advance the state to the end of the leg. Returns the kept states, and the first step that diverged or −1."""
         kept, found = room_for(self.state, leg), np.full(len(self.instances), -1)
         for group in _groups(self.instances):
             _, found[group] = advance(
@@ -89,31 +90,32 @@ class _Run:
         return kept, found
 
     def count(self, stop: int, loss: FloatArray, found: IntArray) -> None:
-        """Count what was lost up to the step `stop`, and who diverged before it."""
+        """Add the loss and the samples up to the step `stop`, and note the instances that diverged before it."""
         self.total += loss
         self.seen += self.training.samples(stop) - self.training.samples(self.step)
         self.step = stop
         self.diverged = np.where((self.diverged < 0) & (found >= 0) & (found < stop), found + 1, self.diverged)
 
     def snapshot(self, W: NumpyArray, b: NumpyArray) -> Snapshot:
-        """These parameters as a snapshot; the next one's training loss starts here."""
+        """These parameters as a snapshot; the training loss of the next snapshot is counted from here."""
         train_loss = self.total / self.seen if self.seen else self.total * np.nan
         self.total[:], self.seen = 0, 0
         parameters = {"W": W.astype(np.float32), "b": b.astype(np.float32)}
         return Snapshot(self.step, parameters, train_loss, self.diverged.copy())
 
     def resumable(self) -> EngineState:
-        """All that changes, so that `restore` brings it back."""
+        """All arrays that training changes, from which `restore` continues."""
         further = {"step": np.array(self.step), "seen": np.array(self.seen)}
         return {**self.state._asdict(), **further, "total": self.total, "diverged": self.diverged}
 
     def restore(self, state: EngineState) -> None:
+        """Continue from a state that `resumable` returned."""
         self.state = State(*(state[name].copy() for name in State._fields))
         self.total, self.diverged = state["total"].astype(np.float64), state["diverged"].astype(np.int64)
         self.step, self.seen = int(state["step"]), int(state["seen"])
 
     def tell(self, step: int) -> None:
-        """The last known loss per sample of the instances that did not diverge; NaN before any, and where all did."""
+        """Report the mean loss of the instances that did not diverge; NaN before the first, or if all diverged."""
         if self.control.progress is None:
             return
         finite = self.diverged < 0
@@ -123,7 +125,7 @@ class _Run:
 
 
 def prepare() -> None:
-    """Compile the kernel, or load it from numba's cache: 20 to 40 s once, then half a second."""
+    """Compile the kernel, which takes 20 to 40 s, or load it from numba's cache, which takes half a second."""
     weights = np.zeros((1, 1, 1), np.float32)
     zeros = np.zeros((1, 1, 1))
     tables = Tables(
@@ -140,6 +142,7 @@ def prepare() -> None:
 
 
 def optimizer_of(instances: Instances) -> Optimizer:
+    """The optimiser of the training recipe of `instances`."""
     return Optimizer(
         kind=OPTIMIZERS[instances.training.optimizer],
         factor=instances.training.learning_rate_factor(),
@@ -149,10 +152,10 @@ def optimizer_of(instances: Instances) -> Optimizer:
 
 
 def _legs(instances: Instances) -> Iterator[list[int]]:
-    """The steps after which states are kept, by calls of the kernel: those recorded, and more where they lie far apart.
+    """The steps after which states are kept, one list for each call of the kernel.
 
-    A call starts threads, and shuffles the order of the epoch anew, so it goes on from snapshot to snapshot as long as
-    there is room for them.
+    These are the recorded steps, and further ones if recorded steps lie far apart. A call starts threads and shuffles
+    the order of the epoch anew, so it covers as many snapshots as there is memory for.
     """
     stride = _stride(instances)
     most = max(1, _KEPT_BYTES // sum(part.nbytes for part in instances.parameters.values()))
@@ -169,7 +172,7 @@ def _legs(instances: Instances) -> Iterator[list[int]]:
 
 
 def _stride(instances: Instances) -> int:
-    """Steps in a call: at least what makes the shuffle cheap, at most what fills a call with one instance."""
+    """Steps of a call: enough to make the shuffle cheap, and more if the instances are few."""
     alone = int(_WORK_PER_CALL / _work_per_step(instances))
     shuffle = _WORK_PER_INDEX * (instances.training.dataset_size or 0)
     cheap = max(_STEPS_PER_ORDER, int(10 * shuffle / _work_per_step(instances)))
@@ -177,7 +180,7 @@ def _stride(instances: Instances) -> int:
 
 
 def _groups(instances: Instances) -> list[slice]:
-    """The instances that one call takes, so that many of them do not make it long."""
+    """The groups of instances that share a call, which bound the duration of a call."""
     size = max(16, int(_WORK_PER_CALL / _work_per_step(instances) / _stride(instances)))
     return [slice(first, min(first + size, len(instances))) for first in range(0, len(instances), size)]
 
@@ -188,7 +191,7 @@ def _work_per_step(instances: Instances) -> float:
 
 
 def _part(arguments: Arguments, group: slice) -> Arguments:
-    """What belongs to a group of instances; views, so that the state is advanced and kept in place."""
+    """The arguments of a group of instances, as views, so that the kernel changes the whole arrays."""
     own: dict[str, Any] = arguments._asdict()
     shared = ("kind", "factor", "epsilon", "steps")
     return type(arguments)(**{name: value if name in shared else value[group] for name, value in own.items()})

@@ -1,14 +1,14 @@
-"""The gradient of one batch: tile by tile through the forward and the backward pass.
+"""The gradient of one batch, by forward and backward passes over tiles of samples.
 
-Rows of a batch are grouped by context, because a context fixes which features can be active (the *inputs*) and which
-errors count (the *outputs*): all others are left out of the products. With X the inputs and g the gradient of the
-pre-activations, one sample to a column, there are two ways to the same numbers:
+Samples of a batch are grouped by context, because the context decides which features can be active (the *inputs*) and
+which errors have a weight (the *outputs*). The products leave out all other features. With X the inputs and g the
+gradient of the pre-activations, one column for each sample, there are two ways to compute the gradient:
 
 * *Gram*: K = WᵀW once per step, then K X, and M = g Xᵀ, from which dW = W Mᵀ + W M once per step;
 * *direct*: H = W X, then Wᵀ H, and dW = H gᵀ + (W g) Xᵀ.
 
-The first takes 2·outputs·inputs multiply-adds a sample, the second m (3·outputs + 2·inputs); each context takes the
-cheaper.
+For each sample the first takes 2·outputs·inputs multiply-adds, the second m (3·outputs + 2·inputs). Each context takes
+the cheaper way.
 """
 
 from numba import njit
@@ -20,13 +20,13 @@ from toysup.engines.fused.activations import FUNCTIONS
 from toysup.engines.fused.buffers import Layer
 from toysup.engines.fused.vectors import COLUMNS, ROWS, correlate, product
 
-# Sums may be reordered, but NaN and infinity keep their meaning: divergence has to show.
+# Sums may be reordered, but NaN and infinity keep their meaning, so that divergence is detected.
 FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 @njit(forceinline=True)
 def gradient(state, tables, batches, activation, i, at_step, rows, work):
-    """The gradient of the batch's mean loss, into `work.grad_W` and `work.grad_b`; returns the summed loss."""
+    """Write the gradient of the batch's mean loss to `work.grad_W` and `work.grad_b`; return the summed loss."""
     W, b = state.W[i], state.b[i]
     work.grad_W[:] = 0
     work.grad_b[:] = 0
@@ -37,7 +37,7 @@ def gradient(state, tables, batches, activation, i, at_step, rows, work):
         layer = _layer(W, b, c, work)
         for first in range(work.group[c], work.group[c + 1], len(work.tile)):
             count = min(len(work.tile), work.group[c + 1] - first)
-            # The products take whole vectors: columns beyond `count` hold some sample, and get no gradient.
+            # The products take whole vectors. Columns beyond `count` hold any samples, and get gradient 0.
             tile = work.tile[: ceil(count, COLUMNS)]
             copy(work.grouped[first : first + count], tile)
             if batches.injected:
@@ -67,7 +67,7 @@ def _copy_tile(tile, given, X):
 
 @njit
 def _layer(W, b, c, work):
-    """Gather context `c`'s part of the model into the buffers."""
+    """Copy the part of the model for context `c` to the buffers."""
     n_inputs, n_outputs = work.n_inputs[c], work.n_outputs[c]
     high_in, high_out = ceil(n_inputs, ROWS), ceil(n_outputs, ROWS)
     m = len(W)
@@ -87,13 +87,13 @@ def _layer(W, b, c, work):
 
 @njit
 def _gather(W, b, n_inputs, input_row, outputs, W_in, W_out, W_out_T, b_out):
-    """Copy the columns of W and b that matter; rows and columns of padding become zeros."""
+    """Copy the columns of W and b that are inputs or outputs; padding becomes zero."""
     m, n_outputs, high_out = len(W), len(outputs), len(b_out)
     for k in range(m):
         for f, row in enumerate(input_row):
             if row < n_inputs:
                 W_in[k, row] = W[k, f]
-        # As far as a product reads it: what another model left there may be infinite, which zeros do not cancel.
+        # Padding that a product reads. Another model may have left infinity there, and 0 · ∞ is NaN.
         for row in range(n_inputs, ceil(n_inputs, COLUMNS)):
             W_in[k, row] = 0
         for o, f in enumerate(outputs):
@@ -110,7 +110,7 @@ def _gather(W, b, n_inputs, input_row, outputs, W_in, W_out, W_out_T, b_out):
 
 @njit(forceinline=True)
 def _forward(layer, length):
-    """A = the pre-activations of the outputs."""
+    """Compute the pre-activations A of the outputs."""
     if layer.gram:
         product(layer.b_out, layer.K, layer.X, layer.A, length)
     else:
@@ -120,7 +120,7 @@ def _forward(layer, length):
 
 @njit(forceinline=True)
 def _backward(layer, length):
-    """Add this tile's part to the products that make the gradient; A holds the gradient of the pre-activations."""
+    """Add this tile to the products that give the gradient; A holds the gradient of the pre-activations."""
     if layer.gram:
         correlate(layer.A, layer.X, layer.M, length)
     else:
@@ -131,7 +131,7 @@ def _backward(layer, length):
 
 @njit(forceinline=True)
 def _collect(layer, c, work):
-    """Add one context's part to the gradient of W, spread over all features."""
+    """Add the part of one context to the gradient of W."""
     n_inputs, input_row, outputs = work.n_inputs[c], work.input_row[c], work.output[c, : work.n_outputs[c]]
     if layer.gram:
         length = ceil(n_inputs, COLUMNS)
@@ -153,7 +153,7 @@ def _spread(n_inputs, input_row, outputs, HG, DX, grad_W):
 
 @njit(forceinline=True)
 def _errors(activation, importance, c, count, length, rows, work):
-    """Replace pre-activations by their gradient, add to that of b, and return the summed loss."""
+    """Replace the pre-activations by their gradient, add it to the gradient of b, and return the summed loss."""
     A, X, input_row, output, grad_b = work.A, work.X, work.input_row[c], work.output[c], work.grad_b
     loss = 0.0
     for o in range(work.n_outputs[c]):
@@ -167,7 +167,7 @@ def _errors(activation, importance, c, count, length, rows, work):
 
 
 def _row_errors_with(activate):
-    """The loop over one output's samples, with the activation compiled in."""
+    """The loop over the samples of one output, compiled for one activation."""
 
     @njit(fastmath=FAST, error_model="numpy", forceinline=True)
     def row_errors(a, x, count, importance, rows):
@@ -192,7 +192,7 @@ _relu, _identity, _leaky_relu, _abs, _sigmoid, _tanh, _silu, _gelu, _softplus = 
 
 @njit(forceinline=True)
 def _row_errors(activation, a, x, count, importance, rows):
-    """The loop of the activation with this code."""
+    """Run the loop of the activation with this code."""
     if activation == 0:
         return _relu(a, x, count, importance, rows)
     if activation == 1:

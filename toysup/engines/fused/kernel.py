@@ -1,6 +1,7 @@
-"""All instances, a portion to each thread at a time: each trained start to stop by one thread, from its caches.
+"""The compiled training loop: each instance is trained from start to stop by one thread, in the thread's caches.
 
-Nothing here depends on how many instances there are or on which thread one is, so neither does a trajectory.
+Threads take portions of the instances. Nothing in the loop depends on the number of instances or on the thread, so
+trajectories do not either.
 """
 
 import os
@@ -20,8 +21,8 @@ from toysup.engines.fused.gradient import copy, gradient
 from toysup.engines.fused.update import Optimizer, update
 from toysup.sampling.samples import NumpyArray
 
-# Nothing is allocated in the kernel, so the references to its arrays need not be counted (`_nrt`), neither here nor in
-# what it calls; numba refuses to compile what would need that. Counting took up to half of a small model's step.
+# The kernel and the functions that it calls allocate nothing, so `_nrt` switches reference counting off. numba refuses
+# to compile code that needs counting. It took up to half of the step of a small model.
 _OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "_nrt": False}
 
 
@@ -37,17 +38,16 @@ def advance(
     activation: str = "relu",
     threads: int | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Take all instances from step `start` to `stop`, in place, and fill `kept` on the way.
+    """Advance all instances from step `start` to `stop`, in place, and fill `kept`.
 
-    Returns, per instance, the summed loss of all samples seen and the first 0-based step whose loss was not finite,
-    or −1.
+    Returns two arrays (I,): the summed loss of all samples, and the first 0-based step whose loss was not finite or −1.
     """
     n_instances = len(state.W)
     kept = room_for(state, ()) if kept is None else kept
     _check_shapes(state, tables, optimizer, batches, kept, stop - start, stop)
     threads = min(threads or os.cpu_count() or 1, n_instances)
     losses, diverged = np.zeros(n_instances), np.full(n_instances, -1)
-    # A few portions to each thread, so that none waits long for another.
+    # Each thread gets several portions, so that no thread waits long for another at the end.
     portion = max(1, n_instances // (8 * threads))
 
     def work(first: int) -> None:
@@ -67,7 +67,7 @@ def advance(
 def _check_shapes(
     state: State, tables: Tables, optimizer: Optimizer, batches: Batches, kept: Kept, steps: int, stop: int
 ) -> None:
-    """The compiled code does not look where it reads and writes, so shapes are checked here."""
+    """Check shapes and dtypes, because compiled code does not check where it reads and writes."""
     count, m, n = state.W.shape
     n_contexts, dtype = tables.threshold.shape[1], state.W.dtype
     table = (count, n_contexts, n)
@@ -100,13 +100,13 @@ def _check_shapes(
 
 
 def _compiled(sources: str) -> Any:
-    """The kernel, in numba's cache under a key that has `sources`, a variable of its closure, in it."""
+    """The kernel. Its closure has `sources`, which so becomes a part of its key in numba's cache."""
 
     @njit(**_OPTIONS)
     def advance_some(
         state, tables, optimizer, batches, kept, activation, start, stop, first, last, work, losses, diverged
     ):
-        """Advance the instances from `first` to `last`, one after the other."""
+        """Advance the instances from `first` to before `last`, one after the other."""
         sources  # noqa: B018
         for i in range(first, last):
             plan(tables.threshold[i], tables.importance[i], batches.injected, work)
@@ -143,7 +143,7 @@ def _keep(state, kept, i, k, loss):
 
 @njit
 def _given_rows(given_context, work):
-    """As `next_rows`, for a batch that is given: a sample is its place in the batch."""
+    """Like `next_rows`, for a given batch, where the index of a sample is its place in the batch."""
     for r in range(len(given_context)):
         work.sample[r] = r
         work.context[r] = given_context[r]

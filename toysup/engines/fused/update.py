@@ -12,7 +12,7 @@ OPTIMIZERS = {"sgd": 0, "adam": 1, "adamw": 2}
 
 
 class Optimizer(NamedTuple):
-    """An update rule with torch's semantics: every hyperparameter is (I,), `factor` (step,) scales the rates."""
+    """An update rule as torch defines it. Hyperparameters are (I,); `factor` (step,) scales the learning rates."""
 
     kind: int
     factor: NumpyArray
@@ -34,14 +34,14 @@ def update(state, optimizer, i, step, grad_W, grad_b):
 
 @njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _update_one(parameter, grad, first, second, optimizer, i, step):
-    """One step of torch's SGD, Adam or AdamW on a flat parameter; scalars are rounded where torch rounds them."""
+    """One step of SGD, Adam or AdamW on a flat parameter; scalars are rounded where torch rounds them."""
     rate, decay = optimizer.learning_rate[i] * optimizer.factor[step], optimizer.weight_decay[i]
     beta1, beta2 = optimizer.beta1[i], optimizer.beta2[i]
     kind = parameter.dtype.type
     decoupled = optimizer.kind == 2
     keep, coupled = kind(1 - rate * decay if decoupled else 1.0), kind(0.0 if decoupled else decay)
     if optimizer.kind == 0:
-        # torch's first buffer is the gradient itself, whatever it held before.
+        # At the first step torch's momentum buffer is the gradient itself.
         momentum, step_size = kind(optimizer.momentum[i] if step > 0 else 0.0), kind(rate)
         for j in range(len(parameter)):
             first[j] = momentum * first[j] + grad[j] + coupled * parameter[j]

@@ -1,8 +1,8 @@
-"""The two matrix products of the fused engine, as blocks of vector registers.
+"""The two matrix products of the fused engine, written as blocks of vector registers.
 
 numba leaves vectorising to LLVM, which here uses half of an AVX-512 register, tests at every call whether arrays
-overlap, and keeps sums in memory; saying the blocks outright is 1.5 to 2 times as fast.  A block is 4 rows high, so
-matrices come padded to `ROWS` rows; their columns are samples (or features), padded to `COLUMNS`.
+overlap, and keeps sums in memory. Explicit blocks are 1.5 to 2 times as fast. A block is 4 rows high, so the rows of
+matrices are padded to `ROWS`. Their columns are samples or features, and are padded to `COLUMNS`.
 """
 
 from itertools import chain
@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 _WIDE = llvm.get_host_cpu_features().get("avx512f", False)
 _LANES = 16 if _WIDE else 8
-# Sums of a block that are held at once, rows by vectors: half the registers of the machine.
+# Vectors in each row of a block. The sums of a block, rows times vectors, take half of the registers.
 _STRIPS = 4 if _WIDE else 2
 ROWS = 4
 COLUMNS = _LANES * _STRIPS
@@ -47,7 +47,7 @@ class _Matrix:
         self.builder.store(value, self.pointer(row, column, value.type), align=self.alignment)
 
     def splat(self, row, column):
-        """One element in all lanes."""
+        """A vector with one element in all lanes."""
         scalar = self.builder.load(self.pointer(row, column))
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, _INDEX(0))
@@ -59,7 +59,7 @@ def _mask(lanes):
 
 
 def _accumulate(builder, sums, rows, columns):
-    """sums[r][q] += rows[r] * columns[q], as fused multiply-adds where the machine has them."""
+    """sums[r][q] += rows[r] * columns[q], as fused multiply-adds if the machine has them."""
     for row, sums_of_row in zip(rows, sums, strict=True):
         for column, total in zip(columns, sums_of_row, strict=True):
             product = builder.fmul(row, column, flags=["contract"])
@@ -67,7 +67,7 @@ def _accumulate(builder, sums, rows, columns):
 
 
 def _fold(builder, vectors):
-    """The sums over lanes of `_LANES` vectors, as one vector: neighbours are added until one is left."""
+    """The sums over lanes of `_LANES` vectors, as one vector: neighbours are added until one vector is left."""
     even, odd = _mask(list(range(0, 2 * _LANES, 2))), _mask(list(range(1, 2 * _LANES, 2)))
     while len(vectors) > 1:
         vectors = [
