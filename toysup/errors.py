@@ -26,8 +26,8 @@ class UsageError(ToysupError, ValueError):
     """An argument, an option or a value in a file is wrong.
 
     The message is one line that names what is wrong and what would be right. The commands print it as `Error: …` and
-    exit with code 2. It is a ValueError too, so pydantic takes one that is raised within a validator for a complaint of
-    its own; code that catches ValueError around calls of toysup has to let a UsageError through.
+    exit with code 2. A UsageError is a ValueError too. So pydantic turns a UsageError of a validator into a
+    ValidationError, and code that catches ValueError around calls of toysup catches a UsageError with it.
 
     Examples
     --------

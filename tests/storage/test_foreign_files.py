@@ -72,7 +72,7 @@ def large_chunks(path: Path) -> None:
 @pytest.mark.parametrize("bomb", [many_seeds, large_chunks])
 def test_a_small_file_cannot_ask_for_much_memory(path: Path, bomb: Callable[[Path], None]) -> None:
     bomb(path)
-    assert "bytes of values, but has" in refusal(path)
+    assert "bytes of values, but the file has" in refusal(path)
 
 
 def test_a_compressed_file_is_read(path: Path) -> None:

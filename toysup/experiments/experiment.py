@@ -1,4 +1,4 @@
-"""Conditions and experiments: frozen, validated objects that say what is trained."""
+"""Conditions and experiments: frozen, validated objects that define what is trained."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ MAX_PARAMETERS = 10**9
 class Condition(Spec):
     """One regime with one model and one training recipe: the unit that is compared.
 
-    The properties `sweeps` and `recorded_steps` say which dims its dataset has. `cells()` yields each combination of
+    The properties `sweeps` and `recorded_steps` define the dims of its dataset. `cells()` yields each combination of
     swept values, `at(cell)` gives the condition of one of them, and `first_regime` the tables of the first.
 
     Parameters

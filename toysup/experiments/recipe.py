@@ -147,8 +147,8 @@ class RecordSpec(Spec):
     steps : list of int, optional
         Record these steps.
     log_spaced : int, optional
-        Record this many steps, evenly spaced on a log scale from 1 to the last step; those that round to the same step
-        are one.
+        Record this many steps, evenly spaced on a log scale from 1 to the last step; fewer if several round to the
+        same step.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """A limit on the time of one read, because a damaged file can keep HDF5 busy for ever.
 
 HDF5 is then inside of C code, which no exception interrupts. Only ending the process helps, and a library must not do
-that. So the owner of the process, such as a command, says how the process ends if one read has kept the processor busy
-far longer than any valid file does.
+that. So the owner of the process, such as a command, decides how the process ends if one read has kept the processor
+busy far longer than any valid file does.
 """
 
 import threading

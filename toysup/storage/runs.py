@@ -41,6 +41,9 @@ def open_runs(path: str | Path) -> xr.DataTree:
     ToysupError
         If the path does not exist or holds no runs, a file is damaged or is not a trajectory, or two files hold the
         same condition.
+    UsageError
+        If a file needs an architecture that is not registered, or the files of a condition have different
+        specifications.
 
     Examples
     --------

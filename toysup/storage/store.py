@@ -163,7 +163,7 @@ class Job:
         if self.stamp is not None:
             dataset = dataset.assign_attrs({BLOCK_OF: self.stamp, BLOCK: self.path.name})
         else:
-            # What was a block elsewhere is a whole here.
+            # A dataset that was one of several blocks elsewhere is the whole file here.
             dataset = dataset.copy()
             dataset.attrs = {k: v for k, v in dataset.attrs.items() if k not in (BLOCK_OF, BLOCK)}
             if self.path.exists() and not self.replaces:
