@@ -172,7 +172,7 @@ def _prepare_fused(quiet: bool) -> None:
     from toysup.engines.fused.engine import prepare
 
     notice = threading.Timer(
-        2.0, lambda: click.echo("Compiling the fused engine. This takes 20 to 40 s, once.", err=True)
+        4.0, lambda: click.echo("Compiling the fused engine. This takes 20 to 40 s, once.", err=True)
     )
     if not quiet:
         notice.start()
