@@ -42,7 +42,6 @@ def test_irwin_hall_by_hand(x: float, y: float) -> None:
     assert irwin_hall(y, 2) == pytest.approx(y**2 / 2 if y <= 1 else 1 - (2 - y) ** 2 / 2)
 
 
-@pytest.mark.skipif(not hasattr(stats, "irwinhall"), reason="SciPy has this law since 1.15")
 @given(st.integers(1, 9), st.floats(0, 1))
 def test_irwin_hall_is_scipys(k: int, share: float) -> None:
     assert irwin_hall(share * k, k) == pytest.approx(stats.irwinhall(k).cdf(share * k), abs=1e-9)

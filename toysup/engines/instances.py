@@ -106,7 +106,7 @@ def instances_of(condition: Condition, seeds: Sequence[int]) -> Instances:
     """The instances of `condition` for `seeds`, each with its own tables, recipe and initial parameters."""
     cells = [condition.at(cell) for cell in condition.cells()]
     regimes = condition.regimes()
-    start = [initial_parameters(condition.model, regimes[0], seed) for seed in seeds]
+    starts = [initial_parameters(condition.model, regimes[0], seed) for seed in seeds]
 
     def per_instance(rows: Sequence[object]) -> FloatArray:
         return np.repeat(np.asarray(rows, dtype=np.float64), len(seeds), axis=0)
@@ -117,7 +117,7 @@ def instances_of(condition: Condition, seeds: Sequence[int]) -> Instances:
         recorded_steps=condition.recorded_steps,
         regimes=tuple(regime for regime in regimes for _ in seeds),
         seeds=np.tile(np.asarray(seeds, dtype=np.int64), len(cells)),
-        parameters={name: np.stack([own[name] for own in start] * len(cells)) for name in start[0]},
+        parameters={name: np.stack([start[name] for start in starts] * len(cells)) for name in starts[0]},
         hyperparameters={
             name: per_instance([single(getattr(cell.training, name)) for cell in cells])
             for name in ("learning_rate", "weight_decay", "momentum", "beta1", "beta2")

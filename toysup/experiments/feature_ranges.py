@@ -10,8 +10,8 @@ def feature_range(text: str | Sequence[int], n_features: int, *, key: str) -> tu
     """The labels, from 1, in ascending order; ValueError that names `key` if a label is not one of a feature."""
     labels = np.zeros(n_features, np.bool_)
     for part in text.split(",") if isinstance(text, str) else map(str, text):
-        found = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        match = re.fullmatch(r"\s*(\d{1,9})(?:\s*-\s*(\d{1,9}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not 1 <= first <= last <= n_features:
             raise ValueError(f"{key}: {part.strip()!r} is not a range of features, such as 1-{n_features}")
         labels[first - 1 : last] = True

@@ -95,9 +95,9 @@ def sample_law(regimes: Sequence[Regime], seeds: npt.ArrayLike) -> SampleLaw:
     low, high = first.value_range
     rule = None
     if first.rule is not None:
-        found = [regime.rule for regime in regimes if regime.rule is not None]
+        rules = [regime.rule for regime in regimes if regime.rule is not None]
         rule = RuleLaw(
-            first.rule.feature, np.array([own.threshold for own in found]), thresholds([own.tie for own in found])
+            first.rule.feature, np.array([each.threshold for each in rules]), thresholds([each.tie for each in rules])
         )
     return SampleLaw(
         key=(keys & 0xFFFFFFFF, keys >> 32),
@@ -144,9 +144,9 @@ def draw(
     words = _words(law.key, "feature", samples, n, xp) if feature_words is None else feature_words
     active, scale = words < law.threshold[instance, given], law.scale[instance, given]
     if law.group is not None:
-        own = _words(law.key, "group", samples, n, xp)[:, :, law.group.of]
+        group_word = _words(law.key, "group", samples, n, xp)[:, :, law.group.of]
         copying = _words(law.key, "copy", samples, n, xp) < law.group.copies[:, None, :]
-        among = (own >= law.group.lower[instance, given]) & (own < law.group.upper[instance, given])
+        among = (group_word >= law.group.lower[instance, given]) & (group_word < law.group.upper[instance, given])
         active = xp.where(copying, among, active)
         scale = xp.where(copying, scale * 0 + law.width / WORD_VALUES, scale)
     x = xp.where(active, xp.asarray(words, dtype=xp.float32) * scale + law.low, 0 * scale)
@@ -224,8 +224,8 @@ def targets(kind: str, x: AnyArray, context: AnyArray, n_contexts: int, xp: Modu
         return x
     if kind == "abs":
         return xp.abs(x)
-    shown = context_inputs("one-hot", context, n_contexts, xp)
-    z = shown[..., :, None] * x[..., None, :]
+    one_hot = context_inputs("one-hot", context, n_contexts, xp)
+    z = one_hot[..., :, None] * x[..., None, :]
     return z.reshape(*z.shape[:-2], -1)
 
 

@@ -55,13 +55,13 @@ class Checkpoint:
         if hashlib.sha256(archive).digest() != digest:
             return None
         with np.load(io.BytesIO(archive)) as file:
-            found = dict(file)
-        if str(found["key"]) != self.key:
+            entries = dict(file)
+        if str(entries["key"]) != self.key:
             return None
-        for name, own in self.arrays.items():
-            own[...] = found[_ARRAY + name]
-        self.filled = int(found["filled"])
-        return {name.removeprefix(_STATE): value for name, value in found.items() if name.startswith(_STATE)}
+        for name, array in self.arrays.items():
+            array[...] = entries[_ARRAY + name]
+        self.filled = int(entries["filled"])
+        return {name.removeprefix(_STATE): value for name, value in entries.items() if name.startswith(_STATE)}
 
     def offer(self, state: Callable[[], EngineState]) -> None:
         """Write the state and the snapshots so far, if the last checkpoint is old enough."""

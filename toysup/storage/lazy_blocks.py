@@ -79,23 +79,27 @@ class _Mosaic(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> npt.NDArray[np.generic]:
-        wanted = [np.atleast_1d(np.arange(size)[own]) for size, own in zip(self.shape, key, strict=True)]
-        values = np.empty([len(own) for own in wanted], self.dtype)
+        wanted = [np.atleast_1d(np.arange(size)[index]) for size, index in zip(self.shape, key, strict=True)]
+        values = np.empty([len(positions) for positions in wanted], self.dtype)
         plan, n_axes = self.tiles.plan, len(self.tiles.plan.shape)
         cells, seeds, further = wanted[:n_axes], wanted[n_axes], wanted[n_axes + 1 :]
-        boxes = [own // size for own, size in zip(cells, plan.cells_per_block, strict=True)]
-        for box in product(*(np.unique(own).tolist() for own in boxes)):
+        boxes = [positions // size for positions, size in zip(cells, plan.cells_per_block, strict=True)]
+        for box in product(*(np.unique(along_axis).tolist() for along_axis in boxes)):
             part = int(np.ravel_multi_index(box, plan.shape)) if box else 0
-            at = [np.flatnonzero(own == number) for own, number in zip(boxes, box, strict=True)]
+            at = [np.flatnonzero(along_axis == number) for along_axis, number in zip(boxes, box, strict=True)]
             owners = self.tiles.owners[part, seeds]
             for number in np.unique(owners).tolist():
                 here = np.flatnonzero(owners == number)
-                starts = [0 if number == 0 else own.start for own in plan.box(part)]
-                inside = [own[where] - start for own, where, start in zip(cells, at, starts, strict=True)]
+                starts = [0 if number == 0 else extent.start for extent in plan.box(part)]
+                inside = [positions[where] - start for positions, where, start in zip(cells, at, starts, strict=True)]
                 places = self.tiles.places(number, seeds[here])
                 values[np.ix_(*at, here)] = self._from_file(number, [*inside, places, *further])
-        kept = [own for own, asked in zip(wanted, key, strict=True) if not isinstance(asked, int | np.integer)]
-        return values.reshape([len(own) for own in kept])
+        kept = [
+            len(positions)
+            for positions, index in zip(wanted, key, strict=True)
+            if not isinstance(index, int | np.integer)
+        ]
+        return values.reshape(kept)
 
     def _from_file(self, number: int, wanted: Sequence[npt.NDArray[np.intp]]) -> npt.NDArray[np.generic]:
         path = self.tiles.stored.path(number)
@@ -105,8 +109,8 @@ class _Mosaic(BackendArray):
                 variable = file.variables[self.name]
                 variable.set_auto_maskandscale(False)
                 order = [self.layout.dims.index(dim) for dim in variable.dimensions]
-                found = variable[tuple(_slice(wanted[axis]) for axis in order)]
-            return np.transpose(found, np.argsort(order))
+                values = variable[tuple(_slice(wanted[axis]) for axis in order)]
+            return np.transpose(values, np.argsort(order))
         except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
             reason = "is gone" if isinstance(error, FileNotFoundError) else "is damaged or cannot be read"
             raise ToysupError(f"{path}: {reason}") from None

@@ -122,9 +122,9 @@ def open_example(name: str) -> xr.DataTree:
     ['fixed', 'conditional', 'anticorrelated', 'split-40']
     """
     root = resources.files("toysup.data")
-    known = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("_")]
-    if name not in known:
-        raise UsageError(f"no example {name!r}; {nearest(name, known)}")
+    names = [entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("_")]
+    if name not in names:
+        raise UsageError(f"no example {name!r}; {nearest(name, names)}")
     with resources.as_file(root.joinpath(name)) as folder:
         return open_runs(folder)
 
@@ -179,11 +179,11 @@ def _save(dataset: xr.Dataset, folder: Path, *, overwrite: bool) -> Path:
         store.begin(blocks)
         for block in blocks:
             job = store.job(block)
-            own = dataset.isel(seed=np.isin(dataset["seed"], block.seeds))
+            part = dataset.isel(seed=np.isin(dataset["seed"], block.seeds))
             if block.part is not None:
-                own = own.isel(dict(zip(condition.sweeps, store.plan.box(block.part), strict=True)))
-                own = own.assign_attrs(condition=job.condition.identity)
-            job.keep(own)
+                part = part.isel(dict(zip(condition.sweeps, store.plan.box(block.part), strict=True)))
+                part = part.assign_attrs(condition=job.condition.identity)
+            job.keep(part)
         store.finish()
         return store.where()
 

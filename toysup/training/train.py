@@ -74,9 +74,13 @@ def train(
     return xr.DataTree.from_dict(
         {
             f"/{experiment.name}/{condition.name}": build(
-                experiment, condition, wanted, snapshots_of(condition, wanted, own, device=device), engine=own
+                experiment,
+                condition,
+                wanted,
+                snapshots_of(condition, wanted, chosen_engine, device=device),
+                engine=chosen_engine,
             )
-            for condition, own in chosen
+            for condition, chosen_engine in chosen
         }
     )
 

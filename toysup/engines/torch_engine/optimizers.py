@@ -31,24 +31,24 @@ class Optimizer:
         changing = self._changing(step)
         for name, gradient in gradients.items():
             parameter = self.parameters[name]
-            own = self.fixed[name] | _aligned(changing, parameter)
+            numbers = self.fixed[name] | _aligned(changing, parameter)
             if self.training.optimizer == "adamw":
-                parameter.mul_(own["kept"])
+                parameter.mul_(numbers["kept"])
             elif self.decays:
-                gradient = gradient + own["weight_decay"] * parameter
+                gradient = gradient + numbers["weight_decay"] * parameter
             if self.training.optimizer == "sgd":
-                moved = self.first[name].mul_(own["momentum"]).add_(gradient)
-                parameter.sub_(moved * own["rate"])
+                moved = self.first[name].mul_(numbers["momentum"]).add_(gradient)
+                parameter.sub_(moved * numbers["rate"])
             else:
-                self._adam(name, gradient, own)
+                self._adam(name, gradient, numbers)
 
-    def _adam(self, name: str, gradient: Tensor, own: dict[str, Tensor]) -> None:
+    def _adam(self, name: str, gradient: Tensor, numbers: dict[str, Tensor]) -> None:
         """p ← p − rate/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε), with m and v the running means of g and g²."""
         first, second = self.first[name], self.second[name]
-        first.mul_(own["beta1"]).add_(gradient * own["rest1"])
-        second.mul_(own["beta2"]).add_(gradient.square().mul_(own["rest2"]))
-        scale = second.sqrt().div_(own["correction2"]).add_(self.training.epsilon)
-        self.parameters[name].sub_(own["rate"] * first / scale)
+        first.mul_(numbers["beta1"]).add_(gradient * numbers["rest1"])
+        second.mul_(numbers["beta2"]).add_(gradient.square().mul_(numbers["rest2"]))
+        scale = second.sqrt().div_(numbers["correction2"]).add_(self.training.epsilon)
+        self.parameters[name].sub_(numbers["rate"] * first / scale)
 
     def _changing(self, step: Tensor) -> dict[str, Tensor]:
         """The factors that change from step to step, each (instance,)."""
