@@ -54,6 +54,15 @@ def difference_over_seeds(
 
     Sources: Hall (1992) and Zhou and Dinh (2005), "Nonparametric confidence intervals for the one- and two-sample
     problems", for the interval; Hedges (1981), "Distribution theory for Glass's estimator of effect size".
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example('conditional-importance')['conditional-importance']
+    >>> a, b = (toysup.analysis.represented_count(runs[name].W.isel(step=-1)) for name in ('fixed', 'conditional'))
+    >>> found = toysup.analysis.difference_over_seeds(a, b, paired=True)
+    >>> round(float(found['mean']), 2), bool(found['p_value'] < 0.05)
+    (0.0, False)
     """
     refuse_confidence(confidence)
     seeds = _seeds(a, b, paired)
@@ -78,8 +87,10 @@ def equivalence_over_seeds(a: xr.DataArray, b: xr.DataArray, margin: float, *, p
 
     Parameters
     ----------
-    a, b, paired
-        As of `difference_over_seeds`.
+    a, b : DataArray (..., seed, ...)
+        One number per seed and entry, the same entries in both.
+    paired : bool
+        Compare seed by seed, as in `difference_over_seeds`.
     margin : float
         The largest difference that does not matter, in the units of `a`.
 
@@ -96,6 +107,14 @@ def equivalence_over_seeds(a: xr.DataArray, b: xr.DataArray, margin: float, *, p
         If the margin is not above 0, or as of `difference_over_seeds`.
 
     Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach".
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example('conditional-importance')['conditional-importance']
+    >>> a, b = (toysup.analysis.represented_count(runs[name].W.isel(step=-1)) for name in ('fixed', 'conditional'))
+    >>> bool(toysup.analysis.equivalence_over_seeds(a, b, margin=1, paired=True)['equivalent'])
+    True
     """
     if not 0 < margin < np.inf:
         raise UsageError(f"a margin of equivalence must be above 0, not {margin}")
@@ -108,21 +127,36 @@ def equivalence_over_seeds(a: xr.DataArray, b: xr.DataArray, margin: float, *, p
 
 
 def holm_adjusted(p_values: xr.DataArray, *, dim: str | None = None) -> xr.DataArray:
-    """p-values adjusted for as many comparisons as there are along `dim`, or in all: Holm's step-down method.
+    """p-values adjusted for multiple comparisons by Holm's step-down method.
 
-    With p_(1) ≤ … ≤ p_(m): max over j ≤ i of (m − j + 1) p_(j), at most 1. To reject what is at most α errs at all with
-    probability at most α, however the tests depend on one another. NaN stays, and is no comparison.
+    With p_(1) ≤ … ≤ p_(m), the adjusted p_(i) is the maximum over j ≤ i of (m − j + 1) p_(j), and at most 1. If all
+    comparisons with an adjusted value of at most α are rejected, the probability of any false rejection is at most α,
+    however the tests depend on one another.
 
     Parameters
     ----------
     p_values : DataArray
+        Between 0 and 1, any dims. NaN stays NaN and does not count as a comparison.
+    dim : str, optional
+        The dim along which comparisons are counted; all entries are one family by default.
 
     Returns
     -------
     DataArray
         With the dims of `p_values`.
 
+    Raises
+    ------
+    UsageError
+        If there is no such dim.
+
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+
+    Examples
+    --------
+    >>> import toysup, xarray as xr
+    >>> toysup.analysis.holm_adjusted(xr.DataArray([0.01, 0.04, 0.03], dims='test')).values.round(2).tolist()
+    [0.03, 0.06, 0.06]
     """
     if dim is None:
         adjusted = _holm(p_values.values.reshape(1, -1).astype(float)).reshape(p_values.shape)
@@ -146,15 +180,27 @@ def _holm(table: FloatArray) -> FloatArray:
 def paired_by_seed(one: xr.Dataset, other: xr.Dataset) -> bool:
     """Whether a seed of one condition is paired with the same seed of the other.
 
-    It is where both start from equal weights, as models do whose parameters have equal shapes, and see equal samples,
-    as regimes do with equal laws of context and features: tables of probability, values, groups and rule. Importance
-    and target may differ. And more than half of the seeds of the side that has fewer are shared: else pairs would leave
-    out most of what can be compared, or all of it.
+    Two models with the same seed are paired if three things hold. They start from equal weights: their parameters have
+    equal shapes. They see equal samples: the regimes have the same law of context and features (probabilities, values,
+    groups and rule), while importance and target may differ. And both conditions share more than half of the seeds of
+    the side that has fewer, since pairs would otherwise leave out most of the models.
 
     Parameters
     ----------
     one, other : Dataset
         Trajectories, or a step of them.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import toysup
+    >>> runs = toysup.open_example('conditional-importance')['conditional-importance']
+    >>> fixed, conditional, anticorrelated = (runs[name].to_dataset() for name in list(runs)[:3])
+    >>> toysup.analysis.paired_by_seed(fixed, conditional), toysup.analysis.paired_by_seed(fixed, anticorrelated)
+    (True, False)
     """
     if _shapes(one) != _shapes(other) or _labels(one) != _labels(other) or not _share_seeds(one, other):
         return False

@@ -37,6 +37,13 @@ def exchangeable_features(dataset: xr.Dataset) -> xr.DataArray:
     -------
     DataArray (sweep axes along which the regime varies..., feature)
         Labels of features; features of one class whose subsets differ are twins.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].to_dataset()
+    >>> toysup.analysis.exchangeable_features(dataset).sel(feature=[1, 11, 2]).values.tolist()
+    [1, 1, 2]
     """
     axes = regime_sizes(dataset)
     features = dataset["feature"].values

@@ -75,6 +75,15 @@ def quadrant_null(
         If a dim is missing.
 
     Source: Fisher (1935), "The Design of Experiments"; for random relabellings Phipson and Smyth (2010).
+
+    Examples
+    --------
+    >>> import toysup
+    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].to_dataset()
+    >>> null = toysup.analysis.quadrant_null(dataset.isel(step=-1).sel(seed=[0]))
+    >>> energy = null.sel(statistic='energy', subset='comedy', other_subset='comedy')
+    >>> round(float(energy.null_mean.item()), 1), round(float(energy.p_value.item()), 3)
+    (4.5, 0.002)
     """
     whole = linear_response(dataset)["G"] if G is None else G
     return _null(dataset, whole, lambda cell: [whole.isel(cell)], threshold, _EACH, _each)
@@ -95,11 +104,15 @@ def pooled_quadrant_null(
 
     Parameters
     ----------
-    dataset, G, threshold
-        As `quadrant_null`; G with the dim `seed`.
+    dataset : Dataset
+        A trajectory with its regime, at any of its steps, with the dim `seed`.
+    G : DataArray (..., seed, ..., feature, other_feature) or (..., seed, ..., output, other_feature), optional
+        As in `quadrant_null`.
     response : callable, optional
-        What makes G of some seeds of the dataset, which is then read and worked on piece by piece; `linear_response`
-        if neither it nor G is given.
+        A function that computes G from a dataset of some of the seeds. The dataset is then read piece by piece. The
+        default is G of `linear_response`, if G is not given either.
+    threshold : float
+        A pair interferes if |G_ij| exceeds it.
 
     Returns
     -------
@@ -112,6 +125,15 @@ def pooled_quadrant_null(
     ------
     UsageError
         If a dim is missing, or both G and `response` are given.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].to_dataset()
+    >>> null = toysup.analysis.pooled_quadrant_null(dataset.isel(step=-1))
+    >>> energy = null.sel(statistic='energy', subset='comedy', other_subset='comedy')
+    >>> round(float(energy.z), 1), round(float(energy.p_value), 4)
+    (-16.1, 0.0001)
     """
     if G is not None and response is not None:
         raise UsageError("give G, or the response that makes it, not both")

@@ -45,6 +45,14 @@ def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Da
         If there is no dim `seed`, or the confidence is not between 0 and 1.
 
     Source: Hall (1992), "On the removal of skewness by transformation", with quantiles of t for those of the normal.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/fixed"].W.isel(step=-1)
+    >>> summary = toysup.analysis.over_seeds(toysup.analysis.represented_count(W))
+    >>> [round(float(summary[name]), 1) for name in ('mean', 'ci_low', 'ci_high')]
+    [16.9, 16.6, 17.2]
     """
     refuse_confidence(confidence)
     blocks = [(finite.sum(axis=1), mean_and_shape(table, finite)) for table, finite in _by_entries(values)]
@@ -80,6 +88,15 @@ def proportion_over_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE
 
     Source: Clopper and Pearson (1934), "The use of confidence or fiducial limits illustrated in the case of the
     binomial".
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/fixed"].W.isel(step=-1)
+    >>> all_of_them = toysup.analysis.represented(W).all('feature')
+    >>> share = toysup.analysis.proportion_over_seeds(all_of_them)
+    >>> [round(float(share[name]), 2) for name in ('mean', 'ci_low', 'ci_high')]
+    [0.0, 0.0, 0.12]
     """
     refuse_confidence(confidence)
     counts = []
@@ -133,6 +150,15 @@ def bootstrap_over_seeds(
         If there is no dim `seed`, or the confidence is not between 0 and 1.
 
     Source: Efron (1987), "Better bootstrap confidence intervals".
+
+    Examples
+    --------
+    >>> import numpy as np, toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/fixed"].W.isel(step=-1)
+    >>> energy = toysup.analysis.quadrant_interference(W)['energy'].sum(['subset', 'other_subset'])
+    >>> median = toysup.analysis.bootstrap_over_seeds(energy, np.median)
+    >>> [round(float(median[name]), 1) for name in ('estimate', 'ci_low', 'ci_high')]
+    [13.6, 13.3, 13.9]
     """
     refuse_confidence(confidence)
     table, finite = by_seed(values)

@@ -45,8 +45,10 @@ def loss_decomposition(
         Trajectories of plain tied models; any leading dims (sweep axes, seed, step).
     threshold : float
         Of ‖W_i‖², from which on a feature is represented.
-    n_samples, by_batch
-        As in `expected_loss`.
+    n_samples : int
+        Samples for each context.
+    by_batch : bool
+        Keep the 16 batches of the samples apart, in a dim `batch`, for `sampling_error`.
 
     Returns
     -------
@@ -58,6 +60,14 @@ def loss_decomposition(
     UsageError
         If the models are not of that kind: where a layer is not linear, the model sees its context or an output is not
         about one feature, there is no own entry.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> parts = toysup.analysis.loss_decomposition(fixed.isel(step=-1)).sum(['context', 'feature'])
+    >>> dict(zip(parts.part.values.tolist(), parts.mean('seed').values.round(3).tolist()))
+    {'unrepresented': 0.005, 'own': 0.0, 'interference': 0.01, 'bias': -0.0}
     """
     if reason := no_parts(dataset):
         raise UsageError(f"the loss of {dataset.attrs['condition_name']} has no parts: {reason}")
@@ -102,8 +112,10 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
     ----------
     dataset : Dataset
         Trajectories of any models; any leading dims (sweep axes, seed, step).
-    n_samples, by_batch
-        As in `expected_loss`.
+    n_samples : int
+        Samples for each context.
+    by_batch : bool
+        Keep the 16 batches of the samples apart, in a dim `batch`, for `sampling_error`.
 
     Returns
     -------
@@ -116,6 +128,14 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
     ------
     UsageError
         As `expected_loss`.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> found = toysup.analysis.loss_by_active(fixed.isel(step=-1).sel(seed=[0]))
+    >>> found.probability.sum('context').values.round(2).tolist()
+    [0.04, 0.13, 0.23, 0.24, 0.18, 0.17]
     """
     loss = evaluated(dataset, None, _by_active, kinds=("active", ACTIVE), n_samples=n_samples, by_batch=by_batch)
     axes = regime_sizes(dataset)

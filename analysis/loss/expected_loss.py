@@ -47,6 +47,14 @@ def expected_loss(
     UsageError
         If the regime shows the models other inputs or asks for other outputs, the sweeps do not match, or `n_samples`
         is not positive or does not make equal batches.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> loss = toysup.analysis.expected_loss(fixed.isel(step=-1))
+    >>> loss.dims, round(float(loss.sum(['context', 'feature']).mean()), 3)
+    (('seed', 'context', 'feature'), 0.014)
     """
     return evaluated(trained, under, _squared, n_samples=n_samples, by_batch=by_batch)
 
@@ -88,6 +96,15 @@ def sampling_error(values: xr.DataArray) -> xr.DataArray:
     ------
     UsageError
         If there is no dim `batch`.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> loss = toysup.analysis.expected_loss(fixed.isel(step=-1).sel(seed=[0]), by_batch=True)
+    >>> error = toysup.analysis.sampling_error(loss.sum(['context', 'feature']))
+    >>> bool(error < 0.02 * loss.sum(['context', 'feature']).mean())
+    True
     """
     require_dims(values, ("batch",), what="values")
     error = values.std("batch", ddof=1, skipna=False) / values.sizes["batch"] ** 0.5

@@ -54,6 +54,14 @@ def loss_references(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES) ->
     ------
     UsageError
         If the models' activation is not known.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> losses = toysup.analysis.loss_references(fixed)
+    >>> dict(zip(losses.reference.values.tolist(), losses.loss.values.round(3).tolist()))
+    {'zero': 0.227, 'constant': 0.201, 'best_features': 0.029, 'linear': 0.029, 'antipodal': 0.014}
     """
     axes = regime_sizes(dataset)
     cells = [list(_references(dataset.isel(cell.at), cell.regime, n_samples)) for cell in regime_cells(dataset)]

@@ -246,7 +246,7 @@ def interference(
     >>> runs = toysup.open_example("conditional-importance")
     >>> table = toysup.analysis.report.interference(runs, conditions=["anticorrelated"]).table
     >>> table[table["statistic"] == "energy"][["subset", "other_subset", "mean"]].round(1).values.tolist()[:2]
-    [['comedy', 'comedy', 0.1], ['comedy', 'tragedy', 10.2]]
+    [['comedy', 'comedy', 0.0], ['comedy', 'tragedy', 10.1]]
     """
     _refuse_parts(against, by if by != "quadrant" else None)
     return _reported("interference", runs, conditions, step, epoch, by=by, statistic=statistic, against=against)

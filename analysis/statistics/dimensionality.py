@@ -33,6 +33,13 @@ def feature_dimensionality(W: xr.DataArray) -> xr.DataArray:
         If a dim is missing.
 
     Source: Elhage et al. (2022), "Toy Models of Superposition"; the "capacity" of Scherlis et al. (2022).
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].W.isel(step=-1)
+    >>> toysup.analysis.feature_dimensionality(W).sel(feature=[1, 2]).mean('seed').values.round(1).tolist()
+    [0.5, 0.5]
     """
     require_dims(W, ("hidden", "feature"), what="W")
     result = xr.apply_ufunc(
@@ -48,24 +55,90 @@ def feature_dimensionality(W: xr.DataArray) -> xr.DataArray:
 
 
 def total_dimensionality(W: xr.DataArray) -> xr.DataArray:
-    """Σ_i D_i, in dimensions: (..., hidden, feature) → (...); at most rank W. UsageError if a dim is missing."""
+    """The total dimensionality Σ_i D_i, which is at most the rank of W.
+
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; dimensionless, any leading dims.
+
+    Returns
+    -------
+    DataArray (...)
+        In dimensions, in the dtype of W; NaN where a model is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].W.isel(step=-1)
+    >>> round(float(toysup.analysis.total_dimensionality(W).mean()), 1)
+    10.0
+    """
     total = feature_dimensionality(W).sum("feature", skipna=False)
     return named(total, "total_dimensionality", "total dimensionality Σ D_i")
 
 
 def represented(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.DataArray:
-    """Whether each feature is represented, ‖W_i‖² ≥ `threshold`: (..., hidden, feature) → bool (..., feature).
+    """Whether each feature is represented: ‖W_i‖² ≥ `threshold`.
 
-    UsageError if a dim is missing.
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; dimensionless, any leading dims.
+    threshold : float
+        The least ‖W_i‖² of a represented feature; 0.5 by default.
+
+    Returns
+    -------
+    DataArray of bool (..., feature)
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/fixed"].W.isel(step=-1)
+    >>> toysup.analysis.represented(W).sel(seed=0, feature=[1, 2, 10, 20]).values.tolist()
+    [True, True, False, True]
     """
     result = feature_norms(W) ** 2 >= threshold
     return named(result, "represented", "represented: ‖W_i‖² reaches the threshold", threshold=threshold)
 
 
 def represented_count(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.DataArray:
-    """The number of represented features: (..., hidden, feature) → (...), NaN for a model that is not finite.
+    """The number of represented features of each model.
 
-    UsageError if a dim is missing.
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; dimensionless, any leading dims.
+    threshold : float
+        The least ‖W_i‖² of a represented feature; 0.5 by default.
+
+    Returns
+    -------
+    DataArray (...)
+        A count; NaN for a model that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/fixed"].W.isel(step=-1)
+    >>> toysup.analysis.represented_count(W).sel(seed=[0, 1, 2]).values.tolist()
+    [18.0, 17.0, 16.0]
     """
     count = represented(W, threshold=threshold).sum("feature")
     finite = (feature_norms(W) < np.inf).all("feature")

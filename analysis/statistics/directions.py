@@ -37,6 +37,14 @@ def shared_directions(
     ------
     UsageError
         If a dim is missing, or the threshold is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].W.isel(step=-1)
+    >>> shared = toysup.analysis.shared_directions(W)
+    >>> float(shared.sel(seed=0, feature=1).min())
+    -1.0
     """
     require_dims(W, ("hidden", "feature"), what="W")
     if not 0 < threshold <= 1:
@@ -52,9 +60,30 @@ def shared_directions(
 
 
 def shared_direction_count(shared: xr.DataArray) -> xr.DataArray:
-    """How many pairs share a direction: (..., feature, other_feature), as `shared_directions` gives it → (...).
+    """The number of pairs of features that share a direction.
 
-    NaN for a model that is not finite; UsageError if a dim is missing.
+    Parameters
+    ----------
+    shared : DataArray (..., feature, other_feature)
+        As `shared_directions` gives it; any leading dims.
+
+    Returns
+    -------
+    DataArray (...)
+        A count; NaN for a model that is not finite.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].W.isel(step=-1)
+    >>> shared = toysup.analysis.shared_directions(W)
+    >>> toysup.analysis.shared_direction_count(shared).sel(seed=[0, 1]).values.tolist()
+    [10.0, 10.0]
     """
     require_dims(shared, ("feature", "other_feature"), what="shared")
     count = abs(shared).sum(["feature", "other_feature"], skipna=False) / 2

@@ -57,6 +57,14 @@ def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) 
     ------
     UsageError
         If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].to_dataset()
+    >>> onset = toysup.analysis.feature_onset(dataset.W.sel(seed=0))
+    >>> onset.entry_step.sel(feature=[1, 10]).values.tolist()
+    [0.0, 782.0]
     """
     _with_steps(W, ("hidden", "feature"), what="W")
     holds, finite = represented(W, threshold=threshold), is_finite(W, over=("step", "context", "hidden", "feature"))
@@ -88,6 +96,15 @@ def merge_step(shared: xr.DataArray) -> xr.DataArray:
     ------
     UsageError
         If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].to_dataset()
+    >>> shared = toysup.analysis.shared_directions(dataset.W.sel(seed=[0]))
+    >>> steps = toysup.analysis.merge_step(shared)
+    >>> steps.dims, float(steps.min())
+    (('seed', 'feature', 'other_feature'), 391.0)
     """
     _with_steps(shared, ("feature", "other_feature"), what="shared")
     last = shared.isel(step=-1, drop=True)
@@ -125,6 +142,14 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
         If there is no dim `step`.
 
     Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval".
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> plateau = toysup.analysis.plateaus(fixed.train_loss)
+    >>> plateau.sel(seed=0).values.tolist()[-3:]
+    [1.0, 1.0, 1.0]
     """
     _with_steps(train_loss, (), what="train_loss")
     # There is no loss before the first step; of that step alone, the NaN is what is known.
@@ -168,6 +193,14 @@ def level_jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArra
 
     Source: Elhage et al. (2022), "Toy Models of Superposition"; Maidstone et al. (2017), "On optimal multiple
     changepoint algorithms for large data".
+
+    Examples
+    --------
+    >>> import toysup
+    >>> import numpy as np, xarray as xr
+    >>> D = xr.DataArray(np.repeat([0.0, 0.5], 5), {'step': np.arange(10)}, 'step')
+    >>> toysup.analysis.level_jumps(D).values.tolist()
+    [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]
     """
     _with_steps(values, (), what="values")
 

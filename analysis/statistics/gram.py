@@ -27,6 +27,16 @@ def gram(W: xr.DataArray) -> xr.DataArray:
         If a dim is missing.
 
     Source: Elhage et al. (2022), "Toy Models of Superposition".
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/fixed"].W.isel(step=-1)
+    >>> G = toysup.analysis.gram(W)
+    >>> G.dims
+    ('seed', 'feature', 'other_feature')
+    >>> round(float(G.sel(seed=0, feature=1, other_feature=1)), 2)
+    1.0
     """
     require_dims(W, ("hidden", "feature"), what="W")
     result = xr.apply_ufunc(
@@ -42,9 +52,29 @@ def gram(W: xr.DataArray) -> xr.DataArray:
 
 
 def feature_norms(W: xr.DataArray) -> xr.DataArray:
-    """The norm ‖W_i‖ of each feature's direction: (..., hidden, feature) → (..., feature), dimensionless.
+    """The norm ‖W_i‖ of each feature's direction.
 
-    UsageError if a dim is missing.
+    Parameters
+    ----------
+    W : DataArray (..., hidden, feature)
+        Weights onto the hidden state; dimensionless, any leading dims.
+
+    Returns
+    -------
+    DataArray (..., feature)
+        Dimensionless, in the dtype of W; NaN or infinite where a weight is.
+
+    Raises
+    ------
+    UsageError
+        If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/fixed"].W.isel(step=-1)
+    >>> toysup.analysis.feature_norms(W).sel(feature=[1, 20]).mean('seed').astype(float).round(1).values.tolist()
+    [1.0, 0.1]
     """
     require_dims(W, ("hidden", "feature"), what="W")
     # As in gram_kernel.

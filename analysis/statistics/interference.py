@@ -39,6 +39,13 @@ def feature_interference(W: xr.DataArray) -> xr.DataArray:
         If a dim is missing.
 
     Source: Elhage et al. (2022), "Toy Models of Superposition".
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].W.isel(step=-1)
+    >>> round(float(toysup.analysis.feature_interference(W).mean()), 1)
+    1.0
     """
     # As in gram_kernel.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -69,6 +76,14 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
     ------
     UsageError
         If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> met = toysup.analysis.probability_weighted_interference(fixed.isel(step=-1))
+    >>> met.dims, round(float(met.mean()), 2)
+    (('seed', 'feature'), 0.14)
     """
     W = dataset["W"] if directions is None else directions
     together, context = active_together(dataset), dataset["context_probability"]
@@ -121,6 +136,14 @@ def quadrant_interference(W: xr.DataArray, *, threshold: float = INTERFERING_THR
     ------
     UsageError
         If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].W.isel(step=-1)
+    >>> energy = toysup.analysis.quadrant_interference(W)['energy'].mean('seed')
+    >>> energy.astype(float).values.round(1).tolist()
+    [[0.0, 10.1], [10.1, 0.0]]
     """
     require_dims(W, ("hidden", "feature"), what="W")
     sides = _Side.of(subset_labels(W), range(W.sizes["feature"]))
@@ -148,6 +171,14 @@ def gram_quadrants(G: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD)
     ------
     UsageError
         If a dim is missing.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> W = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].W.isel(step=-1)
+    >>> energy = toysup.analysis.gram_quadrants(toysup.analysis.gram(W))['energy']
+    >>> energy.mean('seed').astype(float).values.round(1).tolist()
+    [[0.0, 10.1], [10.1, 0.0]]
     """
     rows = "output" if "output" in G.dims else "feature"
     require_dims(G, (rows, "other_feature"), what="G")

@@ -43,6 +43,14 @@ def piecewise(dataset: xr.Dataset, statistic: Callable[[xr.Dataset], Result], *,
     ------
     UsageError
         If there is no dim `seed`.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> counts = toysup.analysis.piecewise(fixed, lambda models: toysup.analysis.represented_count(models.W))
+    >>> counts.dims, dict(counts.sizes)
+    (('seed', 'step'), {'seed': 30, 'step': 13})
     """
     require_dims(dataset, ("seed",), what="dataset")
 

@@ -35,6 +35,16 @@ def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     ------
     UsageError
         If `value` is 0, or the model's activation or architecture is not registered.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> response = toysup.analysis.linear_response(fixed.isel(step=-1))
+    >>> response.G.dims
+    ('seed', 'feature', 'other_feature')
+    >>> bool((response.H == fixed.W.isel(step=-1)).all())
+    True
     """
     if not np.isfinite(value) or value == 0:
         raise UsageError(f"a response is that to a value that is finite and not 0, unlike {value}")
@@ -99,6 +109,13 @@ def context_selectivity(dataset: xr.Dataset, *, value: float = 1.0) -> xr.DataAr
     ------
     UsageError
         As `linear_response`.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
+    >>> toysup.analysis.context_selectivity(fixed.isel(step=-1, seed=0)).sel(feature=1).item()
+    0.0
     """
     squares = (linear_response(dataset, value=value)["H"].astype(np.float64) ** 2).sum("hidden", skipna=False)
     if "context" not in squares.dims:
