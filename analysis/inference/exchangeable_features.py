@@ -1,4 +1,4 @@
-"""Twins: features of different subsets that differ by their contexts alone, and their relabellings."""
+"""Exchangeable features, which differ by their contexts alone, and the relabellings that swap their subsets."""
 
 from collections.abc import Hashable, Sequence
 from itertools import combinations
@@ -15,7 +15,7 @@ from toysup.experiments.regime import Regime
 from toysup.storage.schema import sweep_axes
 
 MOST_RELABELLINGS = 1024
-"""Up to so many relabellings all are taken; of more, as many: the labels as they are, and random ones."""
+"""If there are more relabellings than this, the model's own and random ones are used, this many in total."""
 
 Labels = npt.NDArray[np.intp]
 
@@ -24,9 +24,9 @@ def exchangeable_features(dataset: xr.Dataset) -> xr.DataArray:
     """The class of each feature: the first feature whose tables are equal to its own up to the context.
 
     Features i and j are of one class if a bijection π of the contexts carries (P(c), p_i(c), I_i(c)) onto
-    (P(πc), p_j(πc), I_j(πc)) for every c; training knows of a subset by these tables alone. They have to be of the same
-    group, too, and where the context follows from x by a rule, or a flag shows it to the model, contexts are not alike:
-    only equal tables make twins then, and the feature that a rule is about has none.
+    (P(πc), p_j(πc), I_j(πc)) for every c: training never sees subset labels, and subsets affect it only through these
+    tables. The features must also be of the same group. If the context follows from x by a rule, or a flag shows it to
+    the model, only features with equal tables are exchangeable, and the feature that a rule uses with no other.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def exchangeable_features(dataset: xr.Dataset) -> xr.DataArray:
     Returns
     -------
     DataArray (sweep axes along which the regime varies..., feature)
-        Labels of features; features of one class whose subsets differ are twins.
+        Labels of features. Features of one class are exchangeable.
 
     Examples
     --------
@@ -49,10 +49,12 @@ def exchangeable_features(dataset: xr.Dataset) -> xr.DataArray:
     features = dataset["feature"].values
     classes = np.empty((*axes.values(), len(features)), features.dtype)
     for cell in regime_cells(dataset):
-        for members in twin_classes(cell.regime):
+        for members in exchangeable_classes(cell.regime):
             classes[cell.place][list(members)] = features[members[0]]
     coords = {name: dataset[name] for name in (*axes, "feature", "subset")}
-    return named(xr.DataArray(classes, coords, (*axes, "feature")), "twins", "first feature with equal tables")
+    return named(
+        xr.DataArray(classes, coords, (*axes, "feature")), "exchangeable_features", "first feature with equal tables"
+    )
 
 
 class NoNull(NamedTuple):
@@ -63,14 +65,14 @@ class NoNull(NamedTuple):
 
 
 def no_null(dataset: xr.Dataset) -> NoNull | None:
-    """Where labels cannot be swapped, and why; None where twins have different subsets in all cells of the sweep."""
+    """Where labels cannot be swapped, and why; None where they can be in all cells of the sweep."""
     without = [cell for cell in regime_cells(dataset) if not _swapped(cell.regime)]
     return NoNull(_some_cells(dataset, without), _reason(without[0].regime)) if without else None
 
 
 def _swapped(regime: Regime) -> bool:
-    """Whether some twins have different subsets."""
-    return any(len({regime.subset[i] for i in members}) > 1 for members in twin_classes(regime))
+    """Whether some exchangeable features have different subsets, so that swapping their labels changes something."""
+    return any(len({regime.subset[i] for i in members}) > 1 for members in exchangeable_classes(regime))
 
 
 def _some_cells(dataset: xr.Dataset, cells: Sequence[RegimeCell]) -> str:
@@ -96,7 +98,7 @@ def _reason(regime: Regime) -> str:
     return ", and ".join([*what, "no features of different subsets are alike up to the context"])
 
 
-def twin_classes(regime: Regime) -> list[tuple[int, ...]]:
+def exchangeable_classes(regime: Regime) -> list[tuple[int, ...]]:
     """The places of the features of each class, in the order of their first features."""
     classes: dict[Hashable, list[int]] = {}
     for i in range(len(regime.subset)):

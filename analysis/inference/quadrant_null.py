@@ -1,4 +1,7 @@
-"""Is interference arranged by subset at all? Quadrant statistics against those of models whose twins swap labels."""
+"""Is interference arranged by subset at all? Quadrant statistics against their null.
+
+The null is the law of a statistic if exchangeable features swap their subset labels at random.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from toysup.analysis.inference.exchangeable_features import relabellings, twin_classes
+from toysup.analysis.inference.exchangeable_features import exchangeable_classes, relabellings
 from toysup.analysis.inference.relabelling import Relabelled
 from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.cells import RegimeCell, regime_cells
@@ -30,13 +33,13 @@ BAND = 0.95
 _ROUNDING = 1e-9
 _ROUNDING_OF_DRAWS = 1e-6
 _LONG_NAMES = {
-    "null_mean": "mean under swapped labels of twins",
-    "null_sd": "standard deviation under swapped labels of twins",
+    "null_mean": "mean under swapped labels",
+    "null_sd": "standard deviation under swapped labels",
     "z": "distance from the null mean in null standard deviations",
     "p_value": "share of relabellings at least as far from the null mean",
     "null_low": f"lower end of the central {100 * BAND:g}% of the null",
     "null_high": f"upper end of the central {100 * BAND:g}% of the null",
-    "n_relabellings": "relabellings, that of the model itself included; 1 where there are no twins",
+    "n_relabellings": "relabellings, that of the model itself included; 1 if no labels can be swapped",
 }
 _EACH = ("null_mean", "null_sd", "z", "p_value")
 _POOLED = (*_EACH, "null_low", "null_high")
@@ -45,7 +48,7 @@ _POOLED = (*_EACH, "null_low", "null_high")
 def quadrant_null(
     dataset: xr.Dataset, G: xr.DataArray | None = None, *, threshold: float = INTERFERING_THRESHOLD
 ) -> xr.Dataset:
-    """Each model's quadrant statistics against those of the same model with the labels of twins swapped.
+    """Each model's quadrant statistics against those of the same model with swapped subset labels.
 
     If training does not know of the subsets, labels are exchangeable within each class of `exchangeable_features`, and
     each of the R relabellings is as likely as that of the model, s_1: z = (s_1 − mean_r s_r) / sd_r s_r, and p is the
@@ -65,7 +68,7 @@ def quadrant_null(
     Returns
     -------
     Dataset (statistic, ..., subset, other_subset)
-        `null_mean`, `null_sd`, `z`, `p_value`; `n_relabellings` of each cell. NaN where there are no twins, for a
+        `null_mean`, `null_sd`, `z`, `p_value`; `n_relabellings` of each cell. NaN if no labels can be swapped, for a
         model that is not finite, and for a statistic that it does not define; where all relabellings agree nothing can
         be told, z is NaN and p 1. Dimensionless.
 
@@ -118,8 +121,8 @@ def pooled_quadrant_null(
     -------
     Dataset (statistic, ..., subset, other_subset)
         `null_mean`, `null_sd` (that of the mean over seeds), `z`, `p_value`, and `null_low`, `null_high` between which
-        the central 95% of the null lie; `n_relabellings` of each cell. NaN where there are no twins or no seeds; where
-        all relabellings agree z is NaN and p 1. Dimensionless.
+        the central 95% of the null lie; `n_relabellings` of each cell. NaN if no labels can be swapped or there are no
+        seeds; where all relabellings agree z is NaN and p 1. Dimensionless.
 
     Raises
     ------
@@ -195,7 +198,7 @@ def _relabelled(dataset: xr.Dataset, about: list[int], subsets: list[str]) -> It
     """The relabellings of each cell of the regime; many cells share theirs."""
     by_classes: dict[object, Relabelled] = {}
     for cell in regime_cells(dataset):
-        classes = tuple(twin_classes(cell.regime))
+        classes = tuple(exchangeable_classes(cell.regime))
         if classes not in by_classes:
             labels = relabellings([subsets.index(label) for label in cell.regime.subset], classes)
             by_classes[classes] = Relabelled(labels, about)

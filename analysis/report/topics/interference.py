@@ -24,8 +24,8 @@ from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
 
 MEANING = (
-    "z and p say how far the mean lies from that of models in which twins, features with equal tables up to the "
-    "context, swap their subsets at random."
+    "z and p compare the mean with its null: the mean of models in which exchangeable features, whose tables are equal "
+    "up to the context, swap their subsets at random."
 )
 # Rows about seeds that are put together at once.
 _ROWS = 2**15

@@ -1,4 +1,4 @@
-"""Twins, their relabellings, and quadrant statistics against the models in which twins swap labels."""
+"""Exchangeable features, their relabellings, and quadrant statistics against models that swap their labels."""
 
 from collections.abc import Callable, Sequence
 from itertools import product
@@ -12,7 +12,12 @@ from scipy import stats
 
 import toysup
 from toysup import analysis
-from toysup.analysis.inference.exchangeable_features import MOST_RELABELLINGS, no_null, relabellings, twin_classes
+from toysup.analysis.inference.exchangeable_features import (
+    MOST_RELABELLINGS,
+    exchangeable_classes,
+    no_null,
+    relabellings,
+)
 from toysup.analysis.inference.quadrant_null import DRAWS
 from toysup.storage.schema import assembled
 
@@ -180,7 +185,7 @@ def test_what_else_tells_features_apart(small: Small) -> None:
         usual = {"regime__contexts": ["a", "b"], "regime__subsets": {"a": "1-3", "b": "4-6"}}
         usual |= {"regime__importance_decay": 1.0, "regime__feature_probability": 0.3}
         (condition,) = small(**(usual | changes)).conditions
-        return twin_classes(condition.regimes()[0])
+        return exchangeable_classes(condition.regimes()[0])
 
     assert classes() == [(0, 1, 2, 3, 4, 5)]
     assert classes(regime__outside_importance=0.0) == [(0, 1, 2, 3, 4, 5)]
