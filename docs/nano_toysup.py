@@ -1,8 +1,8 @@
-"""toysup in one file: train the post's three conditions in plain NumPy and measure their superposition.
+"""toysup in one file: train three of the post's conditions in plain NumPy and measure their superposition.
 
 The model is x' = ReLU(WᵀW x + b), from 20 features to 10 hidden dimensions and back. A hidden context is comedy or
-tragedy by a fair coin; features 1-10 belong to comedy, 11-20 to tragedy. The context decides nothing (`fixed`), which
-errors matter (`conditional`), or which features can be active (`anticorrelated`).
+tragedy by a fair coin; features 1-10 belong to comedy, 11-20 to tragedy. In `fixed` the context has no effect, in
+`conditional` it decides which errors matter, and in `anticorrelated` which features can be active.
 
 `python docs/nano_toysup.py --seeds 5` takes about 13 s on one core. It prints the number of represented features, the
 energy of each quadrant of WᵀW and the last epoch's training loss: means over seeds ± half of Student's 95% interval.
@@ -85,7 +85,7 @@ def measure(W):
 
 
 def half_width(values):
-    """Half of Student's 95% interval for the mean over seeds; NaN if all agree, because no spread tells no error."""
+    """Half of Student's 95% interval for the mean over seeds; NaN if all agree, because equal values give no estimate of the error."""
     # With t = √ν tan θ, Student's density is cos^(ν-1) θ up to a factor; inverting its integral gives the quantile.
     degrees, theta = len(values) - 1, np.linspace(0, np.pi / 2, 10_001)
     integral = np.cumsum(np.cos((theta[1:] + theta[:-1]) / 2) ** (degrees - 1))
