@@ -33,7 +33,7 @@ def test_the_custom_analysis_of_the_readme_says_what_it_says(capsys: pytest.Capt
     first = blocks(ROOT / "README.md", "python")[0]
     assert len([line for line in first.splitlines() if line and not line.startswith("import")]) == 5
     exec(compile(first, "README.md", "exec"), {})
-    share = int(re.findall(r"(\d+)% of features are antipodal", capsys.readouterr().out)[0])
+    share = int(re.findall(r"(\d+)% of features have their most negative partner", capsys.readouterr().out)[0])
     assert share >= 95
 
 
