@@ -85,7 +85,7 @@ def measure(W):
 
 
 def half_width(values):
-    """Half of Student's 95% interval for the mean over seeds; NaN if all agree, which gives no estimate of the error."""
+    """Half of Student's 95% interval for the mean over seeds; NaN if all agree and so give no estimate of the error."""
     # With t = √ν tan θ, Student's density is cos^(ν-1) θ up to a factor; inverting its integral gives the quantile.
     degrees, theta = len(values) - 1, np.linspace(0, np.pi / 2, 10_001)
     integral = np.cumsum(np.cos((theta[1:] + theta[:-1]) / 2) ** (degrees - 1))
