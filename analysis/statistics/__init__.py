@@ -1,1 +1,1 @@
-"""What is measured of a model: xarray in, xarray out."""
+"""Statistics of weights, responses and trajectories: xarray in, xarray out."""

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from toysup.experiments.regime import FloatArray as FloatArray  # float64: what is not of single weights
+from toysup.experiments.regime import FloatArray as FloatArray  # float64: for everything but weights
 
 ModelArray = npt.NDArray[np.floating]
-"""Weights, and what follows from them in their own dtype."""
+"""Weights, and statistics that keep the dtype of the weights."""
 
 AnyArray = npt.NDArray[Any]
 

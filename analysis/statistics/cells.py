@@ -1,4 +1,4 @@
-"""The cells of a regime: where a sweep varies it, one regime at each place along the axes that do."""
+"""The cells of a regime: if a sweep varies the regime, each cell of these sweep axes has a regime of its own."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,24 +11,24 @@ from toysup.storage.schema import regime_axes, regime_of
 
 
 class RegimeCell(NamedTuple):
-    """One regime, and where it stands: its index along each axis along which regimes vary, as `isel` takes it."""
+    """One regime, and its index along each axis along which the regime varies, in the form that `isel` takes."""
 
     at: dict[str, int]
     regime: Regime
 
     @property
     def place(self) -> tuple[int, ...]:
-        """The same for an array whose first axes these are."""
+        """The index of the regime in an array whose first axes are the axes along which the regime varies."""
         return tuple(self.at.values())
 
 
 def regime_sizes(dataset: xr.Dataset) -> dict[str, int]:
-    """How many values each axis has along which the regime of `dataset` varies; empty where it has one regime."""
+    """The size of each axis along which the regime of `dataset` varies; empty if there is only one regime."""
     return {axis: dataset.sizes[axis] for axis in regime_axes(dataset)}
 
 
 def regime_cells(dataset: xr.Dataset) -> Iterator[RegimeCell]:
-    """Each regime of `dataset`, the last axis running fastest; one cell, of no index, where it has one regime."""
+    """Each regime of `dataset`, the last axis running fastest; one cell with an empty index if there is one regime."""
     sizes = regime_sizes(dataset)
     for place in np.ndindex(*sizes.values()):
         at = dict(zip(sizes, place, strict=True))

@@ -1,4 +1,4 @@
-"""Change points: series are cut into the levels, or the straight lines, that fit them at the least cost."""
+"""Change points: a series is cut into the levels, or the straight lines, that fit it at the least cost."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,18 +8,23 @@ from toysup.analysis.statistics.arrays import FloatArray
 
 
 def levels(series: FloatArray, penalties: FloatArray) -> list[list[int]]:
-    """Where the pieces of each series stop, its end last, if each piece is a level.
+    """Where the pieces of each series stop if each piece is a constant level; the last stop is the end of the series.
 
-    Of all cuts this is one with the least Σ_pieces (min_y Σ_t (x_t − y)² + penalty), found exactly: for every level y
-    that the last piece may have, the start that is best for it is known, and few starts are best anywhere. So a series
-    takes little more than its length, where the square of it is what comparing all starts takes.
+    The pieces minimise Σ_pieces (min_y Σ_t (x_t − y)² + penalty) exactly. The method keeps, for every level y that the
+    last piece may have, the best start of that piece. Only a few starts are best for any level, so the time is close to
+    linear in the length of a series, whereas comparing all starts would take the square of the length.
 
     Parameters
     ----------
     series : array (series, n)
         Finite.
     penalties : array (series,)
-        What a piece costs, in the units of the squared series.
+        The cost of each piece, in the units of the squared series.
+
+    Returns
+    -------
+    list of list of int
+        For each series, the index after the last value of each piece.
 
     Source: Maidstone et al. (2017), "On optimal multiple changepoint algorithms for large data".
     """
@@ -30,10 +35,11 @@ def levels(series: FloatArray, penalties: FloatArray) -> list[list[int]]:
 
 
 def lines(series: FloatArray, penalties: FloatArray, *, shortest: int = 1, stride: int = 1) -> list[list[int]]:
-    """The same if each piece is a straight line: Σ_pieces (min_{y,z} Σ_t (x_t − y − z t)² + penalty).
+    """Where the pieces of each series stop if each piece is a straight line; the last stop is the end of the series.
 
-    Pieces start at multiples of the stride and have `shortest` values at least; n is no less. It is found exactly, from
-    F(t) = min_s F(s) + cost(s, t) + penalty, where F(s) is that of what lies before s.
+    The pieces minimise Σ_pieces (min_{y,z} Σ_t (x_t − y − z t)² + penalty) exactly. The minimum F(t) for the first t
+    values follows from F(t) = min_s F(s) + cost(s, t) + penalty. A piece starts at a multiple of `stride` and has at
+    least `shortest` values; a series must not be shorter than that. See `levels` for the parameters and the result.
 
     Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval".
     """
@@ -44,7 +50,7 @@ def lines(series: FloatArray, penalties: FloatArray, *, shortest: int = 1, strid
 
 
 def _stops(before: npt.NDArray[np.int64]) -> list[int]:
-    """From where the last piece starts in the best cut of what lies before each place."""
+    """The stops of all pieces; `before` has, for each length, where the last piece of the best cut starts."""
     stops, place = [], len(before) - 1
     while place > 0:
         stops.append(place)
@@ -54,12 +60,12 @@ def _stops(before: npt.NDArray[np.int64]) -> list[int]:
 
 @njit(cache=True, error_model="numpy")
 def _levels_start(series, penalty):
-    """For each place where the last piece starts in the best cut of what lies before it."""
+    """For each length t, where the last piece starts in the best cut of the first t values into levels."""
     n = len(series)
     before = np.zeros(n + 1, np.int64)
-    # The axis of levels in intervals, from their lower edges to the next one's. In each the last piece starts best at
-    # one place, and the cut costs `size` · (level − `mean`)² + `cost`, by the values since then (Welford). Two such
-    # parabolas cross twice at most, so there are fewer than 2 n intervals.
+    # The axis of levels is divided into intervals, each stored by its lower edge. In each interval one start of the
+    # last piece is best, and the cut costs `size` · (level − `mean`)² + `cost`, computed from the values since that
+    # start (Welford). Two such parabolas cross at most twice, so there are fewer than 2 n intervals.
     most = 2 * n
     EDGE, SIZE, MEAN, COST = 0, 1, 2, 3
     now, new = np.zeros((most + 1, 4)), np.zeros((most + 1, 4))
@@ -76,7 +82,7 @@ def _levels_start(series, penalty):
             total = now[k, COST] + now[k, SIZE] * (level - now[k, MEAN]) ** 2
             if total < least:
                 least, before[stop] = total, starts[k]
-        # At levels at which a start costs more than to start a piece here, it always will.
+        # Where an old start costs more than a piece that starts here, it will cost more at every later length too.
         kept, fresh = 0, False
         for k in range(count):
             reach = np.sqrt(max(least + penalty - now[k, COST], 0) / now[k, SIZE])
@@ -95,12 +101,12 @@ def _levels_start(series, penalty):
 
 @njit(cache=True, error_model="numpy")
 def _lines_start(series, penalty, shortest, stride):
-    """The same, of lines."""
+    """For each length t, where the last piece starts in the best cut of the first t values into straight lines."""
     n = len(series)
     least, before = np.full(n + 1, np.inf), np.zeros(n + 1, np.int64)
     least[0] = 0.0
-    # Of the pieces that start at each multiple of the stride: their means, sums of squares about these, and of products
-    # with the distances from the mean place, value by value (Welford).
+    # For the piece that starts at each multiple of the stride: its mean, its sum of squares about the mean, and its sum
+    # of products with the distance from the mean place, updated value by value (Welford).
     moments = np.zeros((3, n))
     mean, square, product = moments[0], moments[1], moments[2]
     for stop in range(1, n + 1):

@@ -1,4 +1,4 @@
-"""How many dimensions each feature has to itself, and which features are represented at all."""
+"""The dimensionality of each feature, and which features are represented."""
 
 import numpy as np
 import xarray as xr
@@ -12,10 +12,11 @@ REPRESENTED_THRESHOLD = 0.5
 
 
 def feature_dimensionality(W: xr.DataArray) -> xr.DataArray:
-    """D_i = ‖W_i‖² / Σ_j (Ŵ_i·W_j)², the share of a dimension that feature i has; 0 for a zero column.
+    """The dimensionality of each feature: D_i = ‖W_i‖² / Σ_j (Ŵ_i·W_j)², or 0 for a zero column.
 
-    It is 1 for a feature orthogonal to all others, ½ for each of an antipodal pair, and Σ_i D_i ≤ rank W. Invariant
-    under rotation of the hidden space and scaling of W.
+    D_i is the share of a hidden dimension that feature i has to itself. It is 1 for a feature orthogonal to all others
+    and ½ for each feature of an antipodal pair. The sum Σ_i D_i is at most the rank of W. D does not change if the
+    hidden space is rotated or W is scaled.
 
     Parameters
     ----------
@@ -31,6 +32,11 @@ def feature_dimensionality(W: xr.DataArray) -> xr.DataArray:
     ------
     UsageError
         If a dim is missing.
+
+    See Also
+    --------
+    total_dimensionality : the sum Σ_i D_i.
+    linear_response : H, which replaces W in a deeper model.
 
     Source: Elhage et al. (2022), "Toy Models of Superposition"; the "capacity" of Scherlis et al. (2022).
 
@@ -151,7 +157,7 @@ def _dimensionality(W: ModelArray) -> ModelArray:
 
 
 def _block_dimensionality(W: ModelArray, out: ModelArray) -> None:
-    # D does not depend on the scale of W, so take it out first: squares of tiny weights would underflow.
+    # D does not depend on the scale of W. Division by the largest weight keeps squares of tiny weights from underflow.
     largest = np.abs(W).max(axis=(-2, -1), keepdims=True)
     largest[largest == 0] = 1
     with np.errstate(invalid="ignore"):

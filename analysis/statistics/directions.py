@@ -1,4 +1,4 @@
-"""Directions: which features share one, in the hidden space that they are all written to."""
+"""Which features share a direction of the hidden space."""
 
 import numpy as np
 import xarray as xr
@@ -9,7 +9,7 @@ from toysup.analysis.statistics.labels import is_finite, named, require_dims
 from toysup.errors import UsageError
 
 SHARING_THRESHOLD = 0.9
-"""|cos(W_i, W_j)| from which two represented features share a direction."""
+"""The least |cos(W_i, W_j)| at which two represented features share a direction."""
 
 
 def shared_directions(
@@ -24,19 +24,24 @@ def shared_directions(
     W : DataArray (..., hidden, feature)
         Weights onto the hidden state; any leading dims.
     threshold : float
-        On |cos|, above 0.
+        The least |cos(W_i, W_j)| of a pair that shares a direction, above 0 and at most 1; 0.9 by default.
     represented_threshold : float
-        On ‖W_i‖².
+        The least ‖W_i‖² of a represented feature; 0.5 by default.
 
     Returns
     -------
     DataArray (..., feature, other_feature)
-        Symmetric, 0 on the diagonal, in the dtype of W; NaN for a model that is not finite.
+        −1, 0 or 1; symmetric, 0 on the diagonal, in the dtype of W; NaN for a model that is not finite.
 
     Raises
     ------
     UsageError
-        If a dim is missing, or the threshold is not between 0 and 1.
+        If a dim is missing, or the threshold is not above 0 and at most 1.
+
+    See Also
+    --------
+    shared_direction_count : the number of pairs that share a direction.
+    merge_step : the step from which a pair shares a direction.
 
     Examples
     --------
@@ -48,10 +53,10 @@ def shared_directions(
     """
     require_dims(W, ("hidden", "feature"), what="W")
     if not 0 < threshold <= 1:
-        raise UsageError(f"a threshold on |cos| lies between 0 and 1, unlike {threshold}")
+        raise UsageError(f"threshold must be above 0 and at most 1, got {threshold}")
     is_represented, norms = represented(W, threshold=represented_threshold), feature_norms(W)
     cosine = gram((W / norms.where(norms > 0)).where(is_represented, 0).transpose(..., "hidden", "feature"))
-    # The cosine of equal directions is 1 up to rounding.
+    # Rounding can make the cosine of two equal directions slightly less than 1.
     reached = abs(cosine) >= threshold - 1e-6
     pair = xr.DataArray(~np.eye(W.sizes["feature"], dtype=bool), dims=("feature", "other_feature"))
     sign = xr.apply_ufunc(np.sign, cosine, dask="allowed")

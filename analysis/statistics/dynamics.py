@@ -1,4 +1,4 @@
-"""Dynamics: from which step on features are represented or share directions, and plateaus and jumps on the way."""
+"""Training dynamics: when features become represented or share a direction, plateaus of the loss, and jumps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -16,47 +16,54 @@ from toysup.errors import UsageError
 PLATEAU_FALL = 0.01
 JUMP_SIZE = 0.2
 
-# A plateau, and the level on either side of a jump, last a tenth of the snapshots; three tell a line from a slope.
+# A plateau, and each level beside a jump, lasts at least a tenth of the snapshots and at least three snapshots: fewer
+# than three always fit a line.
 _HELD, _FEWEST = 0.1, 3
-# A shorter series cannot be cut in two, and does not tell whether it has a plateau or a jump.
+# A shorter series cannot be cut into two pieces of three snapshots, so its plateaus and jumps are undefined.
 LEAST_LENGTH = 2 * _FEWEST
-# A jump takes at most a fifth of them, and is this many times as steep as what is on either side of it.
+# A jump takes at most a fifth of the snapshots, and is at least this many times as steep as the levels beside it.
 _SUDDEN, _STEEPER = 0.2, 3.0
-# What a change point costs, in units of σ² ln n: BIC for a line's two parameters and its place, and a margin for a σ
-# that is estimated from a dozen snapshots.
+# The cost of a piece in units of σ² ln n: BIC for the two parameters and the place of a line, with a margin because σ
+# is estimated from as few as a dozen snapshots.
 _PENALTY = 4.0
-# The smallest σ: smooth series have no noise, and would be cut at every bend.
+# The smallest σ. A smooth series has no noise, and with σ = 0 it would be cut at every bend.
 _LEAST_DECADES, _LEAST_DIMENSIONS = 0.005, 0.01
-# Losses below this share of the largest are rounding.
+# Losses below this share of the largest loss are rounding errors.
 _ROUNDING = 1e-12
 
 Kernel = Callable[[FloatArray, FloatArray], FloatArray]
 
 
 def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.Dataset:
-    """When each feature enters: the step from which it is represented to the end, and how often it came and went.
+    """The step from which each feature stays represented to the end, and how often the feature enters and leaves.
 
-    Most features are represented at initialisation, where Xavier makes ‖W_i‖² about 2m/(n + m). One that stays so has
-    the first step for its entry step, 0 entries and 0 exits; one that leaves and comes back has 1 and 1, and its entry
-    step is that of its return.
+    A feature enters at a snapshot if it is represented there and was not at the snapshot before; it leaves in the
+    reverse case. Most features are represented at initialisation already, since Xavier initialisation makes ‖W_i‖²
+    about 2m/(n + m). A feature that stays represented throughout has the first step as its entry step, 0 entries and 0
+    exits. A feature that leaves and comes back has 1 entry and 1 exit, and its entry step is the step of its return.
 
     Parameters
     ----------
     W : DataArray (..., step, ..., hidden, feature)
-        Weights onto the hidden state along training, or H of `linear_response` in their place; any other leading dims.
+        Weights onto the hidden state along training, or H of `linear_response`; any other leading dims.
     threshold : float
-        A feature is represented where ‖W_i‖² reaches it.
+        The least ‖W_i‖² of a represented feature; 0.5 by default.
 
     Returns
     -------
     Dataset (..., feature)
-        `entry_step`, NaN for a feature that is not represented at the last step; `entries` and `exits`, how often it is
-        represented and was not one snapshot before, and the reverse. All NaN for a trajectory that is not finite.
+        `entry_step`, in steps, NaN for a feature that is not represented at the last step; `entries` and `exits`,
+        counts. All three are NaN for a trajectory that is not finite.
 
     Raises
     ------
     UsageError
-        If a dim is missing.
+        If a dim or the coordinate `step` is missing.
+
+    See Also
+    --------
+    represented : whether each feature is represented at each step.
+    merge_step : the step from which a pair of features shares a direction.
 
     Examples
     --------
@@ -80,22 +87,23 @@ def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) 
 
 
 def merge_step(shared: xr.DataArray) -> xr.DataArray:
-    """The step from which a pair shares a direction, with one sign, to the end.
+    """The step from which each pair of features shares a direction to the end, always with the same sign.
 
     Parameters
     ----------
     shared : DataArray (..., step, ..., feature, other_feature)
-        As `shared_directions` gives it.
+        As `shared_directions` gives it, along training; any other leading dims.
 
     Returns
     -------
     DataArray (..., feature, other_feature)
-        NaN for a pair that does not share a direction at the last step, and for a trajectory that is not finite.
+        In steps; NaN for a pair that does not share a direction at the last step, and for a trajectory that is not
+        finite.
 
     Raises
     ------
     UsageError
-        If a dim is missing.
+        If a dim or the coordinate `step` is missing.
 
     Examples
     --------
@@ -113,33 +121,35 @@ def merge_step(shared: xr.DataArray) -> xr.DataArray:
 
 
 def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.DataArray:
-    """Where the training loss stands still.
+    """Where the training loss is on a plateau.
 
-    log10 of the loss is cut into straight lines (least squares, with a penalty of 4 σ² ln n for each, σ from the second
-    differences, at least 0.005 decades). A plateau is a run of lines that each change by at most `fall` decades
-    per tenth of the recorded training, and lasts a tenth of it and three snapshots. It ends, and another starts, where
-    the loss changes from one such line to the next by more than `fall`, and by more than 2 √ln n standard errors.
-    Recorded training is counted in snapshots: a tenth of the steps where they are evenly spaced, a tenth of log(step)
-    where they are log-spaced.
+    log10 of the loss is cut into straight lines by least squares, with a penalty of 4 σ² ln n for each line. σ is
+    estimated from the second differences of the n losses, and is at least 0.005 decades. A plateau is one or more
+    successive lines that each change by at most `fall` decades per tenth of the recorded training. It lasts at least a
+    tenth of the training and at least three snapshots. A plateau ends, and another starts, where the loss changes from
+    one such line to the next by more than `fall` and by more than 2 √ln n standard errors.
+
+    Training is counted in snapshots. A tenth of it is a tenth of the steps if the snapshots are evenly spaced, and a
+    tenth of log(step) if they are log-spaced.
 
     Parameters
     ----------
     train_loss : DataArray (..., step)
-        Mean loss since the previous snapshot; NaN at the first.
+        The mean loss since the previous snapshot; NaN at the first snapshot.
     fall : float
-        In decades per tenth of the recorded training: 0.01 is 2.3%.
+        The largest change of a plateau, in decades per tenth of the recorded training. The default 0.01 is 2.3%.
 
     Returns
     -------
     DataArray (..., step)
-        1 on a plateau, 0 elsewhere and at the first snapshot of a plateau that follows another at once. NaN throughout
-        where a loss is not finite beyond the first, or where there are fewer than six beyond it, which cannot be cut in
-        two.
+        1 on a plateau, 0 elsewhere. If a plateau follows another one at once, its first snapshot is 0 too, which keeps
+        the two apart. NaN throughout a series if a loss after the first snapshot is not finite, or if there are fewer
+        than six such losses, which cannot be cut in two.
 
     Raises
     ------
     UsageError
-        If there is no dim `step`.
+        If the dim or the coordinate `step` is missing.
 
     Source: Jackson et al. (2005), "An algorithm for optimal partitioning of data on an interval".
 
@@ -152,7 +162,7 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     [1.0, 1.0, 1.0]
     """
     _with_steps(train_loss, (), what="train_loss")
-    # There is no loss before the first step; of that step alone, the NaN is what is known.
+    # The first loss is NaN, as there is no training before the first snapshot. It is dropped unless it is the only one.
     initial = train_loss.sizes["step"] > 1 and train_loss.isel(step=0).isnull().all()
     losses = train_loss.isel(step=slice(1, None)) if initial else train_loss
     losses = losses.astype(np.float64)
@@ -167,29 +177,31 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
 def level_jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArray:
     """Where a series such as D_i changes suddenly from one level to another, and by how much.
 
-    The series is cut into constant pieces (least squares, with a penalty of 4 σ² ln n for each, σ from the first
-    differences, at least 0.01). A jump lies between two successive pieces that last a tenth of the recorded
-    training each, and three snapshots, and that are at most a fifth of it apart. Its size is the distance between the
-    ends of the lines through the two pieces; it is at least `size`, and three times as steep as either line. So what
-    grows or decays smoothly has no jump, nor has what changes before its first level has lasted.
+    The series is cut into constant pieces by least squares, with a penalty of 4 σ² ln n for each piece. σ is estimated
+    from the first differences of the n values, and is at least 0.01. A level is a piece that lasts at least a tenth of
+    the recorded training and at least three snapshots. A jump lies between two successive levels that are at most a
+    fifth of the training apart. Its size is the distance between the ends of the straight lines through the two levels.
+    The size is at least `size`, and the jump is at least three times as steep as either line.
+
+    A smooth growth or decay therefore has no jump. A change before the first level is not a jump either.
 
     Parameters
     ----------
     values : DataArray (..., step, ...)
-        Such as `feature_dimensionality`.
+        A series along training, such as `feature_dimensionality`; any other dims.
     size : float
-        The least change of level, in the units of `values`.
+        The least change of level, in the units of `values`; 0.2 by default.
 
     Returns
     -------
     DataArray (..., step, ...)
-        The change of level at the first snapshot of the new one, 0 elsewhere; NaN throughout for a series that is not
-        finite, or has fewer than six snapshots: two levels take three each.
+        The change of level at the first snapshot of the new level, 0 elsewhere; in the units of `values`. NaN
+        throughout a series that is not finite or has fewer than six snapshots, since each level needs three.
 
     Raises
     ------
     UsageError
-        If there is no dim `step`.
+        If the dim or the coordinate `step` is missing.
 
     Source: Elhage et al. (2022), "Toy Models of Superposition"; Maidstone et al. (2017), "On optimal multiple
     changepoint algorithms for large data".
@@ -211,14 +223,14 @@ def level_jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArra
 def _with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> None:
     require_dims(array, ("step", *dims), what=what)
     if "step" not in array.coords:
-        raise UsageError(f"{what} needs the coordinate step, which says when things happen")
+        raise UsageError(f"{what} needs the coordinate step, which has the number of each recorded step")
 
 
 def _since(holds: xr.DataArray) -> xr.DataArray:
-    """The first step of the last unbroken run of True, where that reaches the last step; else NaN."""
+    """The first step of the run of True that reaches the last step; NaN if the last value is False."""
     steps = np.append(holds["step"].values.astype(np.float64), np.nan)
     numbers = xr.DataArray(np.arange(1, len(steps), dtype=np.int32), dims="step")
-    # The number of the last snapshot where it does not hold, which is the place of the one after it.
+    # Snapshots are numbered from 1, so the number of the last False is the index of the snapshot after it.
     last = (~holds.drop_vars("step") * numbers).max("step")
     since: xr.DataArray = xr.apply_ufunc(
         lambda places: steps[places], last, dask="parallelized", output_dtypes=[np.float64]
@@ -227,12 +239,11 @@ def _since(holds: xr.DataArray) -> xr.DataArray:
 
 
 def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: float) -> xr.DataArray:
-    """What `kernel` makes of the finite series, (series, step) → (series, step), and their penalties; NaN for others.
+    """Apply `kernel` (series, step) → (series, step) to the series along `step`, with a penalty for each series.
 
-    Among the others are all series of fewer than `LEAST_LENGTH` values.
-
-    A penalty is 4 σ² ln n, with σ, no smaller than `least`, from the median size of the differences of that order, few
-    of which are across change points.
+    The result is NaN for a series that is not finite or has fewer than `LEAST_LENGTH` values. A penalty is 4 σ² ln n.
+    σ is estimated from the median absolute difference of the given order, since few differences lie across change
+    points; it is at least `least`.
     """
     result: xr.DataArray = xr.apply_ufunc(
         partial(_each_series, kernel=kernel, order=order, least=least),
@@ -247,13 +258,13 @@ def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: flo
 
 
 def _each_series(series: FloatArray, *, kernel: Kernel, order: int, least: float) -> FloatArray:
-    """The same of an array (..., step)."""
+    """`_along_steps` for an array (..., step)."""
     table = series.reshape(-1, series.shape[-1])
     result = np.full(table.shape, np.nan)
     finite = np.isfinite(table).all(axis=1)
     n = table.shape[1]
     if n >= LEAST_LENGTH and finite.any():
-        # Differences of white noise have variances of 2 and 6 σ²; a median of |N(0, 1)| is 0.674.
+        # First and second differences of white noise have variances 2 σ² and 6 σ²; the median of |N(0, 1)| is 0.674.
         spread = np.median(np.abs(np.diff(table[finite], order, axis=1)), axis=1) / 0.674
         sigma = np.maximum(spread / {1: 2.0, 2: 6.0}[order] ** 0.5, least)
         result[finite] = kernel(table[finite], _PENALTY * np.log(n) * sigma**2)
@@ -282,17 +293,18 @@ class _Line(NamedTuple):
 
     @property
     def end_variance(self) -> float:
-        """The variance of `first`, or of `last`, for a noise of variance 1."""
+        """The variance of `first`, and of `last`, if the noise has variance 1."""
         count = self.stop - self.start
         return (4 * count - 2) / (count * (count + 1))
 
 
 def _on_plateau(logs: FloatArray, penalties: FloatArray, *, fall: float) -> FloatArray:
-    """1 for the snapshots of plateaus: runs of flat lines that last."""
-    from toysup.analysis.statistics.change_points import lines  # numba, which who measures interference does not need
+    """1 for the snapshots on a plateau, 0 for the others."""
+    # Imports numba, which takes time that the other statistics need not wait for.
+    from toysup.analysis.statistics.change_points import lines
 
     n = logs.shape[1]
-    # About 50 places where a line may start bound the time of a long series.
+    # Lines start at about 50 places at most, which bounds the time for a long series.
     stops = lines(logs, penalties, shortest=_FEWEST, stride=max(1, n // 50))
     triples = zip(logs, stops, penalties, strict=True)
     return np.array([_flat(_lines(series, ends), penalty, fall) for series, ends, penalty in triples])
@@ -303,13 +315,13 @@ def _flat(lines: Sequence[_Line], penalty: float, fall: float) -> FloatArray:
     flat = np.zeros(n, dtype=bool)
     for start, stop in _standing(lines, penalty, fall):
         if stop - start >= _held(n):
-            # A plateau that follows another at once starts one snapshot later, which keeps the two apart.
+            # If a plateau follows another one at once, it starts one snapshot later, which keeps the two apart.
             flat[start + int(start > 0 and flat[start - 1]) : stop] = True
     return flat.astype(np.float64)
 
 
 def _standing(lines: Sequence[_Line], penalty: float, fall: float) -> list[tuple[int, int]]:
-    """Where runs of flat lines start and stop; one that starts at another level starts another run."""
+    """Where each run of flat lines starts and stops; a flat line at another level starts a new run."""
     tenth = (lines[-1].stop - 1) / 10
     runs: list[list[_Line]] = []
     for line in lines:
@@ -324,14 +336,15 @@ def _standing(lines: Sequence[_Line], penalty: float, fall: float) -> list[tuple
 
 
 def _at_one_level(before: _Line, after: _Line, penalty: float, fall: float) -> bool:
-    """Whether the change from one line to the next is at most `fall`, or 2 √ln n times its standard error."""
+    """Whether the change from one line to the next is at most `fall`, or at most 2 √ln n times its standard error."""
     change = after.first - before.last
     return change**2 <= max(fall**2, penalty * (before.end_variance + after.end_variance))
 
 
 def _jumps(series: FloatArray, penalties: FloatArray, *, size: float) -> FloatArray:
-    """The sizes of the jumps where new levels start, 0 elsewhere."""
-    from toysup.analysis.statistics.change_points import levels  # as in _on_plateau
+    """The size of each jump where its new level starts, 0 elsewhere."""
+    # Imports numba, as in _on_plateau.
+    from toysup.analysis.statistics.change_points import levels
 
     sizes = np.zeros_like(series)
     far = np.flatnonzero(np.ptp(series, axis=1) >= size)
@@ -342,7 +355,7 @@ def _jumps(series: FloatArray, penalties: FloatArray, *, size: float) -> FloatAr
 
 
 def _changes(lines: Sequence[_Line], size: float) -> Iterator[tuple[int, float]]:
-    """Where a level starts after a jump, and its size."""
+    """For each jump, where its new level starts, and its size."""
     n = lines[-1].stop
     levels = [line for line in lines if line.stop - line.start >= _held(n)]
     for before, after in pairwise(levels):
@@ -354,10 +367,10 @@ def _changes(lines: Sequence[_Line], size: float) -> Iterator[tuple[int, float]]
 
 
 def _lines(series: FloatArray, stops: Sequence[int]) -> list[_Line]:
-    """The lines through the pieces of a series that end at these places."""
+    """The straight lines through the pieces of a series; `stops` has the end of each piece."""
     return [_Line.through(series, start, stop) for start, stop in pairwise([0, *stops])]
 
 
 def _held(n: int) -> int:
-    """How many of n snapshots a level or a plateau lasts at least."""
+    """The least number of snapshots of a level or a plateau in a series of n."""
     return max(_FEWEST, int(np.ceil(_HELD * (n - 1))))

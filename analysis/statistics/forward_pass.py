@@ -1,4 +1,4 @@
-"""The forward pass of trained models, in torch: the one place where statistics need more than weights."""
+"""The forward pass of trained models in torch, for the statistics that need outputs and not only weights."""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -29,7 +29,7 @@ class Models:
         self.parameters: dict[str, Tensor] = {}
         for name, (dims, shape, *_) in parameters_of(self.spec, regime).items():
             values = dataset[name].transpose(*leading, *dims).values.reshape(-1, *shape)
-            # A vector gets an axis for the rows of x.
+            # A vector is the same for all rows of x, and gets an axis that broadcasts over them.
             values = values[:, None] if len(dims) == 1 else values
             self.parameters[name] = torch.from_numpy(np.ascontiguousarray(values, dtype))
 
@@ -37,7 +37,7 @@ class Models:
         return len(next(iter(self.parameters.values())))
 
     def parts(self, size: int) -> Iterator["Models"]:
-        """At most `size` of the models at a time; one that is left over is there twice (`never_alone`)."""
+        """At most `size` models at a time; a part of one model holds that model twice (`never_alone`)."""
         for start in range(0, len(self), size):
             some = copy(self)
             members = never_alone(np.arange(start, min(start + size, len(self))))
@@ -45,9 +45,9 @@ class Models:
             yield some
 
     def states(self, x: AnyArray, context: int | AnyArray) -> tuple["Tensor", "Tensor"]:
-        """Hidden state (model, row, hidden) and output before its activation (model, row, output).
+        """The hidden state (model, row, hidden) and the output before its activation (model, row, output).
 
-        Of x (row, feature), where `context` is the index of the context, of all rows or each (row,).
+        `x` has the dims (row, feature). `context` is the index of the context: one for all rows, or one per row.
         """
         import torch
 
@@ -58,7 +58,7 @@ class Models:
         return hidden, before
 
     def outputs(self, x: AnyArray, context: int | AnyArray) -> "Tensor":
-        """y (model, row, output)."""
+        """The output y (model, row, output) for `x` and `context` as in `states`."""
         from toysup.experiments.activations import activation
 
         return activation(self.spec.activation)(self.states(x, context)[1])

@@ -9,7 +9,7 @@ from toysup.analysis.statistics.labels import named, require_dims, with_other_fe
 
 
 def gram(W: xr.DataArray) -> xr.DataArray:
-    """The Gram matrix G = WᵀW: entry (i, j) is the linear response of output i to input feature j.
+    """The Gram matrix G = WᵀW: entry G_ij is the linear response of output i to input feature j.
 
     Parameters
     ----------
@@ -19,12 +19,18 @@ def gram(W: xr.DataArray) -> xr.DataArray:
     Returns
     -------
     DataArray (..., feature, other_feature)
-        Dimensionless, in the dtype of W; `other_feature` carries `other_subset`.
+        Dimensionless, in the dtype of W. If W has the coordinate `subset`, `other_feature` has `other_subset`. Not
+        finite for a model that is not finite.
 
     Raises
     ------
     UsageError
         If a dim is missing.
+
+    See Also
+    --------
+    linear_response : G for models of any depth.
+    quadrant_interference : statistics of the blocks of G between two subsets.
 
     Source: Elhage et al. (2022), "Toy Models of Superposition".
 
@@ -77,7 +83,7 @@ def feature_norms(W: xr.DataArray) -> xr.DataArray:
     [1.0, 0.1]
     """
     require_dims(W, ("hidden", "feature"), what="W")
-    # As in gram_kernel.
+    # As in gram_kernel, a model that diverged may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         norms = (W**2).sum("hidden", skipna=False) ** 0.5
     return named(norms, "feature_norm", "norm of the feature's direction ‖W_i‖")
@@ -89,8 +95,8 @@ def _gram(W: ModelArray) -> ModelArray:
 
 
 def gram_kernel(W: ModelArray, out: ModelArray | None = None) -> ModelArray:
-    # A model that diverged may overflow; that it is not finite is in the result.
+    # A model that diverged may overflow. The result is then not finite, so NumPy's warning adds nothing.
     with np.errstate(over="ignore", invalid="ignore"):
-        # Of two arrays: for views of one, NumPy takes a product of its own, which is slower for small matrices.
+        # The copy makes NumPy use its general product: the one for two views of the same array is slower if W is small.
         product: ModelArray = np.matmul(np.swapaxes(W, -1, -2), W.copy(), out=out)
     return product

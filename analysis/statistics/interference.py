@@ -1,4 +1,4 @@
-"""Interference: what a model's features do to one another, feature by feature and between subsets."""
+"""Interference between the features of a model: for each feature, and for each pair of subsets."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,12 +16,14 @@ from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, QuadrantSu
 from toysup.experiments.feature_groups import TOGETHER
 
 INTERFERING_THRESHOLD = 0.1
-# What a block of models is summed up in: the fields of QuadrantSums but the number of pairs, which all models share.
+# The sums computed for each model: the fields of QuadrantSums except the number of pairs, which all models share.
 _SUMS = ("negative", "interfering", "total", "energy", "largest")
 
 
 def feature_interference(W: xr.DataArray) -> xr.DataArray:
-    """Σ_{j≠i} (Ŵ_i·W_j)²: how strongly the other features project on feature i's direction; 0 for a zero column.
+    """The interference with each feature: Σ_{j≠i} (Ŵ_i·W_j)², or 0 for a zero column.
+
+    It measures how strongly the other features project onto the direction of feature i.
 
     Parameters
     ----------
@@ -47,35 +49,39 @@ def feature_interference(W: xr.DataArray) -> xr.DataArray:
     >>> round(float(toysup.analysis.feature_interference(W).mean()), 1)
     1.0
     """
-    # As in gram_kernel.
+    # As in gram_kernel, a model that diverged may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         total = _off_diagonal_projections(W).sum("other_feature", skipna=False)
     return named(total, "feature_interference", "interference Σ_{j≠i} (Ŵ_i·W_j)²")
 
 
 def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataArray | None = None) -> xr.DataArray:
-    """Σ_{j≠i} P(j active | i active) (Ŵ_i·W_j)²: the interference that feature i meets when it is active.
+    """The interference that each feature meets when it is active: Σ_{j≠i} P(j active | i active) (Ŵ_i·W_j)².
 
-    P(j active | i active) is Q_ij / Q_i, where Q_ij = Σ_c P(c) P(i and j active | c), Q_i = Σ_c P(c) P(i active | c);
-    it is p_j where features are independent. Where directions depend on the context, each is weighed in its own. 0 for
-    a feature that is never active.
+    P(j active | i active) = Q_ij / Q_i with Q_ij = Σ_c P(c) P(i and j active | c) and Q_i = Σ_c P(c) P(i active | c).
+    It is p_j if features are independent. If directions depend on the context, the sum also runs over contexts with the
+    weights P(c and j active | i active). The interference is 0 for a feature that is never active.
 
     Parameters
     ----------
     dataset : Dataset
         A trajectory with its tables of context and activation.
     directions : DataArray (..., [context,] hidden, feature), optional
-        What stands for W, such as H of `linear_response`; W if not given.
+        Directions that replace W, such as H of `linear_response`; W of the dataset by default.
 
     Returns
     -------
     DataArray (..., feature)
-        Dimensionless.
+        Dimensionless, in the dtype of the directions; NaN or infinite for a model that is not finite.
 
     Raises
     ------
     UsageError
         If a dim is missing.
+
+    See Also
+    --------
+    feature_interference : the same sum without the probabilities.
 
     Examples
     --------
@@ -92,7 +98,7 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
     summed = ["context", "other_feature"] if "context" in W.dims else ["other_feature"]
     given = given if "context" in W.dims else given.sum("context")
     order = [dim for dim in W.dims if dim not in ("context", "hidden", "feature")]
-    # As in gram_kernel.
+    # As in gram_kernel, a model that diverged may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         total = (given * _off_diagonal_projections(W)).sum(summed, skipna=False)
         total = total.transpose(*order, "feature").astype(W.dtype)
@@ -100,7 +106,7 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
 
 
 def active_together(dataset: xr.Dataset) -> xr.DataArray:
-    """P(i and j active | c), dims (..., context, feature, other_feature)."""
+    """P(i and j active | c) for i ≠ j, with the dims (..., context, feature, other_feature)."""
     active = dataset["activation_probability"]
     require_dims(active, ("context", "feature"), what="activation_probability")
     other = with_other_feature(active.rename(feature="other_feature").drop_vars("subset", errors="ignore"), active)
@@ -116,26 +122,37 @@ def active_together(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def quadrant_interference(W: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD) -> xr.Dataset:
-    """Statistics of the Gram matrix G over the ordered pairs i≠j of each quadrant (i's subset, j's subset).
+    """Seven statistics of the Gram matrix G = WᵀW for each quadrant.
+
+    A quadrant is the block of G between two subsets. Its statistics are computed over the ordered pairs i≠j with i in
+    `subset` and j in `other_subset`.
 
     Parameters
     ----------
     W : DataArray (..., hidden, feature)
-        Weights onto the hidden state, with the coordinate subset(feature); without it there is one subset, "all".
+        Weights onto the hidden state, with the coordinate subset(feature). Without this coordinate all features belong
+        to one subset, "all".
     threshold : float
-        A pair interferes if |G_ij| exceeds it.
+        A pair interferes if |G_ij| exceeds the threshold; 0.1 by default.
 
     Returns
     -------
     Dataset (..., subset, other_subset)
-        `energy` Σ G_ij²; `rms`; `mean_abs`; `max_abs`; `interfering_fraction`; `negative_fraction` of the interfering
-        pairs (NaN where there are none); `energy_share` of the off-diagonal energy of the whole matrix (NaN where that
-        is 0). Dimensionless, in the dtype of W. A quadrant without pairs has energy 0, the rest NaN.
+        `energy` Σ G_ij²; `rms`, the root mean square of G_ij; `mean_abs` and `max_abs`, the mean and the largest
+        |G_ij|; `interfering_fraction` of the pairs; `negative_fraction` of the interfering pairs (NaN if no pair
+        interferes); `energy_share`, the quadrant's share of the off-diagonal energy of the whole matrix (NaN if that
+        energy is 0). Dimensionless, in the dtype of W. In a quadrant without pairs the energy is 0 and the other
+        statistics are NaN. All are NaN for a model that is not finite.
 
     Raises
     ------
     UsageError
         If a dim is missing.
+
+    See Also
+    --------
+    gram_quadrants : the same statistics of a given response matrix G.
+    pooled_quadrant_null : the same statistics with their null.
 
     Examples
     --------
@@ -151,21 +168,23 @@ def quadrant_interference(W: xr.DataArray, *, threshold: float = INTERFERING_THR
 
 
 def gram_quadrants(G: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD) -> xr.Dataset:
-    """The statistics of `quadrant_interference` of any response G, such as that of a deeper model.
+    """The seven statistics of `quadrant_interference` for a given response matrix G, such as that of a deeper model.
+
+    An output belongs to the subset of the feature that the output is about. The diagonal, where an output is about the
+    input feature itself, is excluded.
 
     Parameters
     ----------
     G : DataArray (..., feature, other_feature) or (..., output, other_feature)
-        Responses of outputs to input features, as `gram` or `linear_response` give them, with the coordinate
-        `other_subset`; an output belongs to the subset of the feature that it is about, and the diagonal, which is left
-        out, is where it is about the input feature itself.
+        Responses of outputs to input features, as `gram` or `linear_response` gives them. Without the coordinate
+        `other_subset` all features belong to one subset, "all".
     threshold : float
-        A pair interferes if |G_ij| exceeds it.
+        A pair interferes if |G_ij| exceeds the threshold; 0.1 by default.
 
     Returns
     -------
     Dataset (..., subset, other_subset)
-        As `quadrant_interference`.
+        The variables of `quadrant_interference`, in the dtype of G.
 
     Raises
     ------
@@ -190,7 +209,7 @@ def gram_quadrants(G: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD)
 
 
 def features_of_rows(G: xr.DataArray) -> list[int]:
-    """The feature that each row of G is about, by its place among the columns."""
+    """For each row of G, the place among the columns of the feature that the row is about."""
     if "output" not in G.dims:
         return list(range(G.sizes["feature"]))
     places = {label: place for place, label in enumerate(G["other_feature"].values.tolist())}
@@ -198,7 +217,10 @@ def features_of_rows(G: xr.DataArray) -> list[int]:
 
 
 class _Side(NamedTuple):
-    """The rows or the columns of G: their order by subset, how many each subset has, and the feature of each."""
+    """The rows or the columns of G: the subsets, an order by subset, the size of each subset, and the feature of each.
+
+    `about` has, in that order, the place of the feature that each row or column is about.
+    """
 
     subsets: list[str]
     order: npt.NDArray[np.intp]
@@ -209,7 +231,7 @@ class _Side(NamedTuple):
     def of(cls, labels: Sequence[str], about: Sequence[int]) -> "_Side":
         subsets = list(dict.fromkeys(labels))
         codes = np.array([subsets.index(label) for label in labels])
-        # Side by side, a subset's features are a slice.
+        # In this order the features of a subset are neighbours, so that a slice takes them.
         order = np.argsort(codes, kind="stable")
         return cls(subsets, order, np.bincount(codes), np.asarray(about)[order])
 
@@ -221,7 +243,7 @@ class _Side(NamedTuple):
 def _quadrants(
     array: xr.DataArray, dims: tuple[str, str], outputs: _Side, inputs: _Side, threshold: float
 ) -> xr.Dataset:
-    """The statistics of G, or of WᵀW where `array` is W (its dims are then hidden and feature)."""
+    """The statistics of G; `array` is G, or W with `dims` hidden and feature, and then G = WᵀW."""
     statistics = xr.apply_ufunc(
         _statistics,
         array,
@@ -248,7 +270,7 @@ def _quadrants(
 
 
 def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
-    """(Ŵ_i·W_j)² over (..., feature i, other_feature j), 0 on the diagonal and for a zero column i."""
+    """(Ŵ_i·W_j)² with the dims (..., feature i, other_feature j); 0 on the diagonal and for a zero column i."""
     require_dims(W, ("hidden", "feature"), what="W")
     norms = feature_norms(W)
     unit = W / norms.where(norms != 0, 1)
@@ -260,7 +282,7 @@ def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
 
 
 def _statistics(models: ModelArray, *, of_weights: bool, outputs: _Side, inputs: _Side, threshold: float) -> ModelArray:
-    """QUADRANT_STATISTICS as (..., statistic, subset, other_subset); NaN throughout for a model that is not finite."""
+    """QUADRANT_STATISTICS as (..., statistic, subset, other_subset); all NaN for a model that is not finite."""
     diagonal = outputs.about[:, None] == inputs.about
     kernel = partial(
         _block_sums, of_weights=of_weights, outputs=outputs, inputs=inputs, diagonal=diagonal, threshold=threshold
@@ -284,10 +306,10 @@ def _block_sums(
     diagonal: Mask,
     threshold: float,
 ) -> None:
-    """Fill (model, sum, subset, other_subset), the sums being _SUMS."""
+    """Fill `out` (model, sum, subset, other_subset) with the sums that _SUMS names."""
     together = never_alone(models)
     G = gram_kernel(together) if of_weights else together
-    # Models last: sums over features then add up rows of models, which are long where subsets are short.
+    # With models on the last axis, a sum over features adds long rows of models instead of short runs of features.
     G = _sorted(_sorted(G, outputs.order, axis=1), inputs.order, axis=2).transpose(1, 2, 0).copy()
     G[diagonal] = 0
     over_rows = np.empty((len(_SUMS), len(outputs.counts), *G.shape[1:]), dtype=G.dtype)
@@ -296,7 +318,7 @@ def _block_sums(
         for subset, features in enumerate(outputs.slices):
             rows, (negative, interfering, total, energy, largest) = G[features], over_rows[:, subset]
             add(rows < -max(threshold, 0), out=negative)
-            # In place, as what is left needs the sizes, and then their squares: new arrays cost more than their values.
+            # In place: the later sums need only |G|, then its squares, and allocating arrays costs more than computing.
             size = np.abs(rows, out=rows)
             add(size > threshold, out=interfering)
             add(size, out=total)

@@ -1,4 +1,4 @@
-"""Applying a kernel to many models a block at a time, so that what it computes on the way stays in a core's cache."""
+"""Apply a kernel to many models, block by block, so that its intermediate arrays stay in a core's cache."""
 
 import os
 from collections.abc import Callable
@@ -8,17 +8,17 @@ import numpy as np
 
 from toysup.analysis.statistics.arrays import AnyArray, ModelArray
 
-# Values of a block's largest arrays: ½ MiB of float32. Smaller blocks cost more in calls than caches save.
+# Values in the largest arrays of a block: ½ MiB of float32. Smaller blocks cost more in calls than the cache saves.
 _VALUES = 2**17
 
 
 def in_blocks(
     kernel: Callable[[ModelArray, ModelArray], object], models: ModelArray, out: tuple[int, ...], *, values: int
 ) -> ModelArray:
-    """An array (..., *out) from `models` (..., hidden, feature), in their dtype.
+    """Apply `kernel` to `models` (..., hidden, feature): an array (..., *out) in the dtype of the models.
 
-    `kernel` fills its second argument (model, *out) from its first (model, hidden, feature), of any number of models,
-    and makes arrays of as many `values` a model on the way.
+    `kernel` fills its second argument (model, *out) from its first (model, hidden, feature), for any number of models.
+    `values` is the size of its largest intermediate array, per model.
     """
     flat = models.reshape(-1, *models.shape[-2:])
     results = np.empty((len(flat), *out), dtype=models.dtype)
@@ -27,7 +27,7 @@ def in_blocks(
     def fill(start: int) -> None:
         kernel(flat[start : start + size], results[start : start + size])
 
-    # NumPy lets go of the interpreter while it computes, so that blocks run side by side.
+    # NumPy releases the interpreter lock while it computes, so threads compute blocks in parallel.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(fill, range(0, len(flat), size)):
             pass
@@ -35,9 +35,9 @@ def in_blocks(
 
 
 def never_alone(models: AnyArray) -> AnyArray:
-    """The models along the first axis, one that is alone twice.
+    """The models along the first axis; if there is only one model, that model twice.
 
-    NumPy and torch add up the numbers of one model in another order than those of several, and round them otherwise.
-    What a model comes to is not to depend on what it is computed with.
+    NumPy and torch sum in another order for one model than for several, so the results differ by rounding. The result
+    for a model must not depend on which other models are computed with it.
     """
     return np.repeat(models, 2, axis=0) if len(models) == 1 else models

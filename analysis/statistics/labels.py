@@ -1,4 +1,4 @@
-"""What every statistic does with labels: ask for the dims that it needs, reduce by name, and name what it returns."""
+"""Labels of statistics: check the dims of an argument, label the dims of a result, and name the result."""
 
 from collections.abc import Sequence
 
@@ -9,29 +9,29 @@ from toysup.errors import UsageError
 
 
 def require_dims(array: xr.DataArray | xr.Dataset, dims: Sequence[str], *, what: str) -> None:
-    """UsageError naming the dims that `what` lacks."""
+    """Raise UsageError if `array` lacks one of the dims; `what` is the name of the argument in the message."""
     if not isinstance(array, xr.DataArray | xr.Dataset):
         raise UsageError(f"{what} must be an xarray object with the dims {', '.join(dims)}, not {type(array).__name__}")
     missing = [dim for dim in dims if dim not in array.dims]
     if missing:
-        found = ", ".join(map(str, array.dims)) or "none"
-        raise UsageError(f"{what} needs the dims {', '.join(dims)}; it has {found}")
+        present = ", ".join(map(str, array.dims)) or "none"
+        raise UsageError(f"{what} needs the dims {', '.join(dims)}; it has {present}")
 
 
 def named(array: xr.DataArray, name: str, long_name: str, **attrs: object) -> xr.DataArray:
-    """`array` under a name, with attrs of its own instead of those it was computed from; all are dimensionless."""
+    """`array` under a name, with new attrs that replace those of the arrays it was computed from; dimensionless."""
     result = array.rename(name)
     result.attrs = {"long_name": long_name, "units": "1", **attrs}
     return result
 
 
 def is_finite(W: xr.DataArray, *, over: Sequence[str] = ("hidden", "feature")) -> xr.DataArray:
-    """Whether all entries of each model are finite: bool, without the dims `over`, of which W may lack some."""
+    """Whether all entries of each model are finite: bool, reduced over those dims of `over` that W has."""
     return (abs(W) < np.inf).all([dim for dim in over if dim in W.dims])
 
 
 def with_other_feature(array: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
-    """Label the dim `other_feature` as `feature` of `like` is labelled: its values and its subset."""
+    """Give the dim `other_feature` the labels and the subsets of the dim `feature` of `like`."""
     coords = {
         "other_" + name: ("other_feature", like[name].values) for name in ("feature", "subset") if name in like.coords
     }
@@ -39,7 +39,7 @@ def with_other_feature(array: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
 
 
 def subset_labels(array: xr.DataArray) -> list[str]:
-    """The subset of each feature; "all" where there is no such coordinate."""
+    """The subset of each feature; "all" for every feature if there is no coordinate `subset`."""
     if "subset" not in array.coords:
         return ["all"] * array.sizes["feature"]
     return [str(label) for label in np.asarray(array["subset"].values)]

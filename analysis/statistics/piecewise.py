@@ -1,4 +1,4 @@
-"""Statistics of more models than memory holds: read and worked out piece by piece, and put together again."""
+"""Statistics of more models than memory holds: read and computed piece by piece, and joined."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ import xarray as xr
 from toysup.analysis.statistics.labels import require_dims
 from toysup.storage.schema import leading_dims, sweep_axes
 
-# What is read at once, and what a statistic may hold of a piece: numbers, of 4 or 8 bytes.
+# How many numbers (of 4 or 8 bytes) are read at once, and how many a statistic may hold for a piece.
 _READ = 2**24
 _HELD = 2**22
 
@@ -18,31 +18,35 @@ Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 
 
 def piecewise(dataset: xr.Dataset, statistic: Callable[[xr.Dataset], Result], *, values: int = 1000) -> Result:
-    """`statistic(dataset)`, without ever holding more than a piece of the dataset.
+    """Compute `statistic(dataset)` piece by piece, for a dataset with more models than memory holds.
 
-    Files are read some 64 MiB at a time, along the borders of what they were written in. The statistic sees so many
-    models at a time that it holds about four million numbers, and what it makes of them is put together. So it is to
-    be one that does not look across models; `over_seeds` then says what all of them have in common.
+    Files are read about 64 MiB at a time, in whole chunks of the files if possible. The statistic is called with as
+    many models at a time as let it hold about four million numbers, and its results are joined. The statistic must
+    therefore compute each model by itself. Means over all seeds come afterwards, with `over_seeds`.
 
     Parameters
     ----------
     dataset : Dataset
-        Trajectories as `open_runs` gives them, lazily; any steps of them.
+        Trajectories that are read lazily, as `open_runs` gives them; any of their steps.
     statistic : callable
-        From a dataset of some of the seeds (of few seeds and many cells, of some of the cells) to a DataArray or a
-        Dataset with the dim `seed`, and the sweep axes if it varies along them.
+        From a Dataset with some of the seeds, or some of the cells of a sweep, to a DataArray or a Dataset. The result
+        has the dim `seed`, and those sweep axes along which it varies.
     values : int
-        How many numbers the statistic holds of one model at one step, at most.
+        The most numbers that the statistic holds for one model at one step; 1000 by default.
 
     Returns
     -------
     DataArray or Dataset
-        In memory; what `statistic` makes of the whole.
+        The result of `statistic` for the whole dataset, in memory.
 
     Raises
     ------
     UsageError
         If there is no dim `seed`.
+
+    See Also
+    --------
+    over_seeds : the mean over seeds with its interval.
 
     Examples
     --------
@@ -57,18 +61,18 @@ def piecewise(dataset: xr.Dataset, statistic: Callable[[xr.Dataset], Result], *,
     def of_read(part: xr.Dataset) -> Result:
         return _split(part.load(), _dims(dataset), _HELD // max(1, values), statistic)
 
-    # What is cut out is a dataset of its own: what it loads goes with it.
+    # The pieces are datasets of their own, so that the data loaded for a piece is freed with it.
     return _split(dataset.copy(), _dims(dataset), _READ // numbers_of(dataset), of_read)
 
 
 def by_seeds(dataset: xr.Dataset, *, values: int) -> Iterator[xr.Dataset]:
-    """All seeds, some at a time and in memory: as many as `piecewise` would read, and work on, in all cells."""
+    """All seeds in all cells, some seeds at a time and in memory: as many as `piecewise` would compute at once."""
     for read in _cut(dataset.copy(), "seed", _READ // numbers_of(dataset)):
         yield from _cut(read.load(), "seed", _HELD // max(1, values))
 
 
 def by_cells(dataset: xr.Dataset, *, values: int) -> Iterator[xr.Dataset]:
-    """The same in the order of the sweep's values first: one cell at a time, where all are too many."""
+    """All models, some at a time and in memory: all at once if they fit, else cell by cell in order of sweep values."""
     axis = next((dim for dim in _dims(dataset)[1:] if dataset.sizes[dim] > 1), None)
     if fits_in_memory(dataset, values=values):
         yield dataset.copy().load()
@@ -80,18 +84,18 @@ def by_cells(dataset: xr.Dataset, *, values: int) -> Iterator[xr.Dataset]:
 
 
 def fits_in_memory(dataset: xr.Dataset, *, values: int) -> bool:
-    """Whether `piecewise` would read the dataset at once and work on all of it at once: it is a single piece."""
+    """Whether `piecewise` would read and compute the whole dataset as one piece."""
     models = _models(dataset)
     return models * numbers_of(dataset) <= _READ and models * values <= _HELD
 
 
 def loaded_if_small(dataset: xr.Dataset, *, values: int) -> xr.Dataset:
-    """The dataset, in memory if it fits there: then several statistics read the files once."""
+    """The dataset, loaded if `fits_in_memory`: several statistics then read the files only once."""
     return dataset.copy().load() if fits_in_memory(dataset, values=values) else dataset
 
 
 def numbers_of(dataset: xr.Dataset) -> int:
-    """How many numbers a model has at one step."""
+    """The number of numbers that a model has at one step."""
     leading = leading_dims(dataset)
     return sum(
         math.prod(size for dim, size in variable.sizes.items() if dim not in leading)
@@ -101,7 +105,7 @@ def numbers_of(dataset: xr.Dataset) -> int:
 
 
 def along(dim: str, results: Sequence[Result]) -> Result:
-    """Results for parts along a dim as one; what does not have it is that of the first."""
+    """Join results for parts along `dim`; a variable without `dim` is taken from the first result."""
     if len(results) == 1:
         return results[0]
     how: dict[str, Any] = {"coords": "minimal", "compat": "override", "join": "override", "combine_attrs": "override"}
@@ -112,17 +116,17 @@ def along(dim: str, results: Sequence[Result]) -> Result:
 
 
 def _dims(dataset: xr.Dataset) -> list[str]:
-    """What is cut, and in which order: first seeds, then the axes of the sweep."""
+    """The dims along which a dataset is cut, in this order: first seeds, then the sweep axes."""
     return ["seed", *sweep_axes(dataset)]
 
 
 def _models(dataset: xr.Dataset) -> int:
-    """How many models there are, one at each step."""
+    """The number of models, where each step of a seed counts as one model."""
     return math.prod(dataset["train_loss"].sizes.values())
 
 
 def _split(dataset: xr.Dataset, dims: Sequence[str], most: int, statistic: Callable[[xr.Dataset], Result]) -> Result:
-    """`statistic` of at most so many models at a time, if cutting along `dims` can do that."""
+    """`statistic` for at most `most` models at a time, as far as cutting along `dims` allows."""
     if not dims or _models(dataset) <= most:
         return statistic(dataset)
     parts = _cut(dataset, dims[0], most)
@@ -130,10 +134,10 @@ def _split(dataset: xr.Dataset, dims: Sequence[str], most: int, statistic: Calla
 
 
 def _cut(dataset: xr.Dataset, dim: str, most: int) -> Iterator[xr.Dataset]:
-    """Parts along a dim of at most so many models, one entry at least."""
+    """Parts along `dim` with at most `most` models each, but with at least one entry of `dim`."""
     size = max(1, most * dataset.sizes[dim] // max(1, _models(dataset)))
     chunk = max((v.encoding.get("preferred_chunks", {}).get(dim, 1) for v in dataset.data_vars.values()), default=1)
-    # Whole chunks where they fit; else equal shares of one.
+    # Whole chunks if one fits into a part, otherwise equal shares of a chunk.
     size = size // chunk * chunk if size >= chunk else -(-chunk // -(-chunk // size))
     borders = [*range(0, dataset.sizes[dim], size), dataset.sizes[dim]]
     for start, stop in pairwise(borders):

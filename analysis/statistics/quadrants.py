@@ -1,6 +1,6 @@
-"""The statistics of a quadrant of G, each declared once: its name, what it is, and its formula.
+"""The statistics of a quadrant of G: their names, descriptions and formulas.
 
-NumPy is imported where statistics are computed, so that a command can list their names without it.
+NumPy is imported only when statistics are computed, so that a command can list the names without NumPy.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,10 +20,10 @@ QUADRANT_STATISTICS = {
 
 
 class QuadrantSums(NamedTuple):
-    """What the statistics follow from, over the pairs i≠j of each quadrant: arrays that broadcast.
+    """The sums over the pairs i≠j of each quadrant from which the statistics are computed: arrays that broadcast.
 
-    `pairs`, `negative` and `interfering` are numbers of pairs: all, those with G_ij < −threshold, and those with
-    |G_ij| > threshold. `total` is Σ |G_ij|, `energy` Σ G_ij², and `largest` max |G_ij|.
+    Three are counts: `pairs` of all pairs, `negative` of pairs with G_ij < −threshold, and `interfering` of pairs with
+    |G_ij| > threshold. `total` is Σ |G_ij|, `energy` is Σ G_ij², and `largest` is max |G_ij|.
     """
 
     pairs: "ModelArray"
@@ -35,14 +35,15 @@ class QuadrantSums(NamedTuple):
 
 
 def quadrant_statistics(sums: QuadrantSums, *, axes: tuple[int, int]) -> "dict[str, ModelArray]":
-    """Each of QUADRANT_STATISTICS, in their order; `axes` are those of (subset, other_subset) in the arrays.
+    """The statistics in the order of QUADRANT_STATISTICS; `axes` are the axes of (subset, other_subset).
 
-    A quadrant without pairs has energy 0, the rest NaN; NaN is also a share of nothing.
+    In a quadrant without pairs the energy is 0 and the other statistics are NaN. A fraction of no pairs, and a share of
+    no energy, are NaN.
     """
     import numpy as np
 
     pairs, negative, interfering, total, energy, largest = sums
-    # What a model that diverged makes of them is not finite, which says so.
+    # For a model that diverged the statistics are not finite, so NumPy's warnings add nothing.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         statistics = {
             "energy": energy,

@@ -1,4 +1,4 @@
-"""Responses: what stands for W and WᵀW in a model of any depth."""
+"""Linear responses, which replace W and WᵀW in a model of any depth."""
 
 import numpy as np
 import xarray as xr
@@ -12,29 +12,35 @@ from toysup.storage.schema import condition_of, leading_dims
 
 
 def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
-    """How the hidden state and the output change when feature j is switched on, per unit of its value v.
+    """The change of the hidden state and of the output when one feature is switched on, per unit of its value.
 
-    H_j = [h(v e_j, c) − h(0, c)] / v and G_ij = [a_i(v e_j, c) − a_i(0, c)] / v, with h the hidden state and a the
-    output before its activation. For the tied model these are W and WᵀW. Where the model sees its context c, there is
-    one of each per context.
+    H_j = [h(v e_j, c) − h(0, c)] / v and G_ij = [a_i(v e_j, c) − a_i(0, c)] / v, where h is the hidden state, a is the
+    output before its activation, and v is the value of feature j while all other features are 0. For y = φ(WᵀW x + b)
+    these responses are W and WᵀW, whatever v is. If the model sees its context c, there is one H and one G per context.
 
     Parameters
     ----------
     dataset : Dataset
         A trajectory; any leading dims (sweep axes, seed, step).
     value : float
-        v, not 0; what a linear hidden state and output do not depend on.
+        The value v, finite and not 0; 1 by default. Use −1 for the negative side of signed values.
 
     Returns
     -------
     Dataset
-        `H` (..., [context,] hidden, feature) and `G` (..., [context,] feature, other_feature); for the target z the
-        rows of G are `output`, which `output_feature` and `output_context` label. Dimensionless, float32.
+        `H` (..., [context,] hidden, feature) and `G` (..., [context,] feature, other_feature). For the target z the
+        rows of G have the dim `output`, labelled by `output_feature` and `output_context`. Dimensionless, float32; not
+        finite for a model that is not finite.
 
     Raises
     ------
     UsageError
-        If `value` is 0, or the model's activation or architecture is not registered.
+        If `value` is 0 or not finite, or if the model's activation or architecture is not registered.
+
+    See Also
+    --------
+    gram : WᵀW from the weights alone.
+    gram_quadrants : statistics of G for each pair of subsets.
 
     Examples
     --------
@@ -47,7 +53,7 @@ def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     True
     """
     if not np.isfinite(value) or value == 0:
-        raise UsageError(f"a response is that to a value that is finite and not 0, unlike {value}")
+        raise UsageError(f"value must be finite and non-zero, got {value}")
     condition = condition_of(dataset)
     regime = condition.first_regime
     if is_plain(condition.model, regime):
@@ -61,9 +67,9 @@ def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     seen = ["context"] if regime.context_inputs else []
 
     def labelled(arrays: list[np.ndarray], dims: tuple[str, str]) -> xr.DataArray:
-        # (model, context, row, column), or without the contexts where there is nothing to tell apart.
+        # (model, context, row, column), or without the context axis if the model does not see its context.
         stacked = np.stack(arrays, axis=1).reshape(*shape, *[len(arrays)] * len(seen), *arrays[0].shape[1:])
-        # Of a model that diverged more may overflow than its weights do; that it is not finite is in the result.
+        # A model that diverged may overflow here although its weights are finite. The result is then not finite.
         with np.errstate(over="ignore"):
             array = xr.DataArray(stacked.astype(np.float32), dims=(*leading, *seen, *dims))
         kept = {name: coord for name, coord in dataset.coords.items() if set(coord.dims) <= set(array.dims)}
@@ -88,27 +94,32 @@ def _switched_on(models: Models, value: float, context: int) -> tuple[np.ndarray
 
 
 def context_selectivity(dataset: xr.Dataset, *, value: float = 1.0) -> xr.DataArray:
-    """(‖H_j(own)‖² − ‖H_j(other)‖²) / (‖H_j(own)‖² + ‖H_j(other)‖²): 0 for an untranslated feature, 1 for a translated.
+    """Whether each feature reaches the hidden state only in its own contexts, from −1 to 1.
 
-    The own contexts of feature j are those whose subset it belongs to; over several contexts the squares are averaged.
+    The selectivity of feature j is (‖H_j(own)‖² − ‖H_j(other)‖²) / (‖H_j(own)‖² + ‖H_j(other)‖²). "own" means the
+    contexts of the feature's subset, and "other" means the other contexts; the squares are averaged over several such
+    contexts. The selectivity is 0 if H_j is the same in all contexts, as in a model that does not see its context. It
+    is 1 if the feature is switched off outside its own contexts, as in the post's translation.
 
     Parameters
     ----------
     dataset : Dataset
-        A trajectory; any leading dims.
+        A trajectory; any leading dims (sweep axes, seed, step).
     value : float
-        The value at which the response H is taken.
+        The value v at which `linear_response` computes H; 1 by default.
 
     Returns
     -------
     DataArray (..., feature)
-        Between −1 and 1, dimensionless; NaN for a feature that no context answers to, that belongs to no subset or to
-        all. 0 where the model does not see its context.
+        Between −1 and 1, dimensionless, float32. NaN for a feature that reaches the hidden state in no context, for a
+        feature that belongs to no subset or to all subsets, and for a model that is not finite.
 
     Raises
     ------
     UsageError
-        As `linear_response`.
+        As in `linear_response`.
+
+    Source: the translation is that of james__p (2025), "Conditional Importance in Toy Models of Superposition".
 
     Examples
     --------

@@ -35,7 +35,7 @@ def test_sharing_has_a_sign_and_needs_both_features() -> None:
     assert analysis.shared_direction_count(analysis.shared_directions(W, represented_threshold=0.2)).item() == 6
     # cos(1, 3) is 0.8 / √0.65 = 0.9923.
     assert analysis.shared_direction_count(analysis.shared_directions(W, threshold=0.993)).item() == 1
-    with pytest.raises(UsageError, match="between 0 and 1, unlike"):
+    with pytest.raises(UsageError, match="above 0 and at most 1, got"):
         analysis.shared_directions(W, threshold=1.5)
 
 

@@ -102,7 +102,7 @@ def test_a_negative_value_asks_for_the_other_side(small: Small) -> None:
     assert analysis.linear_response(dataset).H.isel(seed=0, feature=0).values.tolist() == [2, 0, 0]
     assert analysis.linear_response(dataset, value=-1).H.isel(seed=0, feature=0).values.tolist() == [0, -3, 0]
     for value in (0.0, np.inf, np.nan):
-        with pytest.raises(toysup.UsageError, match="finite and not 0"):
+        with pytest.raises(toysup.UsageError, match="finite and non-zero, got"):
             analysis.linear_response(dataset, value=value)
 
 
