@@ -1,8 +1,8 @@
-"""What the commands of `toysup-analyze` print and draw, as calls: each command is made of the call of its name.
+"""The commands of `toysup-analyze` as functions; each command is generated from the function of its name.
 
-The keywords of a call are the options of the command, and its docstring is the command's help. This module imports
-nothing that takes time, since a help text must not wait for NumPy: the topic that does the work is imported when it is
-called.
+The keywords of a function become options of the command, and its docstring becomes the command's help. This module
+imports nothing that takes time, because a help text must not wait for NumPy. A function imports the topic that does the
+work when it is called.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,8 +35,8 @@ def claims(
 ) -> "TopicReport":
     """Verdicts on the claims of the sources.
 
-    A claim is supported if the 95% interval of every number that it is about lies in the region that supports it. It is
-    refuted if one number lies in the region that refutes it, and undecided otherwise.
+    A claim is supported if the 95% interval of each of its K numbers lies in the supporting region. It is refuted if
+    the interval of one number, at confidence 1 − 0.05/K, lies in the refuting region. Otherwise it is undecided.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def dimensionality(
     runs : str, Path or DataTree
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
     against : str
-        Report each condition's difference from this one, with intervals and tests; D of single features is left out.
+        Report each condition's difference from this one, with intervals and tests. Single features are not compared.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
     step, epoch : int, float
@@ -184,7 +184,7 @@ def dimensionality(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, or nothing to compare with.
+        If there is no such condition or recorded step, or `against` leaves no other condition to compare.
 
     Examples
     --------
@@ -207,10 +207,10 @@ def interference(
     step: int | None = None,
     epoch: float | None = None,
 ) -> "TopicReport":
-    """Interference between subsets, or what a feature meets.
+    """Interference between subsets, or received by each feature.
 
-    Each quadrant statistic stands beside its null: its law if features that training cannot tell apart swap their
-    subsets at random.
+    Each quadrant statistic is reported with its null: its distribution if the subset labels of exchangeable features
+    are permuted.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def interference(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, nothing to compare with, or `against` is given with another
+        If there is no such condition or recorded step, `against` leaves no other condition, or it is given with another
         `by`.
 
     Examples
@@ -264,7 +264,7 @@ def losses(
     """Losses of trained models, and where they come from.
 
     The models of each condition are evaluated under every condition that has the same inputs and target. The splits by
-    part, by number of active features and the references are reported for each condition under itself alone.
+    part and by number of active features, and the references, are reported only for models under their own condition.
 
     Parameters
     ----------

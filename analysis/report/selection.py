@@ -39,19 +39,19 @@ class Selected:
         return loaded_if_small(self.dataset.isel(step=self.index), values=self.entries)
 
     def of_one_seed(self) -> "Selected":
-        """The same with its first seed alone, which shows what the rows of all are about."""
+        """The same with its first seed alone, which is enough to find the columns of rows."""
         return replace(self, dataset=self.dataset.isel(seed=slice(1)))
 
     def each(self, statistic: Callable[[xr.Dataset], Result], *, values: int | None = None) -> Result:
         """A statistic of each model at the chosen step, read and worked out piece by piece.
 
-        It holds so many `values` of one model, those of a matrix between features or outputs if not given.
+        `values` is how many numbers the statistic holds of one model; those of one Gram matrix by default.
         """
         return piecewise(self.at_step, statistic, values=values or self.entries)
 
     @property
     def entries(self) -> int:
-        """Entries of what stands for WᵀW of a model, in all contexts."""
+        """Number of entries of a model's G, in all contexts."""
         sizes = self.dataset.sizes
         return sizes["feature"] * sizes.get("output", sizes["feature"]) * sizes["context"]
 
@@ -62,7 +62,7 @@ class Selected:
 
     @property
     def sweeps(self) -> list[str]:
-        """The sweep axes: the dims that a trajectory of one cell does not have."""
+        """The sweep axes: the dims of the swept keys."""
         return sweep_axes(self.dataset)
 
     def cells(self) -> Iterator["Selected"]:
@@ -71,7 +71,7 @@ class Selected:
             yield self.at(dict(zip(self.sweeps, values, strict=True)))
 
     def at(self, cell: Mapping[str, float]) -> "Selected":
-        """The same at one cell of its sweep; itself where it sweeps none of the axes."""
+        """The same at one cell of its sweep; itself if it has none of these axes."""
         own = {axis: value for axis, value in cell.items() if axis in self.sweeps}
         if not own:
             return self
@@ -104,7 +104,7 @@ def computed_once(measure: Callable[Concatenate[Selected, P], Value]) -> Callabl
 
 
 def label_of(item: Selected, n_conditions: int) -> str:
-    """The condition where there are several, and the cell, as `fixed, learning_rate = 0.01`."""
+    """The name of the condition, if there are several, and the cell: `fixed, learning_rate = 0.01`."""
     # repr is the shortest text that no other number has.
     at = [f"{axis} = {value!r}" for axis, value in item.cell.items()]
     return ", ".join([item.condition] * (n_conditions > 1 or not at) + at)
@@ -115,7 +115,7 @@ def select(
 ) -> list[Selected]:
     """The conditions of these names (all, if none is given), at a recorded step or epoch (the last, if not given).
 
-    Raises UsageError naming what there is where a condition or a step is not there.
+    Raises UsageError, which lists the known ones, if a condition or a step does not exist.
     """
     refuse_unknown(runs, conditions)
     leaves = [leaf.to_dataset() for leaf in runs.leaves]
@@ -133,7 +133,7 @@ def select(
 
 
 def refuse_unknown(runs: xr.DataTree, conditions: Sequence[str]) -> None:
-    """UsageError naming what there is where a condition is not there."""
+    """UsageError, which lists the nearest names, if a condition does not exist."""
     known = {leaf.attrs["condition_name"] for leaf in runs.leaves}
     if unknown := [name for name in conditions if name not in known]:
         raise UsageError(f"no condition {unknown[0]!r} in these runs; {nearest(unknown[0], known)}")
@@ -145,7 +145,7 @@ def by_experiment(selected: Sequence[Selected]) -> dict[str, list[Selected]]:
 
 
 def by_cell(selected: Sequence[Selected]) -> Iterator[tuple[dict[str, float], list[Selected]]]:
-    """Each cell of the sweeps with the conditions that have it; one that does not sweep an axis has all its values."""
+    """Each cell of the sweeps with the conditions that have it; a condition without an axis has all values of it."""
     axes: dict[str, list[float]] = {}
     for item in selected:
         for axis in item.sweeps:

@@ -1,4 +1,4 @@
-"""What `--against` reports: each condition's difference from one of its experiment, cell by cell of the sweep."""
+"""The option `--against`: each condition's difference from a reference condition of the same experiment."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +15,10 @@ from toysup.analysis.report.topic_report import TopicReport
 from toysup.errors import UsageError
 
 MEANING = (
-    "Each condition less the first one here of its experiment, paired by seed where both start from the same weights, "
-    "see the same samples and share most seeds. Effect sizes are in standard deviations, p-values those of permutation "
-    "tests, adjusted for all rows (Holm). That no difference was found does not make two conditions equal."
+    "Each condition minus the first condition shown of its experiment. Conditions are paired by seed if both "
+    "start from the same weights, see the same samples and share most seeds. Effect sizes are in standard "
+    "deviations. p-values are those of permutation tests, adjusted for all rows (Holm). A difference that is not "
+    "found may still exist."
 )
 Statistics = Callable[[Selected], Mapping[str, xr.DataArray]]
 
@@ -33,7 +34,7 @@ def differences(
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows of each condition less the condition `name` (None: the first one of each experiment), and notes.
 
-    Notes are about what has no counterpart there.
+    Notes list the statistics that the reference condition lacks.
     `statistics` gives what is compared, one number per seed and entry. p-values are adjusted over all rows (Holm).
     Raises UsageError where nothing can be compared.
     """

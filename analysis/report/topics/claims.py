@@ -40,9 +40,9 @@ EXPERIMENT = "conditional-importance"
 # A statistic that holds for any weights asks nothing of the models.
 _OF_ANY_WEIGHTS = ("loss_ratio",)
 MEANING = (
-    "A claim is supported where the whole 95% interval of every number that it is about lies in the region that "
-    "supports it, and refuted where one lies in the region that refutes it. Shown is the number that is hardest to "
-    "meet."
+    "A claim is supported if the 95% interval of each of its K numbers lies in the supporting region. It is "
+    "refuted if the interval of one number, at confidence 1 − 0.05/K, lies in the refuting region. The table "
+    "shows the number that is closest to failing."
 )
 _NONE = xr.Dataset(dict.fromkeys(("mean", "ci_low", "ci_high"), np.nan) | {"n_seeds": 0, "n_excluded": 0})
 
@@ -53,7 +53,7 @@ def report(selected: Sequence[Selected]) -> TopicReport:
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
-    """The verdicts on the conditions that claims are about; none, if there are no such conditions."""
+    """The verdicts; no section if no claim names a condition of these runs."""
     if about(selected):
         # The page shows these losses too.
         known = {
@@ -66,7 +66,7 @@ def sections(selected: Sequence[Selected]) -> Iterator[Section]:
 
 
 def rows(selected: Sequence[Selected], *, known: Known | None = None) -> pd.DataFrame:
-    """The verdict on each claim, of each experiment that has one of the conditions that claims are about.
+    """The verdict on each claim, for each experiment with a condition that a claim names.
 
     A claim is evaluated at the step that was chosen, or at the epoch that the claim is about if none was. Losses that
     are `known` at the selected step need not be computed again.
@@ -86,7 +86,7 @@ def rows(selected: Sequence[Selected], *, known: Known | None = None) -> pd.Data
 
 
 def about(selected: Sequence[Selected]) -> list[Selected]:
-    """The conditions of the experiments that have one of those that claims are about."""
+    """The conditions of each experiment with a condition that a claim names."""
     known = names(read_claims())
     experiments = {item.experiment for item in selected if item.condition in known}
     return [item for item in selected if item.experiment in experiments]

@@ -45,7 +45,7 @@ def sections(selected: Sequence[Selected]) -> Iterator[Section]:
 
 
 def rows(selected: Sequence[Selected]) -> pd.DataFrame:
-    """Counts per model first (no feature), then each feature's dimensionality, norm and context selectivity."""
+    """First the counts per model, whose `feature` is empty, then the statistics of each feature."""
     frames, later = [], []
     for item in selected:
         frames.append(summarised(item, counts(item)))

@@ -25,8 +25,8 @@ from toysup.analysis.report.topics.training_course import (
 from toysup.analysis.report.topics.training_events import events, no_events
 
 MEANING = (
-    "Along training: losses with their plateaus, represented features, pairs that share a direction; and for each "
-    "feature the step from which on it is represented, and from which on it shares a direction, to the end."
+    "Along training: losses with their plateaus, represented features, and pairs that share a direction. For each "
+    "feature: the step from which it stays represented, and the step from which it keeps sharing a direction."
 )
 # Conditions that stand side by side in a figure.
 COLUMNS = 4
@@ -41,7 +41,7 @@ def report(selected: Sequence[Selected], *, by: str = "step") -> TopicReport:
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
-    """All rows and figures; nothing of conditions of which no training was recorded."""
+    """All rows and figures; conditions with a single recorded step are left out."""
     if followed := [item for item in selected if item.index > 0]:
         tables = {f"dynamics-by-{by}": rows(followed, by=by) for by in ("step", "feature", "event")}
         notes = "".join(f" {note}." for note in left_out(followed))

@@ -16,7 +16,7 @@ from toysup.analysis.report.selection import Selected, label_of
 from toysup.analysis.report.tidy_rows import joined, summarised
 from toysup.analysis.report.topic_report import TopicReport
 
-MEANING = "WᵀW, or the response that stands for it: rows are outputs, columns the features that are active."
+MEANING = "WᵀW, or the linear response of a deeper model. Rows are outputs, columns are active features."
 GRAM_SEEDS = 3
 # Entries of Gram matrices that are summarised at once: 128 MiB of float32.
 _ENTRIES = 2**25
@@ -37,7 +37,7 @@ def rows(selected: Sequence[Selected]) -> pd.DataFrame:
 
 
 def _of_condition(item: Selected) -> Iterator[pd.DataFrame]:
-    """The rows of so many rows of G at a time, of all models: their number times that of features can be large."""
+    """The entries of some rows of G at a time, because all entries of all models may take too much memory."""
     first = counted_response(item.at_step.isel(seed=slice(1)), item.dataset)
     row = "output" if "output" in first.dims else "feature"
     models = prod(item.at_step["train_loss"].sizes.values())
@@ -54,7 +54,7 @@ def _rows_of(item: Selected, models: xr.Dataset, *, here: dict[str, slice]) -> x
 def drawn(group: Sequence[Selected]) -> Figures:
     """A grid for each condition: the first seeds, at initialisation, a third of the way and at the chosen step.
 
-    Of a sweep with many cells, those at the corners.
+    If a sweep has many cells, only its corner cells are drawn.
     """
     cells = [item for condition in group for item in condition.cells()]
     shown = cells if len(cells) <= MAX_SERIES else [item for item in cells if _at_a_corner(item, group)]

@@ -80,7 +80,8 @@ def verified(selected: Sequence[Selected], random: np.random.Generator) -> pd.Da
     """Some seeds of each condition, at a random cell of its sweep, trained again from what the files say.
 
     `verdict` is "identical" where every bit is the same, "rounding" where weights differ by at most a thousandth of the
-    largest, as on another machine, and else "differs"; `max_difference` is that share.
+    largest, as on another machine, and "differs" otherwise. `max_difference` is the largest difference divided by the
+    largest weight.
     """
     frame = pd.DataFrame([_verified(item, random) for item in selected])
     axes = dict.fromkeys(axis for item in selected for axis in item.sweeps)

@@ -1,4 +1,4 @@
-"""Interference between subsets, or what each feature meets."""
+"""Interference between subsets, or received by each feature."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -24,8 +24,8 @@ from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
 
 MEANING = (
-    "z and p compare the mean with its null: the mean of models in which exchangeable features, whose tables are equal "
-    "up to the context, swap their subsets at random."
+    "z and p compare the mean with its null: the mean if exchangeable features swap their subset labels at random. "
+    "Features are exchangeable if their tables are equal after renaming the contexts."
 )
 # Rows about seeds that are put together at once.
 _ROWS = 2**15
@@ -37,7 +37,7 @@ SHOWN_STATISTICS = ("energy", "interfering_fraction")
 def report(
     selected: Sequence[Selected], *, by: str = "quadrant", statistic: str = "energy", against: str | None = None
 ) -> TopicReport:
-    """Quadrants over seeds or of each seed, features, or differences from the condition `against`."""
+    """Rows about quadrants, seeds or features, or differences from the condition `against`."""
     figures_of = partial(drawn, statistics=[statistic])
     if against is not None:
         return comparison.report(selected, against, quadrants, figures_of)

@@ -34,7 +34,7 @@ MEANING = (
 class Loss(NamedTuple):
     """The loss of the models of one condition under one condition.
 
-    `total` has each model's, by batch of samples; `parts` summaries over seeds by feature and by context.
+    `total` is the loss of each model and batch of samples. `parts` are summaries over seeds, by feature and by context.
     """
 
     total: xr.DataArray
@@ -47,7 +47,7 @@ _SIDE_BY_SIDE = {
     "reference": "What simple predictors lose under the same regime.",
     "part": "Where a condition's own loss comes from: features that are not represented, the own entries of the "
     "others, interference, the bias. Means over seeds.",
-    "active": "What samples with so many active features add to it. Means over seeds.",
+    "active": "The part of the loss from samples with k active features. Means over seeds.",
 }
 
 
@@ -81,7 +81,7 @@ def means_side_by_side(rows: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def comparable_pairs(selected: Sequence[Selected]) -> list[tuple[Selected, Selected]]:
-    """Each condition with every condition of its experiment, itself too, under which its models can be evaluated."""
+    """All pairs (trained, evaluated) of an experiment with the same inputs, each condition with itself too."""
     return [
         (item, other)
         for group in by_experiment(selected).values()
@@ -131,7 +131,7 @@ def references(item: Selected) -> xr.Dataset:
 def rows(selected: Sequence[Selected], *, by: str | None = None) -> pd.DataFrame:
     """The loss, or its parts by feature or context, of each condition's models under each comparable condition.
 
-    By `part`, by `active` (how many features are) or by `reference`: under its own condition alone.
+    The splits `part`, `active` and `reference` are of models under their own condition only.
     """
     if by in ("part", "active", "reference"):
         return joined([_own_rows(item, by) for item in _with(selected, by)])
@@ -159,7 +159,7 @@ def _own_rows(item: Selected, by: str) -> pd.DataFrame:
 
 
 def have(selected: Sequence[Selected], by: str) -> bool:
-    """Whether the loss of any of these can be split so: not all models have parts."""
+    """Whether the loss of any of these conditions can be split so; only `part` can be undefined."""
     return by != "part" or any(no_parts(item.dataset) is None for item in selected)
 
 

@@ -1,4 +1,4 @@
-"""The course of training of a condition: what is kept of its models at every step, and of each of their features."""
+"""The course of training of a condition: statistics of each step and of each feature."""
 
 import functools
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Training:
         return finite_trainings(self.onset)
 
     def statistics(self) -> xr.Dataset:
-        """Those of each seed at each step (`ALONG`), and those of each seed's features, NaN where there are none."""
+        """`ALONG` for each seed and step, and `FEATURES` for each seed and feature."""
         H, merged = self.H, dynamics.merge_step(self.sharing).min("other_feature")
         at_end = represented(H.isel(step=-1, drop=True)).where(self.onset["entries"].notnull())
         along = {
@@ -143,7 +143,7 @@ def too_short(item: Selected) -> list[str]:
 
 
 def important_features(item: Selected) -> xr.Dataset:
-    """`FEATURES` at a cell, in the order of Σ_c P(c) I_i(c), without features of no importance unless none has any."""
+    """`FEATURES` at a cell, by falling Σ_c P(c) I_i(c); features of importance 0 are left out, unless all are."""
     features: xr.Dataset = item.cell_of(training_statistics(item.whole).features)
     importance = (item.whole.dataset["importance"] * item.whole.dataset["context_probability"]).sum("context")
     weights = item.cell_of(importance).values
