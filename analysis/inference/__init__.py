@@ -1,1 +1,1 @@
-"""What follows from several seeds: intervals, tests and nulls."""
+"""Intervals, tests and nulls over seeds."""

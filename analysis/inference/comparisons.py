@@ -20,37 +20,46 @@ EQUIVALENCE_CONFIDENCE = 0.9
 def difference_over_seeds(
     a: xr.DataArray, b: xr.DataArray, *, paired: bool = False, confidence: float = CONFIDENCE
 ) -> xr.Dataset:
-    """The mean over seeds of `a` less that of `b`, with its interval, a permutation test and an effect size.
+    """The mean over seeds of `a` minus the mean of `b`, with its interval, a permutation test and an effect size.
 
-    Paired, for conditions whose seeds start from equal weights and see equal samples (`paired_by_seed`): of the
-    differences d of shared seeds, the interval is that of `over_seeds`, the test flips signs, and the effect size is
-    J(n−1) mean(d) / sd(d). Unpaired: the interval is m_a − m_b ± q √(s_a²/n_a + s_b²/n_b) with Welch's degrees of
-    freedom, corrected for skewness in the same way; the test permutes the labels of Welch's t; and the effect size is
-    Hedges' g = J(n_a+n_b−2) (m_a − m_b) / s, with s² the pooled variance. J(ν) = Γ(ν/2) / (√(ν/2) Γ((ν−1)/2)) takes the
-    bias of small samples away.
+    Paired conditions (see `paired_by_seed`) are compared by the differences d between shared seeds. The interval is
+    that of `over_seeds` for d, the test flips the signs of d, and the effect size is J(n−1) mean(d) / sd(d).
 
-    There is no interval, no effect size and no p-value (NaN) where no spread was seen to hold the difference against:
-    with one seed on a side, where all paired differences are equal, and where each side's seeds agree.
+    Unpaired conditions are compared as independent samples. The interval is m_a − m_b ± q √(s_a²/n_a + s_b²/n_b) with
+    Welch's degrees of freedom, corrected for skewness as in `over_seeds`. The test permutes which seed belongs to which
+    condition; its statistic is Welch's t. The effect size is Hedges' g = J(n_a+n_b−2) (m_a − m_b) / s with the pooled
+    variance s². The factor J(ν) = Γ(ν/2) / (√(ν/2) Γ((ν−1)/2)) removes the bias for few seeds.
+
+    Without spread there is no interval, no effect size and no p-value; all are NaN. This is so if a side has one seed,
+    if all paired differences are equal, or if the seeds of each side all agree.
 
     Parameters
     ----------
     a, b : DataArray (..., seed, ...)
-        One number per seed and entry, the same entries in both (a dim that one lacks is the same for all of it).
+        One number per seed and entry, with the same entries in both. If one side lacks a dim, its values are repeated
+        along that dim.
     paired : bool
-        Compare seed by seed; then seeds that only one side has count as excluded.
+        Compare seed by seed. Seeds that only one side has are then excluded. By default the sides are independent.
     confidence : float
-        Coverage of the interval, between 0 and 1.
+        Coverage of the interval, between 0 and 1; 0.95 by default.
 
     Returns
     -------
     Dataset (dims of `a` and `b` without `seed`)
-        `mean`, `ci_low`, `ci_high` in the units of `a`; `n_seeds`, pairs if paired, else those of both sides together;
-        `n_excluded`, those not finite or not shared; `effect_size`; `p_value`, two-sided. Attrs `paired`, `method`.
+        `mean`, `ci_low` and `ci_high`, in the units of `a`; `n_seeds`, the number of pairs, or of seeds of both sides
+        together if unpaired; `n_excluded`, the number of seeds that are not finite or not shared; `effect_size`, in
+        standard deviations; `p_value`, two-sided. The attrs `paired` and `method` name the method.
 
     Raises
     ------
     UsageError
-        If there is no dim `seed`, entries differ, or the confidence is not between 0 and 1.
+        If there is no dim `seed`, the entries differ, `paired` is given without coordinates `seed`, or the confidence
+        is not between 0 and 1.
+
+    See Also
+    --------
+    equivalence_over_seeds : whether two conditions agree up to a margin.
+    holm_adjusted : adjust the p-values of several comparisons.
 
     Sources: Hall (1992) and Zhou and Dinh (2005), "Nonparametric confidence intervals for the one- and two-sample
     problems", for the interval; Hedges (1981), "Distribution theory for Glass's estimator of effect size".
@@ -60,15 +69,15 @@ def difference_over_seeds(
     >>> import toysup
     >>> runs = toysup.open_example('conditional-importance')['conditional-importance']
     >>> a, b = (toysup.analysis.represented_count(runs[name].W.isel(step=-1)) for name in ('fixed', 'conditional'))
-    >>> found = toysup.analysis.difference_over_seeds(a, b, paired=True)
-    >>> round(float(found['mean']), 2), bool(found['p_value'] < 0.05)
+    >>> difference = toysup.analysis.difference_over_seeds(a, b, paired=True)
+    >>> round(float(difference['mean']), 2), bool(difference['p_value'] < 0.05)
     (0.0, False)
     """
     refuse_confidence(confidence)
     seeds = _seeds(a, b, paired)
     estimate = seeds.estimate()
     summary = seeds.summary(estimate, confidence)
-    # An effect is measured in the spread of single seeds, as an interval in that of the mean.
+    # The unit of an effect size is the spread of single seeds, not the spread of their mean.
     with np.errstate(invalid="ignore", divide="ignore"):
         effect = _unbiased(estimate.spread_degrees) * estimate.mean / estimate.spread
     has_interval = np.isfinite(summary["ci_low"].values)
@@ -83,28 +92,30 @@ def difference_over_seeds(
 
 
 def equivalence_over_seeds(a: xr.DataArray, b: xr.DataArray, margin: float, *, paired: bool = False) -> xr.Dataset:
-    """Whether two conditions agree up to a margin: two one-sided tests at 5% (TOST) as one interval at 90%.
+    """Whether two conditions agree up to a margin.
+
+    They agree if the 90% interval of their difference lies between −margin and margin. This is the same as two
+    one-sided tests at 5% (TOST).
 
     Parameters
     ----------
     a, b : DataArray (..., seed, ...)
-        One number per seed and entry, the same entries in both.
-    paired : bool
-        Compare seed by seed, as in `difference_over_seeds`.
+        One number per seed and entry, with the same entries in both.
     margin : float
         The largest difference that does not matter, in the units of `a`.
+    paired : bool
+        Compare seed by seed, as in `difference_over_seeds`.
 
     Returns
     -------
     Dataset (dims of `a` and `b` without `seed`)
-        `mean`, `ci_low`, `ci_high`, `n_seeds`, `n_excluded` as of `difference_over_seeds` at confidence 0.9, and
-        `equivalent`: the interval lies between −margin and margin. False also where there is no interval, of which
-        nothing follows.
+        `mean`, `ci_low`, `ci_high`, `n_seeds` and `n_excluded` as in `difference_over_seeds` at confidence 0.9, and
+        `equivalent`, bool. Without an interval `equivalent` is False, from which nothing follows.
 
     Raises
     ------
     UsageError
-        If the margin is not above 0, or as of `difference_over_seeds`.
+        If the margin is not positive and finite, or as in `difference_over_seeds`.
 
     Source: Schuirmann (1987), "A comparison of the two one-sided tests procedure and the power approach".
 
@@ -117,7 +128,7 @@ def equivalence_over_seeds(a: xr.DataArray, b: xr.DataArray, margin: float, *, p
     True
     """
     if not 0 < margin < np.inf:
-        raise UsageError(f"a margin of equivalence must be above 0, not {margin}")
+        raise UsageError(f"margin must be positive and finite, got {margin}")
     seeds = _seeds(a, b, paired)
     summary = seeds.summary(seeds.estimate(), EQUIVALENCE_CONFIDENCE)
     summary["equivalent"] = (summary["ci_low"] > -margin) & (summary["ci_high"] < margin)
@@ -169,7 +180,7 @@ def holm_adjusted(p_values: xr.DataArray, *, dim: str | None = None) -> xr.DataA
 
 def _holm(table: FloatArray) -> FloatArray:
     order = np.argsort(table, axis=1)
-    # NaN is last in order.
+    # How many comparisons have a p-value at least as large; argsort puts NaN last.
     left = np.isfinite(table).sum(axis=1, keepdims=True) - np.arange(table.shape[1])
     stepped = np.maximum.accumulate(np.take_along_axis(table, order, axis=1) * left, axis=1)
     adjusted = np.empty_like(stepped)
@@ -209,13 +220,16 @@ def paired_by_seed(one: xr.Dataset, other: xr.Dataset) -> bool:
 
 
 def _share_seeds(one: xr.Dataset, other: xr.Dataset) -> bool:
-    """Whether most seeds of the side that has fewer are shared; so at least two are, where it has two or more."""
+    """Whether both datasets share more than half of the seeds of the smaller side.
+
+    Two or more seeds are then shared, unless the smaller side has only one.
+    """
     seeds = [set(np.ravel(dataset["seed"].values).tolist()) for dataset in (one, other)]
     return 2 * len(set.intersection(*seeds)) > min(map(len, seeds))
 
 
 def _shapes(dataset: xr.Dataset) -> dict[str, tuple[int, ...]]:
-    """The own shape of each parameter, without sweep axes, seeds and steps."""
+    """The shape of each parameter of one model, without sweep axes, seeds and steps."""
     leading = {*leading_dims(dataset), "step"}
     tables = {"context_probability", "activation_probability", "importance"}
     names = [str(name) for name, v in dataset.data_vars.items() if "seed" in v.dims and name not in tables]
@@ -232,7 +246,7 @@ def _labels(dataset: xr.Dataset) -> tuple[object, ...]:
 
 
 def _equal(one: xr.DataArray | None, other: xr.DataArray | None) -> bool:
-    """Equal in all cells of a sweep, whatever the subsets are called."""
+    """Whether two tables are equal in all cells of a sweep; the names of subsets may differ."""
     if one is None or other is None:
         return one is other
     bare = [table.reset_coords(drop=True) for table in (one, other)]
@@ -240,9 +254,9 @@ def _equal(one: xr.DataArray | None, other: xr.DataArray | None) -> bool:
 
 
 class _Estimate(NamedTuple):
-    """Of each entry, the mean, the variance and skewness of that mean, and the degrees of freedom it is known with.
+    """For each entry: the estimated mean, the variance and the skewness of this estimate, and its degrees of freedom.
 
-    `spread` is the standard deviation of single seeds, known with `spread_degrees` degrees of freedom.
+    `spread` is the standard deviation of single seeds, which has `spread_degrees` degrees of freedom.
     """
 
     mean: FloatArray
@@ -254,7 +268,11 @@ class _Estimate(NamedTuple):
 
 
 class _Seeds(NamedTuple):
-    """What is compared: the differences of pairs, or the seeds of a, of which there are `n_first`, then those of b."""
+    """The values that are compared, along `seed`.
+
+    If paired, these are the differences between pairs, and `n_first` is None. Otherwise they are the `n_first` seeds of
+    a, then the seeds of b. `unshared` counts the seeds that pairs leave out.
+    """
 
     values: xr.DataArray
     n_first: int | None
@@ -285,7 +303,7 @@ class _Seeds(NamedTuple):
         return summary
 
     def p_values(self, wanted: Mask) -> FloatArray:
-        """Of the entries that are wanted; those that share their finite seeds are permuted in one call."""
+        """The p-value of each entry, NaN unless `wanted`; entries with the same finite seeds share one call."""
         table, finite = by_seed(self.values)
         p = np.full(len(table), np.nan)
         patterns, which = np.unique(finite, axis=0, return_inverse=True)
@@ -304,7 +322,7 @@ def _seeds(a: xr.DataArray, b: xr.DataArray, paired: bool) -> _Seeds:
         require_dims(values, ("seed",), what=name)
     labelled = ["seed" in values.indexes for values in (a, b)]
     if paired and not all(labelled):
-        raise UsageError("to be paired, both sides need a coordinate seed")
+        raise UsageError("paired=True needs the coordinate seed on both sides")
     unshared = 0
     if paired:
         total = a.sizes["seed"] + b.sizes["seed"]
@@ -313,7 +331,7 @@ def _seeds(a: xr.DataArray, b: xr.DataArray, paired: bool) -> _Seeds:
     try:
         a, b = xr.align(a, b, join="exact", exclude=["seed"])
     except ValueError:
-        raise UsageError("the two sides have other entries; select those that both have") from None
+        raise UsageError("the two sides have different entries; select the entries that both have") from None
     a, b = (side.transpose(..., "seed").astype(np.float64) for side in xr.broadcast(a, b, exclude=["seed"]))
     b = b.transpose(*a.dims)
     coords = {name: coord for name, coord in a.coords.items() if "seed" not in coord.dims}
@@ -334,7 +352,7 @@ class _Side(NamedTuple):
 
 
 def _side(table: FloatArray, finite: Mask) -> _Side:
-    """One condition: its mean, with the variance and third cumulant of that; 0 where its seeds agree."""
+    """One condition: its mean, and the variance and third cumulant of the mean, which are 0 if its seeds agree."""
     n = finite.sum(axis=1).astype(float)
     mean, variance, skewness = mean_and_shape(table, finite)
     variance, skewness = (np.where(n > 1, np.nan_to_num(values), np.nan) for values in (variance, skewness))
@@ -353,6 +371,6 @@ def _of_two(a: _Side, b: _Side) -> _Estimate:
 
 
 def _unbiased(degrees: FloatArray) -> FloatArray:
-    """J(ν), by which a mean over a standard deviation with ν degrees of freedom is too large; NaN below two."""
+    """J(ν), which removes the bias of a mean over a standard deviation with ν degrees of freedom; NaN for ν < 2."""
     nu = np.where(degrees > 1, degrees, np.nan)
     return np.asarray(np.exp(special.gammaln(nu / 2) - special.gammaln((nu - 1) / 2)) / np.sqrt(nu / 2))

@@ -21,22 +21,29 @@ Labels = npt.NDArray[np.intp]
 
 
 def exchangeable_features(dataset: xr.Dataset) -> xr.DataArray:
-    """The class of each feature: the first feature whose tables are equal to its own up to the context.
+    """The class of exchangeable features that each feature belongs to, named by the first feature of the class.
 
-    Features i and j are of one class if a bijection π of the contexts carries (P(c), p_i(c), I_i(c)) onto
-    (P(πc), p_j(πc), I_j(πc)) for every c: training never sees subset labels, and subsets affect it only through these
-    tables. The features must also be of the same group. If the context follows from x by a rule, or a flag shows it to
-    the model, only features with equal tables are exchangeable, and the feature that a rule uses with no other.
+    Two features i and j are exchangeable if their tables are equal after a renaming of the contexts: some bijection π
+    of the contexts maps (P(c), p_i(c), I_i(c)) to (P(πc), p_j(πc), I_j(πc)) for every c. Training never sees subset
+    labels, and subsets affect it only through these tables.
+
+    Three restrictions apply. The features must be in the same group. If a rule derives the context from x, or a flag
+    shows it to the model, their tables must be equal in every context. And the feature that a rule uses is exchangeable
+    with no other feature.
 
     Parameters
     ----------
     dataset : Dataset
-        A trajectory with its regime.
+        A trajectory with its regime; any of its steps.
 
     Returns
     -------
     DataArray (sweep axes along which the regime varies..., feature)
-        Labels of features. Features of one class are exchangeable.
+        Labels of features, in the dtype of the coordinate `feature`. Features with the same label are exchangeable.
+
+    See Also
+    --------
+    quadrant_null : the null of quadrant statistics if exchangeable features swap their subset labels.
 
     Examples
     --------
@@ -58,14 +65,14 @@ def exchangeable_features(dataset: xr.Dataset) -> xr.DataArray:
 
 
 class NoNull(NamedTuple):
-    """In which cells of a sweep labels cannot be swapped, in words, "" for all of them; and why."""
+    """Why subset labels cannot be swapped, and in which cells of the sweep, in words; `cells` is "" for all cells."""
 
     cells: str
     reason: str
 
 
 def no_null(dataset: xr.Dataset) -> NoNull | None:
-    """Where labels cannot be swapped, and why; None where they can be in all cells of the sweep."""
+    """Where and why subset labels cannot be swapped; None if they can be swapped in all cells of the sweep."""
     without = [cell for cell in regime_cells(dataset) if not _swapped(cell.regime)]
     return NoNull(_some_cells(dataset, without), _reason(without[0].regime)) if without else None
 
@@ -76,12 +83,12 @@ def _swapped(regime: Regime) -> bool:
 
 
 def _some_cells(dataset: xr.Dataset, cells: Sequence[RegimeCell]) -> str:
-    """How many of the sweep's cells have these regimes, and where the first of them is; "" if all have."""
+    """How many cells of the sweep have one of these regimes, with the first cell as an example; "" if all have."""
     axes = regime_sizes(dataset)
     total = prod(axes.values())
     if len(cells) == total:
         return ""
-    # Along further axes, such as that of a learning rate, a regime stands in several cells.
+    # Along the other sweep axes, such as a learning rate, one regime occurs in several cells.
     of_each = prod(dataset.sizes[axis] for axis in sweep_axes(dataset) if axis not in axes)
     at = ", ".join(f"{axis} = {dataset[axis].values[place].item()!r}" for axis, place in cells[0].at.items())
     return f"in {of_each * len(cells)} of {of_each * total} cells (such as {at})"
@@ -107,19 +114,20 @@ def exchangeable_classes(regime: Regime) -> list[tuple[int, ...]]:
 
 
 def _kind(regime: Regime, i: int) -> Hashable:
-    """What features that training cannot tell apart have in common."""
+    """A key that is equal for two features if and only if they are exchangeable."""
     tables = (regime.context_probability, regime.activation_probability[:, i], regime.importance[:, i])
     rows = list(zip(*(table.tolist() for table in tables), strict=True))
-    # Contexts are alike, and bijections of them free, unless something beside the tables tells them apart.
+    # Contexts can be renamed unless a rule or a flag distinguishes them. Sorted rows are equal for any such renaming.
     alike = regime.rule is None and regime.context_input != "flag"
     singled_out = regime.rule is not None and regime.rule.feature == i + 1
     return tuple(sorted(rows) if alike else rows), regime.group[i] if regime.group else "", singled_out
 
 
 def relabellings(labels: Sequence[int], classes: Sequence[Sequence[int]]) -> Labels:
-    """The labels of all features with those of each class in another order: (relabelling, feature), each once.
+    """All distinct ways to permute the labels within each class, as an array (relabelling, feature).
 
-    The first row is `labels` itself. Of more than MOST_RELABELLINGS as many are drawn, from a fixed stream.
+    The first row is `labels` itself. If there are more than MOST_RELABELLINGS ways, the other rows are random
+    relabellings from a fixed stream, MOST_RELABELLINGS rows in total.
     """
     own_labels = np.asarray(labels)
     mixed = [np.asarray(members) for members in classes if len(set(own_labels[list(members)])) > 1]
@@ -143,7 +151,7 @@ def _count(labels: Labels) -> int:
 
 
 def _orders(labels: Labels) -> Labels:
-    """Every distinct order of labels: (order, place)."""
+    """Every distinct order of the labels: (order, place)."""
     first = labels.min()
     rest = labels[labels != first]
     if not len(rest):

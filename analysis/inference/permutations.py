@@ -1,7 +1,8 @@
-"""Permutation tests of each row of a table: p-values that hold exactly where what is permuted is exchangeable.
+"""Permutation tests of each row of a table. The p-values are exact if the permuted values are exchangeable.
 
-Where there are no more than `RESAMPLES` permutations all of them are taken; else N = `RESAMPLES` are drawn from a fixed
-stream, the same for all rows, and what was seen counts as one more: p = (k + 1)/(N + 1), which is never 0.
+If there are at most `RESAMPLES` permutations, the test uses all of them, and p is the share that is at least as extreme
+as the observation. Otherwise N = `RESAMPLES` permutations are drawn from a fixed stream, the same for all rows. Then
+p = (k + 1)/(N + 1), where k counts the drawn permutations that are at least as extreme; this p is never 0.
 
 Source: Phipson and Smyth (2010), "Permutation p-values should never be zero".
 """
@@ -16,16 +17,16 @@ import numpy.typing as npt
 from toysup.analysis.statistics.arrays import FloatArray
 
 RESAMPLES = 9999
-# Values of permutations, and permuted statistics, held at once; bounds memory, not the law of the result.
+# The number of permuted values and statistics held at once; it bounds memory and does not change the result's law.
 _BATCH_VALUES = 4_000_000
-# Statistics of rows within ±1 that differ by less than rounding are equal.
+# Rows are scaled to ±1. Statistics that differ by less than this differ by rounding only, and count as equal.
 _EQUAL = 1e-9
 
 
 def sign_flip_p(differences: FloatArray) -> FloatArray:
-    """Of each row of paired differences: how often random signs give a mean as far from 0, two-sided."""
+    """For each row of paired differences, how often random signs give a mean at least as far from 0 (two-sided p)."""
     n = differences.shape[1]
-    # A pattern and its opposite give the same |mean|, so that the first sign can stay.
+    # A pattern of signs and its opposite give the same |mean|, so the first sign can stay fixed.
     exact = 2 ** (n - 1) <= RESAMPLES
     if exact:
         blocks = iter([np.array([(1, *rest) for rest in product((1, -1), repeat=n - 1)], dtype=float).T])
@@ -36,9 +37,10 @@ def sign_flip_p(differences: FloatArray) -> FloatArray:
 
 
 def relabelling_p(values: FloatArray, n_first: int) -> FloatArray:
-    """Of each row, whose first `n_first` values are one group: how often random labels give a |t| of Welch as large.
+    """For each row, how often random group labels give Welch's |t| at least as large; the first `n_first` are a group.
 
-    Exact where both groups have one law; with enough values, by the studentizing, also where only their means agree.
+    The p-value is exact if both groups have the same law. As t is studentized, it is also valid for large groups whose
+    laws share only their mean.
 
     Source: Janssen (1997), "Studentized permutation tests for non-iid hypotheses".
     """
@@ -54,13 +56,13 @@ def relabelling_p(values: FloatArray, n_first: int) -> FloatArray:
 
 
 def _counts(n: int) -> Iterator[int]:
-    """How many permutations of n values are drawn at a time, until there are `RESAMPLES`."""
+    """The numbers of permutations of n values to draw at a time, `RESAMPLES` in total."""
     size = max(1, _BATCH_VALUES // n)
     return (min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size))
 
 
 def _indicators(members: npt.NDArray[np.int64], n: int) -> FloatArray:
-    """(value, permutation) 1 for the members of the first group, 0 for all others."""
+    """An array (value, permutation): 1 for the members of the first group, 0 for the other values."""
     first = np.zeros((n, len(members)))
     np.put_along_axis(first, members.T, 1.0, axis=0)
     return first
@@ -86,7 +88,7 @@ def _share_as_far(
 
 
 def _welch(rows: FloatArray, first: FloatArray) -> FloatArray:
-    """|t| of Welch for each row and column of labels; infinite where neither group varies."""
+    """Welch's |t| for each row and each column of labels; infinite if neither group varies."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     centred /= np.abs(centred).max(axis=1, keepdims=True)
     squares = centred**2
@@ -94,7 +96,7 @@ def _welch(rows: FloatArray, first: FloatArray) -> FloatArray:
     other = len(first) - n
     total, first_squares = _sums(centred, first), _sums(squares, first)
     all_squares = squares.sum(axis=1, keepdims=True)
-    # The sum of the other group is the opposite, for rows are centred.
+    # Rows are centred, so the sum of the other group is −total.
     first_variance = (first_squares - total**2 / n) / (n * (n - 1))
     other_variance = (all_squares - first_squares - total**2 / other) / (other * (other - 1))
     variance = first_variance + other_variance
@@ -104,5 +106,5 @@ def _welch(rows: FloatArray, first: FloatArray) -> FloatArray:
 
 
 def _sums(rows: FloatArray, weights: FloatArray) -> FloatArray:
-    # Not by `@`, whose threads wait for one another on a busy machine, and whose sums would depend on their number.
+    # Not `@`: its threads wait for one another on a busy machine, and its rounding depends on their number.
     return np.asarray(np.einsum("rn,nb->rb", rows, weights))

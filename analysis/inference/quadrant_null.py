@@ -1,4 +1,4 @@
-"""Is interference arranged by subset at all? Quadrant statistics against their null.
+"""Is interference arranged by subset at all? Quadrant statistics compared with their null.
 
 The null is the law of a statistic if exchangeable features swap their subset labels at random.
 """
@@ -25,11 +25,11 @@ from toysup.errors import UsageError
 from toysup.storage.schema import leading_dims, regime_axes
 
 DRAWS = 9999
-"""Relabellings of all seeds, each by itself, that the p-value of their mean is found with."""
+"""The number of random draws for the p-value of a mean over seeds; a draw is one relabelling of each seed."""
 BAND = 0.95
 
 
-# Beyond this share of the largest value of a statistic two of its values differ by more than rounding.
+# Values of a statistic that differ by less than this share of its largest value differ by rounding only.
 _ROUNDING = 1e-9
 _ROUNDING_OF_DRAWS = 1e-6
 _LONG_NAMES = {
@@ -48,36 +48,44 @@ _POOLED = (*_EACH, "null_low", "null_high")
 def quadrant_null(
     dataset: xr.Dataset, G: xr.DataArray | None = None, *, threshold: float = INTERFERING_THRESHOLD
 ) -> xr.Dataset:
-    """Each model's quadrant statistics against those of the same model with swapped subset labels.
+    """The quadrant statistics of each model, compared with the same model under swapped subset labels.
 
-    If training does not know of the subsets, labels are exchangeable within each class of `exchangeable_features`, and
-    each of the R relabellings is as likely as that of the model, s_1: z = (s_1 − mean_r s_r) / sd_r s_r, and p is the
-    share of relabellings with |s_r − mean| ≥ |s_1 − mean|, itself included. All relabellings are taken where there are
-    at most 1024, else 1023 random ones of a fixed stream and its own; those for which a statistic is not defined are
-    left out.
+    If training treats the subsets alike, the labels within each class of `exchangeable_features` are exchangeable, and
+    each of the R relabellings is as likely as the model's own labelling. Let s_r be the value of a statistic under
+    relabelling r, where r = 1 is the model's own labelling. Then z = (s_1 − mean_r s_r) / sd_r s_r, and p is the share
+    of the R relabellings with |s_r − mean| ≥ |s_1 − mean|.
+
+    If there are at most 1024 relabellings, all are used. Otherwise the model's own labelling and 1023 random
+    relabellings from a fixed stream are used. A relabelling under which a statistic is undefined is excluded.
 
     Parameters
     ----------
     dataset : Dataset
         A trajectory with its regime, at any of its steps.
     G : DataArray (..., feature, other_feature) or (..., output, other_feature), optional
-        What `gram_quadrants` takes, with the axes along which the regime varies; G of `linear_response` if not given.
+        A response matrix as `gram_quadrants` takes it, with the sweep axes along which the regime varies. The default
+        is G of `linear_response`.
     threshold : float
-        A pair interferes if |G_ij| exceeds it.
+        A pair interferes if |G_ij| exceeds the threshold; 0.1 by default.
 
     Returns
     -------
     Dataset (statistic, ..., subset, other_subset)
-        `null_mean`, `null_sd`, `z`, `p_value`; `n_relabellings` of each cell. NaN if no labels can be swapped, for a
-        model that is not finite, and for a statistic that it does not define; where all relabellings agree nothing can
-        be told, z is NaN and p 1. Dimensionless.
+        `null_mean`, `null_sd`, `z` and `p_value`, dimensionless; and `n_relabellings` of each cell of the regime. NaN
+        if no labels can be swapped, for a model that is not finite, and for a statistic that is undefined for the
+        model. If all relabellings give the same value, the test has no information: z is NaN and p is 1.
 
     Raises
     ------
     UsageError
         If a dim is missing.
 
-    Source: Fisher (1935), "The Design of Experiments"; for random relabellings Phipson and Smyth (2010).
+    See Also
+    --------
+    pooled_quadrant_null : the same for the mean over seeds.
+
+    Source: Fisher (1935), "The Design of Experiments"; for random relabellings Phipson and Smyth (2010), "Permutation
+    p-values should never be zero".
 
     Examples
     --------
@@ -99,11 +107,12 @@ def pooled_quadrant_null(
     response: Callable[[xr.Dataset], xr.DataArray] | None = None,
     threshold: float = INTERFERING_THRESHOLD,
 ) -> xr.Dataset:
-    """The mean over seeds of the quadrant statistics against its null, in which each seed is relabelled by itself.
+    """The mean over seeds of the quadrant statistics, compared with its null.
 
-    With d_k the distance of seed k from its own null mean and v_k its null variance, z = Σ_k d_k / √(Σ_k v_k). The
-    p-value is (1 + m) / (1 + 9999), with m of 9999 draws of a relabelling for each seed (from a fixed stream) at least
-    as far from the null mean as the seeds are. Seeds for which `quadrant_null` is NaN are left out.
+    Each seed is relabelled independently. With d_k the distance of seed k from its own null mean and v_k its null
+    variance, z = Σ_k d_k / √(Σ_k v_k). The p-value comes from 9999 random draws from a fixed stream; a draw is one
+    random relabelling of each seed. It is (q + 1) / (9999 + 1), where q counts the draws whose mean lies at least as
+    far from the null mean as the observed mean. Seeds for which `quadrant_null` is NaN are excluded.
 
     Parameters
     ----------
@@ -115,14 +124,14 @@ def pooled_quadrant_null(
         A function that computes G from a dataset of some of the seeds. The dataset is then read piece by piece. The
         default is G of `linear_response`, if G is not given either.
     threshold : float
-        A pair interferes if |G_ij| exceeds it.
+        A pair interferes if |G_ij| exceeds the threshold; 0.1 by default.
 
     Returns
     -------
     Dataset (statistic, ..., subset, other_subset)
-        `null_mean`, `null_sd` (that of the mean over seeds), `z`, `p_value`, and `null_low`, `null_high` between which
-        the central 95% of the null lie; `n_relabellings` of each cell. NaN if no labels can be swapped or there are no
-        seeds; where all relabellings agree z is NaN and p 1. Dimensionless.
+        `null_mean` and `null_sd` of the mean over seeds, `z`, `p_value`, and `null_low` and `null_high`, which enclose
+        the central 95% of the null, dimensionless; and `n_relabellings` of each cell of the regime. NaN if no labels
+        can be swapped or no seed is left. If all relabellings give the same value, z is NaN and p is 1.
 
     Raises
     ------
@@ -139,7 +148,7 @@ def pooled_quadrant_null(
     (-16.1, 0.0001)
     """
     if G is not None and response is not None:
-        raise UsageError("give G, or the response that makes it, not both")
+        raise UsageError("G and response exclude one another; give only one of them, not both")
     if G is not None:
         return _null(dataset, G, lambda cell: [G.isel(cell)], threshold, _POOLED, _pooled, over=("seed",))
     require_dims(dataset, ("seed",), what="dataset")
@@ -154,7 +163,7 @@ def pooled_quadrant_null(
     return _null(dataset, first, parts, threshold, _POOLED, _pooled, over=("seed",))
 
 
-# The models of a cell, (model, *over, row, column) in one array or several.
+# G of the models of a cell, in one array (model, *over, row, column) or in several.
 Models = Iterable[AnyArray]
 Summary = Callable[[Models, Relabelled, float], FloatArray]
 
@@ -169,9 +178,10 @@ def _null(
     *,
     over: tuple[str, ...] = (),
 ) -> xr.Dataset:
-    """What `summary` makes (name, model, column) of the models of each cell of the regime.
+    """Apply `summary`, whose result is (name, model, column), to the models of each cell of the regime.
 
-    `parts` gives them, along the dims `over`; G has their dims, and those of the cells.
+    `parts` yields G of the models of one cell, some of them along the dims `over` at a time. `G` has the dims of these
+    parts and the axes of the cells.
     """
     rows, axes = "output" if "output" in G.dims else "feature", regime_axes(dataset)
     require_dims(G, (*axes, *over, rows, "other_feature"), what="G")
@@ -195,7 +205,7 @@ def _null(
 
 
 def _relabelled(dataset: xr.Dataset, about: list[int], subsets: list[str]) -> Iterator[tuple[RegimeCell, Relabelled]]:
-    """The relabellings of each cell of the regime; many cells share theirs."""
+    """The relabellings of each cell of the regime; cells with the same classes share them."""
     by_classes: dict[object, Relabelled] = {}
     for cell in regime_cells(dataset):
         classes = tuple(exchangeable_classes(cell.regime))
@@ -212,11 +222,11 @@ def _described(result: xr.Dataset) -> xr.Dataset:
 
 
 class _Null:
-    """The null of one model's statistics, by column; NaN where its own is."""
+    """The null of the statistics of one model, by column; NaN where the model's own statistic is NaN."""
 
     def __init__(self, table: FloatArray) -> None:
-        """`table` (column, relabelling), the first the model's own; NaN where a statistic is not defined."""
-        # Statistics and draws are in float32, in which what is larger is not finite.
+        """`table` is (column, relabelling), the model's own labelling first; NaN where a statistic is undefined."""
+        # Draws are in float32, in which a larger value would be infinite.
         self.defined = np.abs(table) <= np.finfo(np.float32).max
         self.defined &= self.defined[:, :1]
         self.count = self.defined.sum(axis=1)
@@ -233,7 +243,10 @@ class _Null:
         self.variance = _ratio(np.einsum("cr,cr->c", self.deviations, self.deviations), self.count)
 
     def drawn(self, rng: np.random.Generator, draws: int) -> npt.NDArray[np.float32]:
-        """Deviations (draw, column) of random relabellings; of a column's defined ones where the one drawn is not."""
+        """Deviations (draw, column) under random relabellings.
+
+        A column that is undefined under the drawn relabelling takes another one, under which it is defined.
+        """
         chosen = rng.integers(0, self.defined.shape[1], draws)
         drawn_deviations = np.take(np.ascontiguousarray(self.deviations.astype(np.float32).T), chosen, axis=0)
         for column in np.flatnonzero((self.count > 0) & (self.count < self.defined.shape[1])):
@@ -262,12 +275,12 @@ def _pooled(models: Models, relabelled: Relabelled, threshold: float) -> FloatAr
 
 
 class _Pool:
-    """The null of the mean over the seeds that were added."""
+    """The null of the mean over those seeds that were added."""
 
     def __init__(self, relabelled: Relabelled) -> None:
         self.relabelled, self.rng = relabelled, np.random.default_rng(0)
         self.count, self.mean, self.variance, self.own_deviation, self.furthest = np.zeros((5, relabelled.n_columns))
-        # In float32, which takes half as long, and counts as far what is nearly so.
+        # float32 takes half the time. The margin _ROUNDING_OF_DRAWS then counts nearly equal distances as equal.
         self.drawn = np.zeros((DRAWS, relabelled.n_columns), np.float32)
 
     def add(self, seeds: AnyArray, threshold: float) -> None:
@@ -283,7 +296,7 @@ class _Pool:
             self.drawn += null.drawn(self.rng, DRAWS)
 
     def summary(self) -> FloatArray:
-        """(name of _POOLED, column)"""
+        """The summary (name of _POOLED, column)."""
         by_size = np.sort(self.drawn.T)
         as_far = np.abs(by_size) >= (np.abs(self.own_deviation) - _ROUNDING_OF_DRAWS * self.furthest)[:, None]
         p = np.where(self.count > 0, (1 + as_far.sum(axis=1)) / (1 + DRAWS), np.nan)

@@ -8,20 +8,21 @@ import numpy.typing as npt
 from toysup.analysis.statistics.arrays import AnyArray, FloatArray, Mask
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, QuadrantSums, quadrant_statistics
 
-# A product of matrices with so few columns is small enough that one core does it: on a busy machine threads would wait
-# for one another.
+# Products of matrices are split into blocks of this many columns. One core computes such a small block; on a busy
+# machine the threads of a larger product would wait for one another.
 _COLUMNS = 32
-# Pairs looked up at once, at most 255.
+# How many pairs are looked up at once. Their ranks are uint8, so at most 255.
 _AT_ONCE = 64
-# Sums held at once; bounds memory, not the result.
+# How many sums are held at once; it bounds memory and does not change the result.
 _VALUES = 4_000_000
 
 
 class Relabelled:
-    """Which entries of G each quadrant has under each relabelling, and what follows from it for a model.
+    """Which entries of G belong to each quadrant under each relabelling, and the quadrant statistics that follow.
 
-    `labels` (relabelling, feature) are numbers of subsets, the first row the model's own; `about` (row,) is the feature
-    that each row of G is about. A column is a statistic of a quadrant: (statistic, subset, other_subset), raveled.
+    `labels` (relabelling, feature) has the number of each feature's subset, the model's own labelling first. `about`
+    (row,) has the feature that each row of G is about. A column is one statistic of one quadrant: the dims (statistic,
+    subset, other_subset), flattened.
     """
 
     def __init__(self, labels: npt.NDArray[np.intp], about: Sequence[int]) -> None:
@@ -29,19 +30,19 @@ class Relabelled:
         self.n_relabellings, n_features = labels.shape
         self.n_columns = len(QUADRANT_STATISTICS) * self.count**2
         self.others = np.asarray(about)[:, None] != np.arange(n_features)
-        # (row or column, relabelling): the subset of what it is about, in integers that are quick to look up.
+        # (row or column, relabelling): the subset of the feature that it is about, in integers of few bytes for speed.
         self.inputs = np.ascontiguousarray(labels.T, dtype=np.min_scalar_type(self.count**2))
         self.outputs = self.inputs[list(about)]
         self.n_pairs = self._sums(self.others.astype(np.float64))
 
     def statistics(self, models: AnyArray, threshold: float) -> Iterator[FloatArray]:
-        """Of each model the statistics of QUADRANT_STATISTICS of each quadrant: (column, relabelling)."""
+        """For each model, the QUADRANT_STATISTICS of each quadrant under each relabelling: (column, relabelling)."""
         at_once = max(1, _VALUES // (4 * self.count**2 * self.n_relabellings))
         for start in range(0, len(models), at_once):
             G = models[start : start + at_once]
             finite = np.all(np.isfinite(G), axis=(1, 2))
             size = np.where(self.others & finite[:, None, None], np.abs(G), 0)
-            # Thresholds are met in the dtype of G, sums taken in float64.
+            # Entries are compared with the threshold in the dtype of G, and summed in float64.
             masks = size > threshold, (-max(threshold, 0) > G) & (size > 0)
             sums = self._sums(np.stack([*masks, size, size.astype(np.float64) ** 2], axis=1, dtype=np.float64))
             for is_finite, entries, of_model in zip(finite, size, sums, strict=True):
@@ -56,8 +57,9 @@ class Relabelled:
     def _sums(self, entries: FloatArray) -> FloatArray:
         """The sums of entries (..., row, column) over each quadrant: (..., subset, other_subset, relabelling).
 
-        A sum over the pairs of a quadrant is uᵀA v, with u and v the indicators of its subsets: the product of A, as
-        a vector, with a matrix of which pairs it has under each relabelling. The last subset has what others leave.
+        A sum over the pairs of a quadrant is uᵀA v, where u and v are the indicators of its two subsets. It is computed
+        for all relabellings at once as a product of A, flattened, with a matrix that has a 1 for each pair of the
+        quadrant. The sums of the last subset are the totals minus the sums of the other subsets.
         """
         of_rows, of_columns, total = entries.sum(axis=-1), entries.sum(axis=-2), entries.sum(axis=(-1, -2))
         flat = entries.reshape(*entries.shape[:-2], -1)
@@ -72,14 +74,14 @@ class Relabelled:
                 sums[..., subset, other, :] = _product(flat, pairs.reshape(-1, self.n_relabellings))
         sums[..., -1, :] -= sums[..., :-1, :].sum(axis=-2)
         sums[..., -1, :, :] -= sums[..., :-1, :, :].sum(axis=-3)
-        # What is left of a difference of equal sums is rounding.
+        # The difference of two equal sums is not exactly 0, because of rounding.
         sums[np.abs(sums) < 1e-13 * total[..., None, None, None]] = 0
         return sums
 
     def _largest(self, size: AnyArray) -> FloatArray:
-        """The largest entry of each quadrant: (subset, other_subset, relabelling); NaN without pairs.
+        """The largest entry of each quadrant: (subset, other_subset, relabelling); NaN for a quadrant without pairs.
 
-        The pairs of the largest entries are looked up first, until every relabelling has met one of each quadrant.
+        Pairs are looked up in descending order of their entries, until every relabelling has a pair in each quadrant.
         """
         largest = np.full((self.count**2, self.n_relabellings), np.nan)
         order = np.argsort(size, axis=None)[::-1]
@@ -96,7 +98,7 @@ class Relabelled:
             first = len(outputs) - np.arange(len(outputs), dtype=np.uint8)[:, None]
             ranked = np.append(np.nan, values[here][::-1])
             for number, row in enumerate(largest):
-                # The first of those of the quadrant has the highest rank, and 0 stands for none.
+                # The first pair in the quadrant has the highest rank; rank 0 means that there is none.
                 new = ranked[((quadrant == number) * first).max(axis=0)]
                 row[missing] = np.where(np.isnan(row[missing]), new, row[missing])
             missing = missing[np.isnan(largest[:, missing]).any(axis=0)]
@@ -106,7 +108,7 @@ class Relabelled:
 
 
 def _product(entries: FloatArray, chosen: Mask) -> FloatArray:
-    """Sums over the chosen: (..., kind, pair) by (pair, relabelling)."""
+    """Sums of `entries` (..., pair) over the chosen pairs (pair, relabelling): (..., relabelling)."""
     starts = range(0, chosen.shape[1], _COLUMNS)
     blocks = [entries @ chosen[:, start : start + _COLUMNS].astype(np.float64) for start in starts]
     return np.concatenate(blocks, axis=-1)

@@ -1,4 +1,4 @@
-"""Statistics over seeds, the unit of replication: means, shares and any statistic, each with its interval."""
+"""Statistics over seeds, the unit of replication: means, proportions and other statistics, with intervals."""
 
 import math
 import warnings
@@ -16,33 +16,43 @@ from toysup.errors import UsageError
 
 CONFIDENCE = 0.95
 RESAMPLES = 1999
-# Values that are summarised at once; bounds memory, not the result.
+# How many values are summarised at once; it bounds memory and does not change the result.
 _VALUES = 2**21
 
 
 def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
     """The mean over seeds with Hall's skewness-corrected t interval, for each entry of the other dims.
 
-    For a symmetric sample it is Student's interval, m ± t s/√n; see `skewed_t` for the rest. Seeds that are not finite
-    are left out of an entry and counted. One seed, or equal values, give no interval: NaN. That n seeds agree says
-    nothing about what happens less often than once in n/3 seeds.
+    For n seeds with mean m, standard deviation s and sample skewness γ, the ends of the interval are m − T s/√n. At
+    confidence 1 − α, T solves T + γT²/(3√n) + γ²T³/(27n) + γ/(6√n) = ±q, where q is Student's quantile at 1 − α/2. For
+    a symmetric sample (γ = 0) this is Student's interval m ± q s/√n.
+
+    Seeds whose value is not finite are excluded from an entry, and counted. There is no interval for one seed or for
+    equal values. If n seeds all agree, events that occur in fewer than about 3/n of all seeds may still be missed.
 
     Parameters
     ----------
     values : DataArray (..., seed, ...)
-        One number per seed and entry.
+        One number per seed and entry; any other dims.
     confidence : float
-        Coverage of the interval, between 0 and 1.
+        Coverage of the interval, between 0 and 1; 0.95 by default.
 
     Returns
     -------
     Dataset (dims of `values` without `seed`)
-        `mean`, `ci_low`, `ci_high` in the units of `values`; counts `n_seeds` (used) and `n_excluded`.
+        `mean`, `ci_low` and `ci_high`, float64, in the units of `values`; the counts `n_seeds` (used) and `n_excluded`.
+        `mean` is NaN if no seed is finite, and both ends are NaN if there is no interval.
 
     Raises
     ------
     UsageError
         If there is no dim `seed`, or the confidence is not between 0 and 1.
+
+    See Also
+    --------
+    proportion_over_seeds : the share of seeds for which a statement holds.
+    bootstrap_over_seeds : other statistics than the mean.
+    difference_over_seeds : the difference between two conditions.
 
     Source: Hall (1992), "On the removal of skewness by transformation", with quantiles of t for those of the normal.
 
@@ -64,22 +74,24 @@ def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Da
 
 
 def proportion_over_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
-    """The share of seeds for which something holds, with its exact binomial interval (Clopper-Pearson).
+    """The share of seeds for which a statement holds, with its exact binomial interval (Clopper-Pearson).
 
-    It covers at least as often as it says. Where n > 1 seeds agree it is one-sided in effect but has a width: if all
-    hold, its lower end is (α/2)^(1/n) at confidence 1 − α, 0.83 for 20 seeds. One seed gives no interval: NaN.
+    The coverage of the interval is at least the nominal confidence. The interval also exists if all n > 1 seeds agree:
+    if the statement holds for all of them, the lower end is (α/2)^(1/n) at confidence 1 − α, which is 0.83 for 20 seeds
+    at 95%. There is no interval for one seed.
 
     Parameters
     ----------
     holds : DataArray of bool (..., seed, ...)
-        Or of 0 and 1; NaN is a seed of which it is not known, which is left out and counted.
+        Whether the statement holds, as bool or as 0 and 1. A seed with NaN is excluded, and counted.
     confidence : float
-        Coverage of the interval, between 0 and 1.
+        Least coverage of the interval, between 0 and 1; 0.95 by default.
 
     Returns
     -------
     Dataset (dims of `holds` without `seed`)
-        As of `over_seeds`; `mean` is the share.
+        `mean`, the share, with `ci_low` and `ci_high`, between 0 and 1; the counts `n_seeds` (used) and `n_excluded`.
+        `mean` is NaN if no seed is left, and both ends are NaN if there is no interval.
 
     Raises
     ------
@@ -102,12 +114,12 @@ def proportion_over_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE
     counts = []
     for table, finite in _by_entries(holds):
         if not np.isin(table[finite], (0, 1)).all():
-            raise UsageError("a share of seeds needs values that are true or false (0 or 1)")
+            raise UsageError("proportion_over_seeds needs values that are true or false (0 or 1)")
         counts.append((finite.sum(axis=1), np.where(finite, table, 0).sum(axis=1)))
     n, k = (np.concatenate(each) for each in zip(*counts, strict=True))
     share = np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0)
     tail = (1 - confidence) / 2
-    # Quantiles of beta distributions, of which those with a parameter of 0 are points.
+    # Quantiles of beta distributions. A parameter of 0 would be an error, and the quantile is then 0 or 1.
     low = np.where(k == 0, 0.0, special.betaincinv(np.maximum(k, 1), n - k + 1, tail))
     high = np.where(k == n, 1.0, special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
     low, high = (np.where(n > 1, end, np.nan) for end in (low, high))
@@ -122,27 +134,28 @@ def bootstrap_over_seeds(
     confidence: float = CONFIDENCE,
     resamples: int = RESAMPLES,
 ) -> xr.Dataset:
-    """Any statistic over seeds with its bootstrap interval (BCa, scipy's), for each entry of the other dims.
+    """Any statistic over seeds with its bootstrap interval (BCa, from SciPy), for each entry of the other dims.
 
-    For means take `over_seeds`, which covers better and resamples nothing. The resamples follow from a fixed stream, so
-    that the same values give the same interval; they are drawn entry by entry, about 10 ms each.
+    For a mean use `over_seeds`, whose interval has better coverage and needs no resamples. Resamples are drawn from a
+    fixed stream, so the same values give the same interval. They are drawn entry by entry, in about 10 ms per entry.
 
     Parameters
     ----------
     values : DataArray (..., seed, ...)
-        One number per seed and entry.
+        One number per seed and entry; any other dims.
     statistic : callable
-        From an array and the keyword `axis` to the statistic along that axis, such as `np.median`.
+        A function of an array and the keyword `axis` that gives the statistic along that axis, such as `np.median`.
     confidence : float
-        Coverage of the interval, between 0 and 1.
+        Coverage of the interval, between 0 and 1; 0.95 by default.
     resamples : int
-        Bootstrap resamples of the seeds.
+        The number of bootstrap resamples of the seeds; 1999 by default.
 
     Returns
     -------
     Dataset (dims of `values` without `seed`)
-        As of `over_seeds`, with `estimate` in the place of `mean`. No interval (NaN) for one seed, for equal values, or
-        where BCa has none because no resample, or every one, lies below the estimate.
+        `estimate`, `ci_low` and `ci_high` in the units of the statistic; the counts `n_seeds` (used) and `n_excluded`.
+        `estimate` is NaN if no seed is finite. Both ends are NaN for one seed and for equal values, and if BCa is
+        undefined because no resample, or every resample, lies below the estimate.
 
     Raises
     ------
@@ -175,11 +188,11 @@ def bootstrap_over_seeds(
 def _bootstrapped(
     sample: FloatArray, statistic: Callable[..., Any], confidence: float, resamples: int
 ) -> tuple[float, float]:
-    # What starts a command must not wait for scipy.stats.
+    # scipy.stats takes long to import, and few commands need it.
     from scipy import stats
 
     with warnings.catch_warnings():
-        # Where BCa has no interval it is NaN, which says so.
+        # If BCa is undefined, the interval is NaN, so SciPy's warning adds nothing.
         warnings.simplefilter("ignore")
         interval = stats.bootstrap(
             (sample,), statistic, n_resamples=resamples, confidence_level=confidence, rng=np.random.default_rng(0)
@@ -188,12 +201,12 @@ def _bootstrapped(
 
 
 def skewed_t(skewness: FloatArray, degrees: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
-    """Quantiles T of (estimate − truth) / standard error, the upper first, where the estimate is skewed.
+    """Quantiles T of (estimate − truth) / standard error for a skewed estimate, the upper quantile first.
 
-    `skewness` is that of the estimate, γ/√n for a mean of n seeds. An interval at confidence 1 − α is the estimate
-    − T · standard error for T = g⁻¹(±q), where q is Student's quantile at 1 − α/2 and g(T) = T + γT²/(3√n)
-    + γ²T³/(27n) + γ/(6√n), so that g(T) has no skewness up to 1/n. NaN where there are no degrees of freedom or no
-    skewness is known.
+    `skewness` is the skewness of the estimate: γ/√n for a mean of n seeds. The ends of an interval at confidence 1 − α
+    are estimate − T · standard error with T = g⁻¹(±q). Here q is Student's quantile at 1 − α/2, and
+    g(T) = T + γT²/(3√n) + γ²T³/(27n) + γ/(6√n), which has no skewness up to 1/n. NaN without degrees of freedom or
+    without a known skewness.
     """
     q = np.asarray(special.stdtrit(np.where(degrees > 0, degrees, np.nan), (1 + confidence) / 2), dtype=np.float64)
     upper, lower = (_inverse(skewness, end) for end in (q, -q))
@@ -208,21 +221,21 @@ def _inverse(skewness: FloatArray, g: FloatArray) -> FloatArray:
 
 
 def mean_and_shape(table: FloatArray, finite: Mask) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The mean of each row over its finite seeds, and the variance and the skewness of that mean: s²/n and γ/√n.
+    """The mean of each row over its finite seeds, and the variance s²/n and the skewness γ/√n of that mean.
 
-    NaN where there is nothing to know them from: of one seed, or of equal values.
+    Variance and skewness are NaN for one seed and for equal values.
     """
     n = finite.sum(axis=1, keepdims=True)
     kept = np.where(finite, table, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = kept.sum(axis=1, keepdims=True) / n
         deviation = np.where(finite, table - mean, 0)
-        # Of equal values sums leave a rest by rounding; what is left of them is exactly equal.
+        # Rounding in the mean would give equal values a small variance, so equality is tested on the values themselves.
         equal = np.max(table, axis=1, initial=-np.inf, where=finite) == np.min(
             table, axis=1, initial=np.inf, where=finite
         )
         scale = np.where(equal, np.nan, np.abs(deviation).max(axis=1, initial=0))[:, None]
-        # Powers of what is at most 1 neither overflow nor vanish.
+        # Deviations are scaled to at most 1, so that their powers neither overflow nor underflow.
         unit = deviation / scale
         second, third = ((unit**power).sum(axis=1, keepdims=True) / n for power in (2, 3))
         variance = scale**2 * second / (n - 1)
@@ -231,7 +244,7 @@ def mean_and_shape(table: FloatArray, finite: Mask) -> tuple[FloatArray, FloatAr
 
 
 def by_seed(values: xr.DataArray) -> tuple[FloatArray, Mask]:
-    """The values as (entry, seed), and which of them are finite."""
+    """The values as an array (entry, seed), and which of them are finite."""
     require_dims(values, ("seed",), what="values")
     table = _table(values).astype(np.float64)
     return table, np.isfinite(table)
@@ -239,25 +252,25 @@ def by_seed(values: xr.DataArray) -> tuple[FloatArray, Mask]:
 
 def _table(values: xr.DataArray) -> FloatArray:
     last = values.transpose(..., "seed").values
-    # Of no seeds NumPy could not tell how many entries there are.
+    # Not reshape(-1, …): without seeds NumPy could not infer the number of entries.
     table: FloatArray = last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
     return table
 
 
 def _by_entries(values: xr.DataArray) -> Iterator[tuple[FloatArray, Mask]]:
-    """As `by_seed`, of so many entries at a time that what is made of them takes tens of megabytes."""
+    """The same as `by_seed`, for a limited number of entries at a time, so that temporaries take tens of megabytes."""
     require_dims(values, ("seed",), what="values")
     table = _table(values)
     size = max(1, _VALUES // max(1, table.shape[1]))
     for start in range(0, max(1, len(table)), size):
-        # In one order, so that sums do not depend on how the values lay in memory.
+        # A contiguous copy, so that the rounding of sums does not depend on the layout of the values in memory.
         block = np.ascontiguousarray(table[start : start + size], dtype=np.float64)
         yield block, np.isfinite(block)
 
 
 def refuse_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise UsageError(f"confidence must lie between 0 and 1, not {confidence}")
+        raise UsageError(f"confidence must lie between 0 and 1, got {confidence}")
 
 
 def summary_of(
@@ -267,7 +280,7 @@ def summary_of(
     method: str,
     confidence: float,
 ) -> xr.Dataset:
-    """The columns of all entries with the counts of seeds, under the dims and coords of `values` without `seed`."""
+    """The columns and the counts of seeds as a Dataset with the dims and coords of `values` without `seed`."""
     dims = tuple(dim for dim in values.dims if dim != "seed")
     shape = [values.sizes[dim] for dim in dims]
     counts = {"n_seeds": used, "n_excluded": values.sizes["seed"] - used}

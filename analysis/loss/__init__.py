@@ -1,1 +1,1 @@
-"""What trained models lose, where it comes from, and what simple predictors lose."""
+"""The losses of trained models, the parts of these losses, and the losses of simple predictors."""

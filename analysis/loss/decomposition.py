@@ -1,4 +1,4 @@
-"""Where a loss comes from: what is not represented, interference and bias; and how many features were active."""
+"""Where a loss comes from: its four parts by cause, and the loss by the number of active features."""
 
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PARTS = ("unrepresented", "own", "interference", "bias")
-# The last one is open.
+# Numbers of active features; the last label stands for 5 or more.
 ACTIVE = ("0", "1", "2", "3", "4", "5+")
-# Outputs of which a represented feature's parts are differences.
+# The outputs whose losses give the parts of a represented feature: own entry alone, without bias, and whole.
 _STAGES = ("own", "linear", "whole")
 
 
@@ -32,23 +32,26 @@ def loss_decomposition(
     n_samples: int = DEFAULT_SAMPLES,
     by_batch: bool = False,
 ) -> xr.DataArray:
-    """The loss of y = φ(WᵀW x + b), feature by feature, in four parts that sum to it, on the same samples.
+    """The loss of y = φ(WᵀW x + b), split for each feature into four parts that sum to the loss.
 
-    With e_i(y) = P(c) I_i(c) E[(y − t_i)² | c] and G = WᵀW, a feature that is not represented (‖W_i‖² < threshold) has
-    all of its loss in `unrepresented`. One that is has, in this order, `own` = e_i(φ(G_ii x_i)), what its own entry
-    costs; `interference` = e_i(φ(Σ_j G_ij x_j)) − own, what the other features add; `bias` = e_i(y_i) less these two,
-    what the bias changes, which is negative where it helps.
+    Let G = WᵀW, and let e_i(y) = P(c) I_i(c) E[(y − t_i)² | c] be the cost of output i if its value is y. For a feature
+    that is not represented (‖W_i‖² < threshold), `unrepresented` is the whole loss and the other parts are 0. For a
+    represented feature, `unrepresented` is 0 and the other parts are, in this order:
+
+    - `own` = e_i(φ(G_ii x_i)), the cost with the feature's own entry alone;
+    - `interference` = e_i(φ(Σ_j G_ij x_j)) − own, the cost that the other features add;
+    - `bias` = e_i(φ(Σ_j G_ij x_j + b_i)) − own − interference, the change that the bias makes, negative if it helps.
 
     Parameters
     ----------
     dataset : Dataset
-        Trajectories of plain tied models; any leading dims (sweep axes, seed, step).
+        Trajectories of models y = φ(WᵀW x + b); any leading dims (sweep axes, seed, step).
     threshold : float
-        Of ‖W_i‖², from which on a feature is represented.
+        The least ‖W_i‖² of a represented feature; 0.5 by default.
     n_samples : int
-        Samples for each context.
+        The number of samples for each context; 16,384 by default. All parts use the same samples.
     by_batch : bool
-        Keep the 16 batches of the samples apart, in a dim `batch`, for `sampling_error`.
+        Keep the 16 batches of samples apart, in a dim `batch`, for `sampling_error`. The default is their mean.
 
     Returns
     -------
@@ -58,8 +61,13 @@ def loss_decomposition(
     Raises
     ------
     UsageError
-        If the models are not of that kind: where a layer is not linear, the model sees its context or an output is not
-        about one feature, there is no own entry.
+        If the models have extra layers or a context input, or if the target is z: then a feature has no own entry of G.
+        Also as in `expected_loss`.
+
+    See Also
+    --------
+    expected_loss : the sum of the four parts, for any model.
+    loss_by_active : the loss by the number of active features.
 
     Examples
     --------
@@ -84,13 +92,13 @@ def loss_decomposition(
 
 
 def no_parts(dataset: xr.Dataset) -> str | None:
-    """Why `loss_decomposition` is not defined for these models; None where it is."""
+    """Why `loss_decomposition` is undefined for these models; None if it is defined."""
     condition = condition_of(dataset)
     regime = condition.first_regime
     if regime.target == "z":
-        return "its target is z, which has several outputs about a feature"
+        return "the target is z, which has several outputs about each feature"
     if not is_plain(condition.model, regime):
-        return "its models are not y = φ(WᵀW x + b), so no entry of G is all that an output owes to its own feature"
+        return "the models are not y = φ(WᵀW x + b), so a feature has no own entry of G"
     return None
 
 
@@ -108,33 +116,35 @@ def _stages(models: Models, x: Samples, context: int) -> "Tensor":
 def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_batch: bool = False) -> xr.Dataset:
     """The loss by the number k of features that are active in a sample: P(c) I_i(c) E[(y_i − t_i)² 1{k active} | c].
 
+    To get the expected loss given k, sum `loss` over context and feature, sum `probability` over context, and divide.
+
     Parameters
     ----------
     dataset : Dataset
         Trajectories of any models; any leading dims (sweep axes, seed, step).
     n_samples : int
-        Samples for each context.
+        The number of samples for each context; 16,384 by default.
     by_batch : bool
-        Keep the 16 batches of the samples apart, in a dim `batch`, for `sampling_error`.
+        Keep the 16 batches of samples apart, in a dim `batch`, for `sampling_error`. The default is their mean.
 
     Returns
     -------
     Dataset
-        `loss` (..., [batch], active, context, feature), importance-weighted squared error per sample, which sums to
-        that of `expected_loss` over `active` (0, 1, 2, 3, 4, 5+); and `probability` (sweep axes..., active, context),
-        P(c and k active), the share of the same samples. Their ratio is the loss given k.
+        `loss` (..., [batch], active, context, feature), importance-weighted squared error per sample, float64; its sum
+        over `active` ("0" to "4", "5+") is `expected_loss`. And `probability` (sweep axes..., active, context),
+        P(c and k active), the share of the same samples. `loss` is not finite for a model that is not finite.
 
     Raises
     ------
     UsageError
-        As `expected_loss`.
+        As in `expected_loss`.
 
     Examples
     --------
     >>> import toysup
     >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
-    >>> found = toysup.analysis.loss_by_active(fixed.isel(step=-1).sel(seed=[0]))
-    >>> found.probability.sum('context').values.round(2).tolist()
+    >>> by_active = toysup.analysis.loss_by_active(fixed.isel(step=-1).sel(seed=[0]))
+    >>> by_active.probability.sum('context').values.round(2).tolist()
     [0.04, 0.13, 0.23, 0.24, 0.18, 0.17]
     """
     loss = evaluated(dataset, None, _by_active, kinds=("active", ACTIVE), n_samples=n_samples, by_batch=by_batch)
@@ -145,7 +155,7 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
         dims=(*axes, "active", "context"),
         coords={axis: dataset[axis] for axis in axes} | {"context": dataset["context"].values},
     )
-    long_name = "probability of the context and of so many active features"
+    long_name = "probability of the context and of this number of active features"
     return xr.Dataset({"loss": loss, "probability": named(probability, "probability", long_name)})
 
 
@@ -153,18 +163,18 @@ def _by_active(models: Models, x: Samples, context: int) -> "Tensor":
     import torch
 
     error = squared_error(models, models.outputs(x, context), x, context)
-    # Sums over the rows of each number, as a product with a matrix of ones and zeros.
+    # The product with a matrix of ones and zeros sums, for each number of active features, the rows that have it.
     return torch.from_numpy(_numbers(x).astype(np.float32)) @ error
 
 
 def _numbers(x: Samples) -> np.ndarray:
-    """Whether so many features of a row are active: (active, row)."""
+    """An array (active, row): whether the row has this number of active features, as in ACTIVE."""
     count: np.ndarray = np.minimum((x != 0).sum(axis=1), len(ACTIVE) - 1) == np.arange(len(ACTIVE))[:, None]
     return count
 
 
 def _shares(regime: Regime, n_samples: int) -> np.ndarray:
-    """P(c and k active) in the samples: (active, context)."""
+    """P(c and k active), estimated as a share of the samples: (active, context)."""
     contexts = range(len(regime.contexts))
     if regime.rule is not None:
         x, context = common_samples(regime, n_samples)

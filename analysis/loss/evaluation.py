@@ -1,4 +1,4 @@
-"""Trained models on common samples: what is summed over them, by context and by batch of samples."""
+"""Trained models evaluated on common samples: sums of errors, by context and by batch of samples."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Samples = npt.NDArray[np.float32]
-"""x of several samples: (sample, feature), called rows where they are some of a batch."""
-# Σ over rows of x (row, feature), in the context of this index, of squared errors: (model, kind, output).
+"""x of several samples, (sample, feature); the dim is called row for a part of a batch."""
+# A function of models, x (row, feature) and the index of a context: squared errors summed over rows, by kind, as
+# (model, kind, output).
 Errors = Callable[[Models, Samples, int], "Tensor"]
 
 DEFAULT_SAMPLES = 2**14
 BATCHES = 16
-# Models are compared on a random stream of its own: no run may have this seed.
+# Evaluation has a random stream of its own. No training run may have this seed.
 EVALUATION_SEED = 2**62
-# Values of the largest layer of some models for some samples: 1 MiB of float32.
+# How many values of the largest layer are computed at once, over models and samples: 1 MiB of float32.
 _BLOCK_VALUES = 2**18
 
 
@@ -44,14 +45,16 @@ def evaluated(
     n_samples: int,
     by_batch: bool,
 ) -> xr.DataArray:
-    """P(c) I_i(c) E[error | c], dims (..., [batch], [kind], context, feature): of what `errors` sums over samples.
+    """P(c) I_i(c) E[error | c] with the dims (..., [batch], [kind], context, feature); `errors` sums over samples.
 
-    `kinds` names the dim of its kinds and labels them; without it there is one. See `expected_loss` for the rest.
+    `kinds` is the name of the kind dim and its labels; without `kinds` the errors have a single kind and no such dim.
+    See `expected_loss` for the other parameters.
     """
     under = trained if under is None else under
     _refuse_other_inputs(trained, under)
     if n_samples < 1 or (by_batch and n_samples % BATCHES):
-        raise UsageError(f"n_samples must be a positive multiple of {BATCHES if by_batch else 1}, not {n_samples}")
+        multiple = f"a positive multiple of {BATCHES}" if by_batch else "at least 1"
+        raise UsageError(f"n_samples must be {multiple}, got {n_samples}")
     axes = regime_sizes(under)
     if missing := [axis for axis in axes if axis not in trained.dims or not trained[axis].equals(under[axis])]:
         raise UsageError(f"the regime varies along {', '.join(missing)}, but the models do not; select one value first")
@@ -65,7 +68,7 @@ def evaluated(
         if not by_batch:
             sums = sums.mean(axis=1, keepdims=True)
         weighted = output_importance(regime.target, regime.importance) * sums
-        # z has an output for each context and feature; features run fastest.
+        # For the target z, outputs are ordered by context, then feature. Their losses count for the feature.
         cells.append(weighted.reshape(*weighted.shape[:-1], -1, len(regime.subset)).sum(axis=-2))
     shape = [*axes.values(), *(trained.sizes[dim] for dim in rest), *cells[0].shape[1:]]
     result = xr.DataArray(np.asarray(cells).reshape(shape), dims=(*axes, *rest, "batch", dim, "context", "feature"))
@@ -78,7 +81,7 @@ def evaluated(
 
 
 def squared_error(models: Models, outputs: "Tensor", x: Samples, context: int) -> "Tensor":
-    """(y − t)² of outputs y (model, row, output) for x (row, feature), in the place of y."""
+    """(y − t)² for the outputs y (model, row, output) of x (row, feature); overwrites `outputs`."""
     import torch
 
     regime = models.regime
@@ -87,10 +90,11 @@ def squared_error(models: Models, outputs: "Tensor", x: Samples, context: int) -
 
 
 def common_samples(regime: Regime, n_samples: int, context: int | None = None) -> tuple[Samples, npt.NDArray[np.int64]]:
-    """x (sample, feature) and the context (sample,) of the samples that all models meet, one batch after the other.
+    """The samples on which all models are evaluated: x (sample, feature) and the context (sample,), batch by batch.
 
-    Each batch is a Sobol' sequence with a digital shift of its own, which fills the space more evenly than independent
-    draws do: each sample has the regime's law, the batches are independent, and sums over one vary less.
+    Each batch is a Sobol' sequence with its own random digital shift. Every sample has the law of the regime, and the
+    batches are independent. Together the samples of a batch fill the space more evenly than independent samples, so
+    sums over a batch vary less.
     """
     law = sample_law([regime], [EVALUATION_SEED])
     evenly_spread = _evenly_spread(n_samples, len(regime.subset))[None]
@@ -99,13 +103,14 @@ def common_samples(regime: Regime, n_samples: int, context: int | None = None) -
 
 
 def batch_of(n_samples: int) -> npt.NDArray[np.int64]:
-    """(sample,) the batch of each sample."""
+    """The index of the batch of each sample: (sample,)."""
     return np.arange(n_samples) // -(-n_samples // BATCHES)
 
 
 def _evenly_spread(n_samples: int, n_features: int) -> npt.NDArray[np.int64]:
-    """Words (sample, feature), each uniform; XOR with a uniform word keeps a sequence even and makes it random."""
-    from scipy.stats import qmc  # takes as long to import as all the rest of SciPy that is needed
+    """Words (sample, feature) of Sobol' sequences; XOR with a uniform word keeps them even and makes each uniform."""
+    # scipy.stats takes as long to import as all the other parts of SciPy that toysup uses.
+    from scipy.stats import qmc
 
     size = -(-n_samples // BATCHES)
     sequence = qmc.Sobol(n_features, scramble=False, bits=32).random_base2((size - 1).bit_length())[:size]
@@ -120,14 +125,14 @@ def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_sample
 
     sums = np.zeros((len(models), BATCHES, n_kinds, len(regime.contexts), regime.n_outputs))
     width = max(regime.n_outputs, len(regime.subset))
-    # As many samples at once whatever models there are, so that what a model's come to does not depend on its company.
+    # The number of rows must not depend on the number of models: then neither does the rounding of a model's sums.
     rows = max(1, min(-(-n_samples // BATCHES), _BLOCK_VALUES // width))
     parts = list(models.parts(max(2, _BLOCK_VALUES // (rows * width))))
     with one_thread_each() as threads, ThreadPoolExecutor(threads) as pool:
         for c, batches in _samples(regime, n_samples):
             totals = partial(_totals, errors=errors, context=c, batches=batches, rows=rows)
             sums[:, :, :, c] = np.concatenate(list(pool.map(totals, parts)))[: len(models)]
-    # With fewer samples in the last batch, each batch still counts as much as it has samples.
+    # If the last batch has fewer samples, the mean over batches still weights each sample equally.
     sums *= BATCHES / n_samples
     if regime.rule is not None:
         return sums
@@ -135,13 +140,13 @@ def _sums(models: Models, regime: Regime, errors: Errors, n_kinds: int, n_sample
 
 
 def _totals(models: Models, *, errors: Errors, context: int, batches: Sequence[Samples], rows: int) -> FloatArray:
-    """Sums over the samples of each batch, so many at a time: (model, batch, kind, output)."""
+    """Sums over the samples of each batch, `rows` samples at a time: (model, batch, kind, output)."""
     sums = [sum(errors(models, x, context).double().numpy() for x in _parts(batch, rows)) for batch in batches]
     return np.stack(sums, axis=1)
 
 
 def _samples(regime: Regime, n_samples: int) -> Iterator[tuple[int, list[Samples]]]:
-    """The samples of each context in which models are evaluated, by batch."""
+    """The index of each context in which models are evaluated, and its samples by batch."""
     batch = batch_of(n_samples)
     if regime.rule is not None:
         x, context = common_samples(regime, n_samples)
@@ -154,7 +159,7 @@ def _samples(regime: Regime, n_samples: int) -> Iterator[tuple[int, list[Samples
 
 
 def _evaluated_as(regime: Regime) -> list[int]:
-    """For each context the first one in which models have the same errors."""
+    """For each context, the first context in which every model has the same errors."""
     probability, n_contexts = regime.activation_probability, len(regime.contexts)
     if regime.context_inputs or regime.target == "z":
         return list(range(n_contexts))
@@ -162,13 +167,13 @@ def _evaluated_as(regime: Regime) -> list[int]:
 
 
 def _parts(x: Samples, rows: int) -> Iterator[Samples]:
-    """At least one, which may be empty."""
+    """The samples in parts of at most `rows`; without samples, one empty part."""
     for start in range(0, max(1, len(x)), rows):
         yield x[start : start + rows]
 
 
 def comparable(trained: xr.Dataset, under: xr.Dataset) -> bool:
-    """Whether the regime of `under` gives its models the inputs, and asks for the outputs, that `trained` knows."""
+    """Whether the regime of `under` has the same inputs and outputs as the regime that `trained` was trained under."""
     return _inputs(trained) == _inputs(under)
 
 
@@ -183,4 +188,4 @@ def _refuse_other_inputs(trained: xr.Dataset, under: xr.Dataset) -> None:
     names = ("numbers of features", "inputs of the context", "contexts", "laws of values", "targets")
     for name, one, other in zip(names, _inputs(trained), _inputs(under), strict=True):
         if one != other:
-            raise UsageError(f"models cannot be evaluated under a regime with other {name} ({one} and {other})")
+            raise UsageError(f"models cannot be evaluated under a regime with different {name}: {one} and {other}")

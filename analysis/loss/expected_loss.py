@@ -1,4 +1,4 @@
-"""The loss of trained models under their own regime and under others, and how sure it is."""
+"""The loss of trained models under their own regime and under other regimes, and its sampling error."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,41 +12,48 @@ from toysup.analysis.statistics.labels import named, require_dims
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Arrays of the parts of a loss that are there at once.
+# How many arrays of the size of a loss, by batch, are held at once.
 _ARRAYS_HELD = 4
 
 
 def expected_loss(
     trained: xr.Dataset, under: xr.Dataset | None = None, *, n_samples: int = DEFAULT_SAMPLES, by_batch: bool = False
 ) -> xr.DataArray:
-    """The expected loss of each trained model, in its parts: P(c) I_i(c) E[(y_i − t_i)² | c], with the target t.
+    """The expected loss of each trained model by context and feature: P(c) I_i(c) E[(y_i − t_i)² | c] for the target t.
 
-    Sum over `context` and `feature` for the loss Σ_c P(c) Σ_i I_i(c) E[(y_i − t_i)² | c]. A context that is independent
-    of x is summed over with its probabilities; one that follows from x comes with the samples. All models, contexts
-    and regimes meet the same draws. Outputs of the target z count for the feature that they are about.
+    Sum over `context` and `feature` for the loss Σ_c P(c) Σ_i I_i(c) E[(y_i − t_i)² | c]. If the context is independent
+    of x, the loss is computed in each context and weighted with the probability of the context. If the context follows
+    from x, each sample determines its own context. All models are evaluated on the same samples, under every regime.
+    For the target z, the loss of an output counts for the feature that the output is about.
 
     Parameters
     ----------
     trained : Dataset
         Trajectories with their parameters and tables; any leading dims (sweep axes, seed, step).
     under : Dataset, optional
-        The trajectories whose regime the models are evaluated under; their own if not given. Its sweep axes are those
-        of `trained`, or none.
+        A trajectory under whose regime the models are evaluated; their own regime by default. If the regime varies
+        along sweep axes, `trained` has the same axes with the same values.
     n_samples : int
-        Samples for each context.
+        The number of samples for each context; 16,384 by default.
     by_batch : bool
-        Keep the 16 batches of the samples apart, in a dim `batch`, for `sampling_error`; the loss is their mean.
+        Keep the 16 batches of samples apart, in a dim `batch`, for `sampling_error`. The default is their mean.
 
     Returns
     -------
     DataArray (..., [batch], context, feature)
-        Importance-weighted squared error per sample, float64; `context` is the regime's that is evaluated.
+        Importance-weighted squared error per sample, float64; not finite for a model that is not finite. `context` has
+        the contexts of the regime under which the models are evaluated.
 
     Raises
     ------
     UsageError
-        If the regime shows the models other inputs or asks for other outputs, the sweeps do not match, or `n_samples`
-        is not positive or does not make equal batches.
+        If the regime of `under` has other inputs or outputs, if it varies along an axis that `trained` lacks, or if
+        `n_samples` is less than 1 or, with `by_batch`, not a multiple of 16.
+
+    See Also
+    --------
+    loss_decomposition : the parts of the loss by cause.
+    loss_references : the losses of simple predictors under the same regime.
 
     Examples
     --------
@@ -64,33 +71,33 @@ def _squared(models: Models, x: Samples, context: int) -> "Tensor":
 
 
 def values_held(dataset: xr.Dataset) -> int:
-    """How many numbers a loss holds of one model, by batch, context and feature, while it is worked out."""
+    """How many numbers are held for one model while its loss by batch, context and feature is computed."""
     return _ARRAYS_HELD * BATCHES * dataset.sizes["context"] * dataset.sizes["feature"]
 
 
 def summed(parts: xr.DataArray, *, keep: Sequence[str] = ()) -> xr.DataArray:
-    """The parts of a loss summed over context and feature, but what is to be kept."""
+    """A loss summed over context and feature, except over the dims in `keep`."""
     total = parts.sum([dim for dim in ("context", "feature") if dim not in keep], skipna=False)
     total.attrs = {key: parts.attrs[key] for key in ("long_name", "units")}
     return total
 
 
 def sampling_error(values: xr.DataArray) -> xr.DataArray:
-    """The standard error that samples leave: s / √B, with s the standard deviation over the B batches.
+    """The standard error that finite sampling leaves: s / √B, where s is the standard deviation over the B batches.
 
-    Of a loss, of its mean over seeds, or of a difference between conditions under one regime, whatever was computed
-    from `expected_loss(..., by_batch=True)` batch by batch. All models meet the same samples, so these errors are
-    common to them, and more seeds do not make them smaller; what a difference has in common cancels.
+    The function takes any number that was computed batch by batch from `expected_loss(..., by_batch=True)`: a loss, its
+    mean over seeds, or a difference between conditions under one regime. All models are evaluated on the same samples
+    and share this error, so more seeds do not reduce it. Much of it cancels in a difference.
 
     Parameters
     ----------
     values : DataArray (..., batch)
-        One number per batch, whose mean is what is estimated.
+        One number per batch; their mean is the estimate.
 
     Returns
     -------
     DataArray (...)
-        In the units of `values`; NaN where a batch is not finite.
+        In the units of `values`; NaN if the value of a batch is not finite.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The best linear map of given rank, from second moments alone."""
+"""The loss of the best linear map of a given rank, computed from second moments alone."""
 
 from typing import NamedTuple
 
@@ -11,10 +11,10 @@ _EQUAL = 1e-9
 
 
 class Moments(NamedTuple):
-    """Of u = (1, what the model sees) and of the target t, with the context's indicator 1{c}.
+    """Second moments of u = (1, inputs of the model) and of the target t, with 1{c} the indicator of context c.
 
-    `inputs` (context, input, input) E[1{c} u uᵀ], `cross` (context, output, input) E[1{c} t uᵀ], `square` (context,
-    output) E[1{c} t²]; and `weight` (context, output), the importance.
+    `inputs` (context, input, input) is E[1{c} u uᵀ], `cross` (context, output, input) is E[1{c} t uᵀ], and `square`
+    (context, output) is E[1{c} t²]. `weight` (context, output) is the importance.
     """
 
     inputs: FloatArray
@@ -24,13 +24,13 @@ class Moments(NamedTuple):
 
 
 def linear_loss(moments: Moments, rank: int) -> tuple[float, bool]:
-    """The least Σ_o E[w_o(c) (y_o − t_o)²] of y = A x + b with rank A ≤ m, and whether it is exact.
+    """The least Σ_o E[w_o(c) (y_o − t_o)²] of y = A x + b with rank A ≤ `rank`, and whether it is exact.
 
-    Where u has the same second moments for every output, however it weighs the contexts (importance does not depend
-    on the context, or x does not), this is weighted reduced-rank regression, which has a closed form: with C and S the
-    covariances of t with x and of x, and weights D, the m largest singular values of D^½ C S^-½ are kept. Elsewhere
-    it is the least that L-BFGS finds over the row space of A from four starts, the loss of a map that there is: an
-    upper bound.
+    The problem is weighted reduced-rank regression if weighting the contexts by w gives the same second moments of u
+    for every output. This is so if importance does not depend on the context, or if x does not. The closed form then
+    keeps the largest singular values of D^½ C S^-½, where C = Cov(t, x), S = Cov(x), and D has the mean weights.
+    Otherwise L-BFGS searches over the row space of A from four starts. Its result is the loss of an actual map, and
+    therefore an upper bound.
     """
     used = moments.weight.T @ moments.inputs[:, 0, 0] > 0
     moments = moments._replace(
@@ -49,14 +49,14 @@ def linear_loss(moments: Moments, rank: int) -> tuple[float, bool]:
 
 
 def _same_moments(difference: FloatArray, inputs: FloatArray) -> bool:
-    """Whether weights that differ like this (context, output) see the same moments nevertheless."""
+    """Whether moments of u are equal under weights of the contexts with these differences (context, output)."""
     distinct = np.unique(difference.round(12), axis=1)
     left = np.einsum("co,cuv->ouv", distinct, inputs)
     return bool(np.abs(left).max() <= _EQUAL * np.abs(inputs).max())
 
 
 def _reduced_rank(moments: Moments, pooled: FloatArray, mean: FloatArray, rank: int) -> tuple[float, FloatArray]:
-    """The loss, and the directions (rank, input) that are kept, if all outputs see the pooled moments of u."""
+    """The loss and the directions (rank, input) of the best map, if u has the pooled moments for all outputs."""
     centre = pooled[0, 1:]
     cross = np.einsum("co,cou->ou", moments.weight, moments.cross) / mean[:, None]
     offset = cross[:, 0]
@@ -73,7 +73,10 @@ def _reduced_rank(moments: Moments, pooled: FloatArray, mean: FloatArray, rank: 
 
 
 def _searched(moments: Moments, start: FloatArray) -> float:
-    """The least loss found over the row space (rank, input) of A; its outputs are solved for, one by one."""
+    """The least loss that a search over the row space (rank, input) of A finds.
+
+    For given rows of A the best outputs are solved for, one by one.
+    """
     from scipy.optimize import minimize
 
     rng = np.random.default_rng(0)
@@ -97,7 +100,7 @@ def _searched(moments: Moments, start: FloatArray) -> float:
 
 
 def _loss_and_slope(rows: FloatArray, moments: Moments) -> tuple[float, FloatArray]:
-    """The loss of the best outputs of the hidden state V x, and its derivative by V."""
+    """The loss of the best outputs for the hidden state V x, and its derivative with respect to V."""
     inputs, cross, square, weight = moments
     V = np.zeros((len(rows) + 1, rows.shape[1] + 1))
     V[0, 0], V[1:, 1:] = 1, rows

@@ -1,4 +1,4 @@
-"""What gives a loss its meaning: what simple predictors lose under the same regime."""
+"""Reference losses: the losses of simple predictors under the same regime as the trained models."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -29,31 +29,40 @@ class _Reference(NamedTuple):
 
 
 def loss_references(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES) -> xr.Dataset:
-    """What simple predictors lose under the regime of `dataset`, with as many hidden dimensions m as its models have.
+    """The losses of simple predictors under the regime of `dataset`.
 
-    `zero`: y = 0. `constant`: each output is the best number that the activation can give, the nearest to E[w t] / E[w]
-    with the weight w = I(c). `best_features`: the m features whose constant costs most are kept exactly, the rest are
-    constant. `linear`: the best y = A x + b with rank A ≤ m, where x is all that the models see. `antipodal`: the best
-    arrangement of single features and antipodal pairs on m directions, which a tied ReLU model can take
-    (`theory.best_arrangement`).
+    Let m be the number of hidden dimensions of the models, and w = I_i(c) the importance of output i in the context of
+    a sample. The predictors are:
+
+    - `zero`: y = 0;
+    - `constant`: y_i = k_i, where k_i is the value nearest to E[w t_i] / E[w] that the activation can output;
+    - `best_features`: y_i = t_i for the m features whose constant costs most; the other outputs are constant;
+    - `linear`: the best y = A x + b with rank A ≤ m, where x is everything that the model sees;
+    - `antipodal`: the best arrangement of single features and antipodal pairs on m orthogonal directions, for ReLU
+      (`toysup.theory.best_arrangement`).
 
     Parameters
     ----------
     dataset : Dataset
-        A trajectory with its tables; its models matter by their sizes and activation alone.
+        A trajectory with its tables. Only the sizes and the activation of its models are used, not their weights.
     n_samples : int
-        Samples that moments come from where the context follows from x.
+        The number of samples for the moments if the context follows from x; 16,384 by default. Not used otherwise.
 
     Returns
     -------
     Dataset (sweep axes of the regime..., reference)
-        `loss`, importance-weighted squared error per sample; `kind`: "exact", "sampled" (exact but for the moments),
-        "bound" (an upper bound, found numerically), or "undefined", where the loss is NaN and `reason` says why.
+        `loss`, importance-weighted squared error per sample, float64; `kind`, a string: "exact", "sampled" (exact for
+        sampled moments), "bound" (an upper bound that was found numerically), or "undefined". An undefined loss is NaN,
+        and `reason` explains why it is undefined.
 
     Raises
     ------
     UsageError
-        If the models' activation is not known.
+        If the models' activation is not registered.
+
+    See Also
+    --------
+    expected_loss : the loss of trained models.
 
     Examples
     --------
@@ -75,7 +84,7 @@ def loss_references(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES) ->
 
 
 def _references(dataset: xr.Dataset, regime: Regime, n_samples: int) -> Iterator[_Reference]:
-    """The references of one cell, in their order."""
+    """The references of one cell, in the order of REFERENCES."""
     model = condition_of(dataset).model
     moments = exact_moments(dataset, regime) if regime.rule is None else _sampled_moments(regime, n_samples)
     kind = "exact" if regime.rule is None else "sampled"
@@ -84,11 +93,13 @@ def _references(dataset: xr.Dataset, regime: Regime, n_samples: int) -> Iterator
     yield _Reference(float((moments.weight * moments.square).sum()), kind)
     yield _Reference(float(constant.sum()), kind)
     if regime.target != "x":
-        yield _undefined(f"its target is {regime.target}, not x")
+        yield _undefined(f"the target is {regime.target}, not x")
     elif low > min(0.0, regime.value_range[0]):
-        yield _undefined(f"outputs of {model.activation} cannot be negative, as its values can")
+        yield _undefined(f"features can be negative, but outputs of {model.activation} cannot")
     elif high < max(0.0, regime.value_range[1]):
-        yield _undefined(f"outputs of {model.activation} are at most {high:g}, its values {regime.value_range[1]:g}")
+        yield _undefined(
+            f"features can be {regime.value_range[1]:g}, but outputs of {model.activation} are at most {high:g}"
+        )
     else:
         yield _Reference(float(np.sort(constant)[: max(0, len(constant) - model.n_hidden)].sum()), kind)
     loss, exact = linear_loss(moments, model.n_hidden)
@@ -98,7 +109,7 @@ def _references(dataset: xr.Dataset, regime: Regime, n_samples: int) -> Iterator
 
 def _antipodal(regime: Regime, activation: str, n_hidden: int) -> _Reference:
     if activation != "relu":
-        return _undefined(f"its activation is {activation}, not relu")
+        return _undefined(f"the activation is {activation}, not relu")
     if reason := no_formula(regime):
         return _undefined(reason)
     best = best_arrangement(regime, n_hidden)
@@ -110,7 +121,7 @@ def _undefined(reason: str) -> _Reference:
 
 
 def _constant_losses(moments: Moments, low: float, high: float) -> FloatArray:
-    """min over k in [low, high] of E[w (k − t)²] for each output."""
+    """For each output, the minimum of E[w (k − t)²] over k in [low, high]."""
     weight, first, square = (
         (moments.weight * moment).sum(axis=0)
         for moment in (moments.inputs[:, :1, 0], moments.cross[:, :, 0], moments.square)
@@ -121,7 +132,7 @@ def _constant_losses(moments: Moments, low: float, high: float) -> FloatArray:
 
 
 def _output_range(activation_name: str) -> tuple[float, float]:
-    """The least and the largest output of an activation, on a grid that is fine where activations bend."""
+    """The least and the largest output of an activation on a grid, which is finer near 0, where activations bend."""
     import torch
 
     from toysup.experiments.activations import activation
@@ -132,14 +143,14 @@ def _output_range(activation_name: str) -> tuple[float, float]:
 
 
 def exact_moments(dataset: xr.Dataset, regime: Regime) -> Moments:
-    """The moments of a regime whose context does not follow from x: features are active together as its tables say."""
+    """The moments of a regime whose context does not follow from x, computed from its tables."""
     p = regime.activation_probability
     together = active_together(dataset).transpose("context", "feature", "other_feature").values.astype(np.float64)
     (mean_value, mean_square), (size, signed) = _value_moments(*regime.value_range)
     of_x = _with_diagonal(together * mean_value * mean_value, p * mean_square)
     of_context = np.asarray(context_inputs(regime.context_input, np.arange(len(p)), len(p), np), dtype=np.float64)
     given = np.concatenate([np.ones((len(p), 1)), of_context], axis=1)
-    # u is (1, x, what shows the context), and given the context only x is random.
+    # u is (1, x, inputs that show the context). Given the context, only x is random.
     mean = np.concatenate([given[:, :1], p * mean_value, given[:, 1:]], axis=1)
     inputs = mean[:, :, None] * mean[:, None, :]
     features = slice(1, 1 + p.shape[1])
@@ -157,7 +168,7 @@ def exact_moments(dataset: xr.Dataset, regime: Regime) -> Moments:
 
 
 def _value_moments(low: float, high: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """E[v], E[v²] and E[|v|], E[|v| v] of a value that is uniform on [low, high]."""
+    """(E[v], E[v²]) and (E[|v|], E[|v| v]) of a value v that is uniform on [low, high]."""
     if low == high:
         return (low, low**2), (abs(low), abs(low) * low)
     width = high - low

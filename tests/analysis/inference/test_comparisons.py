@@ -185,7 +185,7 @@ def test_entries_meet_by_their_labels() -> None:
     one = analysis.difference_over_seeds(a.isel(p=1, subset=0), b.isel(subset=0))
     for name in COLUMNS:
         assert summary[name].values[1, 0] == pytest.approx(one[name].item())
-    with pytest.raises(toysup.UsageError, match="other entries"):
+    with pytest.raises(toysup.UsageError, match="different entries"):
         analysis.difference_over_seeds(a, a.assign_coords(p=[0.1, 0.3]))
     with pytest.raises(toysup.UsageError, match="needs the dims seed"):
         analysis.difference_over_seeds(a, b.isel(seed=0))

@@ -182,9 +182,9 @@ def test_batches_are_of_one_size(small: Small) -> None:
     )
     np.testing.assert_allclose(batches.mean("batch"), whole, rtol=1e-12)
     assert batches.sizes["batch"] == 16
-    with pytest.raises(toysup.UsageError, match="multiple of 16, not 100"):
+    with pytest.raises(toysup.UsageError, match="multiple of 16, got 100"):
         analysis.expected_loss(dataset, n_samples=100, by_batch=True)
-    with pytest.raises(toysup.UsageError, match="positive multiple of 1, not 0"):
+    with pytest.raises(toysup.UsageError, match="at least 1, got 0"):
         analysis.expected_loss(dataset, n_samples=0)
     with pytest.raises(toysup.UsageError, match="batch"):
         analysis.sampling_error(whole)

@@ -244,7 +244,7 @@ def test_moments_are_those_of_samples(small: Small, changes: dict[str, object]) 
         ({"regime__values": "signed", "model__activation": "identity"}, {"antipodal": "identity, not relu"}),
         (
             {"regime__values": 2.0, "model__activation": "tanh"},
-            {"best_features": "outputs of tanh are at most 1, its values 2", "antipodal": "tanh, not relu"},
+            {"best_features": "features can be 2, but outputs of tanh are at most 1", "antipodal": "tanh, not relu"},
         ),
         ({"regime__values": 1.0, "model__activation": "tanh"}, {"antipodal": "tanh, not relu"}),
         (KINDS_OF_REGIMES["abs"], {"best_features": "abs, not x", "antipodal": "values are signed"}),
