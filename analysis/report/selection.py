@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import xarray as xr
@@ -32,6 +31,8 @@ class Selected:
     sweep: "Selected | None" = None
     # Whether the step was asked for by its number or epoch, or is the last one because none was.
     step_was_chosen: bool = False
+    # What `computed_once` has measured of it; its own, so that it goes with it.
+    computed: dict[tuple[object, ...], Any] = field(init=False, repr=False, default_factory=dict)
 
     @functools.cached_property
     def at_step(self) -> xr.Dataset:
@@ -88,17 +89,17 @@ def computed_once(measure: Callable[Concatenate[Selected, P], Value]) -> Callabl
     Further arguments are other selected conditions. A cell of a sweep takes its part of what was computed for the whole
     condition.
     """
-    computed: WeakKeyDictionary[Selected, dict[tuple[object, ...], Value]] = WeakKeyDictionary()
 
     @functools.wraps(measure)
     def remembered(item: Selected, /, *others: P.args, **none: P.kwargs) -> Value:
         if item.sweep is not None:
             part: Value = item.cell_of(remembered(item.sweep, *others, **none))
             return part
-        values = computed.setdefault(item, {})
-        if others not in values:
-            values[others] = measure(item, *others, **none)
-        return values[others]
+        key = (measure, *others)
+        if key not in item.computed:
+            item.computed[key] = measure(item, *others, **none)
+        value: Value = item.computed[key]
+        return value
 
     return remembered
 
