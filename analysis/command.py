@@ -161,12 +161,14 @@ def figures_folder(runs: Path) -> Path:
 
 @contextmanager
 def _warnings_as_notes() -> Iterator[None]:
-    """Print what opening runs warns of, such as conditions of which no seed is finished."""
+    """Print what opening runs warns of, such as conditions of which no seed is finished: an error may come of that."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        yield
-    for warning in caught:
-        click.echo(f"note: {warning.message}", err=True)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                click.echo(f"note: {warning.message}", err=True)
 
 
 def _search_less_garbage() -> None:

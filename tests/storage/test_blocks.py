@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -213,6 +214,21 @@ def test_seeds_of_some_cells_alone_are_left_out(grid: toysup.Experiment, tmp_pat
         pytest.raises(toysup.ToysupError, match="no seed is trained"),
     ):
         toysup.open_runs(tmp_path)
+
+
+def test_an_unfinished_condition_that_is_asked_for_is_noted_before_it_is_refused(
+    grid: toysup.Experiment, small: Small, run_analyze: Callable[..., Result], tmp_path: Path
+) -> None:
+    toysup.save_runs(toysup.train(small(name="finished"), seeds=1), tmp_path)
+    toysup.save_runs(toysup.train(grid, seeds=1), tmp_path)
+    for path in (tmp_path / "small/small").glob("cells2*"):
+        path.unlink()
+    result = run_analyze("info", tmp_path, "--condition", "small")
+    assert result.exit_code == 2
+    note, error = result.stderr.splitlines()
+    assert note.startswith("note: ")
+    assert "no seed is trained in every cell yet" in note
+    assert error.startswith("Error: no condition 'small'")
 
 
 def test_missing_blocks_are_trained_again_and_no_others(grid: toysup.Experiment, tmp_path: Path) -> None:
