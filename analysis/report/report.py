@@ -21,8 +21,7 @@ PAGE = "index.html"
 def written_report(
     selected: Sequence[Selected], folder: Path, figure_format: str, topics: Sequence[str]
 ) -> Iterator[Path]:
-    """Write the report of these topics to `folder`, and give the paths of its files as they are there, the page
-    last."""
+    """Write the report of these topics to `folder`: the path of each file once it is there, the page last."""
     written = []
     with drawing_pool() as pool:
         for section in _sections(selected, topics):

@@ -16,8 +16,7 @@ from toysup.analysis.report.writing_figures import named_figures, write_figures
 
 @dataclass(frozen=True, eq=False)
 class TopicReport:
-    """What a command of `toysup-analyze` prints and draws, as the call of that name in `toysup.analysis.report` gives
-    it.
+    """What a command of `toysup-analyze` prints and draws, as its call in `toysup.analysis.report` gives it.
 
     Nothing is computed before one of its attributes is asked for.
 

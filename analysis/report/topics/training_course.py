@@ -76,9 +76,9 @@ class Training:
 
 
 class Statistics(NamedTuple):
-    """What is kept of all models: `summaries` over seeds of each statistic of `ALONG`, and that of `plateau` as a
-    share.
+    """What is kept of all models.
 
+    `summaries` has each statistic of `ALONG` over seeds; `plateau_share` has the share of seeds on a plateau;
     `first_seeds` has these statistics of the seeds that are drawn one by one; `features` has those of `FEATURES`.
     """
 
