@@ -1,12 +1,14 @@
 """Measure what the intervals and tests over seeds hold, and write the tables of docs/inference.md.
 
-``python docs/make_coverage.py`` trains 1,000 models of two conditions of a shorter run and draws the seeds of every
-repetition from them; it takes a few minutes on two cores.
+``python docs/make_coverage.py`` trains 1,000 models of each condition, with all steps of the built-in experiments, and
+draws the seeds of every repetition from them; it takes about ten minutes on two cores. Trained models stay in
+build/coverage.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -16,15 +18,20 @@ from scipy import stats
 
 import toysup
 from toysup import analysis
+from toysup.analysis.statistics.labels import range_of, with_range
 
 Array = npt.NDArray[np.float64]
 Draw = Callable[[tuple[int, ...]], Array]
 
 PAGE = Path(__file__).parent / "inference.md"
-# A fifth of the steps of the built-in experiment, at three times its rate.
-SHORTER = {"training.dataset_size": 20_000, "training.learning_rate": 3e-3, "record.every_epochs": 12}
-CONDITIONS = ("fixed", "anticorrelated")
-SIZES = (5, 10, 20, 50)
+RUNS = PAGE.parents[1] / "build" / "coverage"
+# (experiment, condition) and the one value of the sweep, if there is one: trained in full, and recorded at its end.
+TRAINED: dict[tuple[str, str], dict[str, object]] = {
+    ("conditional-importance", "fixed"): {"record.every_epochs": 12},
+    ("conditional-importance", "anticorrelated"): {"record.every_epochs": 12},
+    ("tms-intro", "tms-intro"): {"regime.feature_probability": 0.2, "record.log_spaced": 2},
+}
+SIZES = (3, 5, 10, 20, 50)
 ALPHAS = (0.01, 0.05, 0.1)
 
 
@@ -43,38 +50,82 @@ def laws(rng: np.random.Generator) -> dict[str, tuple[Draw, float]]:
     }
 
 
-def of_models(seeds: int, conditions: tuple[str, ...] = CONDITIONS, **changes: object) -> dict[str, Array]:
-    """The statistics of so many trained models of each condition: one number per seed."""
-    experiment = toysup.load_experiment("conditional-importance", changes=SHORTER | changes)
-    tree = toysup.train(experiment, seeds=seeds, conditions=conditions)["conditional-importance"]
+def of_models(
+    seeds: int, conditions: Collection[tuple[str, str]] = tuple(TRAINED), folder: Path = RUNS
+) -> dict[str, xr.DataArray]:
+    """The built-in statistics of trained models of each condition: one number per seed."""
     found = {}
-    for condition in conditions:
-        last = tree[condition].to_dataset().isel(step=-1).load()
-        found |= {f"{condition}: {name}": values for name, values in _statistics(last).items()}
+    for name, condition in conditions:
+        experiment = toysup.load_experiment(name, changes=TRAINED[name, condition])
+        toysup.train_runs(experiment, folder, seeds=seeds, conditions=(condition,))
+        last = toysup.open_runs(folder)[name][condition].to_dataset().isel(step=-1).load()
+        found |= {f"{condition}: {statistic}": values for statistic, values in _statistics(last).items()}
     return found
 
 
-def _statistics(last: xr.Dataset) -> dict[str, Array]:
-    energy = analysis.quadrant_interference(last.W).energy
+def _statistics(last: xr.Dataset) -> dict[str, xr.DataArray]:
+    quadrants, shared = analysis.quadrant_interference(last.W), analysis.shared_directions(last.W)
+    first, *others = last.W.subset.values.tolist() if "subset" in last.W.coords else ["all"]
+    places = {"within": first, "across": next((other for other in others if other != first), first)}
     values = {
         "represented": analysis.represented_count(last.W),
         "total dimensionality": analysis.total_dimensionality(last.W),
-        "energy within comedy": energy.sel(subset="comedy", other_subset="comedy"),
-        "energy across": energy.sel(subset="comedy", other_subset="tragedy"),
-        "loss": analysis.expected_loss(last, n_samples=2000).sum(["context", "feature"]),
+        "pairs that share a direction": analysis.shared_direction_count(shared),
     }
-    return {name: array.values.astype(np.float64) for name, array in values.items()}
+    for where, other in places.items():
+        if where == "within" or other != first:
+            at = {"subset": first, "other_subset": other}
+            values |= {f"{name} {where}": quadrants[name].sel(at) for name in quadrants}
+    for feature in (1, last.sizes["feature"] // 4 + 1, last.sizes["feature"] // 2):
+        values |= {
+            f"D of feature {feature}": analysis.feature_dimensionality(last.W).sel(feature=feature),
+            f"norm of feature {feature}": analysis.feature_norms(last.W).sel(feature=feature),
+            f"interference of feature {feature}": analysis.feature_interference(last.W).sel(feature=feature),
+        }
+    loss = analysis.expected_loss(last, n_samples=4096).sum(["context", "feature"])
+    return values | {"loss": with_range(loss, 0), "training loss": with_range(last["train_loss"], 0)}
 
 
-def coverage(draw: Draw, mean: float, n: int, repeats: int) -> tuple[float, float]:
-    """How often the 95% interval from n seeds covers the mean, and how often there is none, as all seeds agree.
+class Held(NamedTuple):
+    """What 95% intervals hold on many samples of n seeds.
 
-    Samples without an interval do not count as covered or not.
+    `coverage` is the share of the samples with an interval that cover the mean; `median` and `long` are the median and
+    the 90th percentile of lengths, in those of Student's intervals; `student` is the coverage of Student's intervals on
+    the same samples, and `student_outside` the share of them that leaves the range of the statistic. `agree` is the
+    share of all samples whose seeds all agree, `modes` that of those reported as several modes.
     """
-    summary = analysis.over_seeds(xr.DataArray(draw((repeats, n)), dims=("repeat", "seed")))
-    known = np.isfinite(summary.ci_low)
-    covered = (summary.ci_low <= mean) & (mean <= summary.ci_high)
-    return float(covered.where(known).mean()), float(1 - known.mean())
+
+    coverage: float
+    median: float
+    long: float
+    student: float
+    student_outside: float
+    agree: float
+    modes: float
+
+
+def coverage(draw: Draw, mean: float, n: int, repeats: int, within: tuple[float, float] = (-np.inf, np.inf)) -> Held:
+    """How often the 95% interval from n seeds covers the mean, and how long it is."""
+    values = draw((repeats, n))
+    summary = analysis.over_seeds(xr.DataArray(values, dims=("repeat", "seed")), valid_range=within)
+    low, high = summary["ci_low"].values, summary["ci_high"].values
+    known, agree = np.isfinite(low), np.ptp(values, axis=1) == 0
+    assert (low[known] >= within[0]).all(), "an interval left its range"
+    assert (high[known] <= within[1]).all(), "an interval left its range"
+    half = stats.t.ppf(0.975, n - 1) * stats.sem(values, axis=1)
+    below, above = values.mean(axis=1) - half, values.mean(axis=1) + half
+    # Without an interval there is nothing to compare.
+    some = known if known.any() else np.ones_like(known)
+    lengths, students = (high - low)[some], 2 * half[some]
+    return Held(
+        float(np.mean((low <= mean) & (mean <= high), where=known)) if known.any() else np.nan,
+        float(np.median(lengths) / np.median(students)),
+        float(np.quantile(lengths, 0.9) / np.quantile(students, 0.9)),
+        float(np.mean(((below <= mean) & (mean <= above))[some])),
+        float(np.mean(((below < within[0]) | (above > within[1]))[some])),
+        float(agree.mean()),
+        float((~known & ~agree).mean()),
+    )
 
 
 def null_p_values(draw: Draw, n: int, repeats: int, *, paired: bool) -> Array:
@@ -94,20 +145,45 @@ def wrongly_equivalent(draw: Draw, n: int, repeats: int, *, paired: bool) -> flo
     return float(analysis.equivalence_over_seeds(a + margin, b, margin, paired=paired)["equivalent"].mean())
 
 
-def resampled(values: Array, rng: np.random.Generator) -> tuple[Draw, float]:
-    return (lambda shape: rng.choice(values, shape)), float(values.mean())
+def resampled(values: xr.DataArray, rng: np.random.Generator) -> tuple[Draw, float]:
+    """How to draw seeds of a trained population, and its mean; seeds for which the statistic is undefined left out."""
+    finite = values.values[np.isfinite(values.values)].astype(np.float64)
+    return (lambda shape: rng.choice(finite, shape)), float(finite.mean())
 
 
-def _coverage_table(populations: dict[str, tuple[Draw, float]], repeats: int) -> list[str]:
-    lines = [
-        "| law of the seeds | " + " | ".join(f"n = {n}" for n in SIZES) + " | no interval, n = 20 |",
-        "|---|" + "---|" * (len(SIZES) + 1),
-    ]
+def nearly_agree(values: xr.DataArray) -> bool:
+    """Whether nearly all seeds agree and few lie far away: 90% of them span less than a standard deviation."""
+    low, high = np.nanquantile(values, [0.05, 0.95])
+    return bool(high - low < np.nanstd(values))
+
+
+def _laws_table(populations: dict[str, tuple[Draw, float]], repeats: int) -> list[str]:
+    lines = [f"| law of the seeds | {' | '.join(f'n = {n}' for n in SIZES)} |", "|---|" + "---|" * len(SIZES)]
     for name, (draw, mean) in populations.items():
-        cells = {n: coverage(draw, mean, n, repeats) for n in SIZES}
-        shares = " | ".join(f"{share:.3f}" for share, _ in cells.values())
-        lines.append(f"| {name} | {shares} | {cells[20][1]:.3f} |")
+        held = [coverage(draw, mean, n, repeats) for n in SIZES]
+        lines.append(f"| {name} | " + " | ".join(f"{one.coverage:.3f} ({one.median:.2f})" for one in held) + " |")
     return lines
+
+
+def _models_table(models: dict[str, xr.DataArray], rng: np.random.Generator, repeats: int) -> list[str]:
+    """A row for each statistic: coverage (and Student's), lengths in those of Student's, how often modes are found."""
+    sizes = " | ".join(f"n = {n}" for n in SIZES)
+    lines = [f"| statistic | {sizes} | Student's leaves the range, n = 5 |", "|---|" + "---|" * (len(SIZES) + 1)]
+    for name, values in models.items():
+        draw, mean = resampled(values, rng)
+        held = [coverage(draw, mean, n, repeats, range_of(values)) for n in SIZES]
+        whole = analysis.over_seeds(values)
+        mark = " (modes)" if "mode" in whole.dims else " (†)" if nearly_agree(values) else ""
+        cells = [_held_cell(one, in_modes=bool(mark)) for one in held]
+        lines.append(f"| {name}{mark} | {' | '.join(cells)} | {held[SIZES.index(5)].student_outside:.2f} |")
+    return lines
+
+
+def _held_cell(held: Held, *, in_modes: bool) -> str:
+    found = f"; {held.modes:.2f}" if in_modes or held.modes >= 0.05 else ""
+    if np.isnan(held.coverage):
+        return f"–{found}"
+    return f"{held.coverage:.2f} ({held.student:.2f}); {held.median:.2f}, {held.long:.2f}{found}"
 
 
 def _tests_table(populations: dict[str, tuple[Draw, float]], repeats: int) -> list[str]:
@@ -139,10 +215,16 @@ def _replaced(text: str, name: str, lines: list[str]) -> str:
 def main(seeds: int, repeats: int) -> None:
     """Write the tables of docs/inference.md."""
     rng = np.random.default_rng(2026)
-    models = {name: values for name, values in of_models(seeds).items() if np.ptp(values) > 0}
+    # A statistic on which all seeds agree, up to rounding, has nothing to cover.
+    models = {
+        name: values
+        for name, values in of_models(seeds).items()
+        if np.nanstd(values) > 1e-6 * np.nanmax(np.abs(values))
+    }
     populations = laws(rng) | {name: resampled(values, rng) for name, values in models.items()}
     tested = ["normal", "exponential", "16, 17, 18 or 19", "fixed: represented", "fixed: energy across", "fixed: loss"]
-    text = _replaced(PAGE.read_text(), "coverage", _coverage_table(populations, repeats))
+    text = _replaced(PAGE.read_text(), "coverage", _laws_table(laws(rng), repeats))
+    text = _replaced(text, "models", _models_table(models, rng, repeats))
     text = _replaced(text, "tests", _tests_table({name: populations[name] for name in tested}, repeats))
     PAGE.write_text(text)
 

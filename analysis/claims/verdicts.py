@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from toysup.analysis.inference.seeds import CONFIDENCE
+from toysup.analysis.inference.intervals import CONFIDENCE
 from toysup.errors import ToysupError
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided"
@@ -42,6 +42,7 @@ class OverSeeds:
 
     It lies in a region where its whole 95% interval does. A claim about K numbers is refuted by one of them, so there
     the interval has the confidence 1 − 0.05/K (Bonferroni); it is supported by all of them together, each at 95%.
+    Where seeds lie in several modes, each mode has to lie in the region.
     """
 
     over_seeds: Callable[[float], xr.Dataset]
@@ -56,10 +57,29 @@ class OverSeeds:
         return self._lies_in(regions, _refuting(among))
 
     def _lies_in(self, regions: Regions, confidence: float) -> bool:
-        summary = self.summary(confidence)
-        ends = [summary["ci_low"].item(), summary["ci_high"].item()]
         # A missing interval is NaN, and lies nowhere.
-        return any(low <= ends[0] and ends[1] <= high for low, high in regions)
+        groups = _groups(self.summary(confidence))
+        return all(any(low <= group.low and group.high <= high for low, high in regions) for group in groups)
+
+
+class _Group(NamedTuple):
+    """The seeds that have a mean: all of them, or those in one mode."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def _groups(summary: xr.Dataset) -> list[_Group]:
+    if "mode" not in summary.dims:
+        return [_Group(*(summary[name].item() for name in ("mean", "ci_low", "ci_high")))]
+    there = summary.isel(mode=summary["mode_n_seeds"].values > 0)
+    columns = (there[name].values.tolist() for name in ("mode_mean", "mode_low", "mode_high"))
+    # A mode of one seed has no interval, but it is there.
+    return [
+        _Group(mean, *((low, high) if np.isfinite(low) else (mean, mean)))
+        for mean, low, high in zip(*columns, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -140,10 +160,10 @@ def verdict_on(claim: Claim, estimates: Mapping[str, Estimate]) -> Verdict:
     refuting = [part for part, estimate in estimates.items() if estimate.refutes(claim.refutes, among=len(estimates))]
     if refuting:
         worst = min(refuting, key=lambda part: _room(summaries[part], claim.supports))
-        return Verdict(REFUTED, worst, summaries[worst], "")
+        return Verdict(REFUTED, worst, summaries[worst], _modes_of(summaries[worst]))
     undecided = [part for part, estimate in estimates.items() if not estimate.supports(claim.supports)]
     if not undecided:
-        return Verdict(SUPPORTED, hardest, summaries[hardest], "")
+        return Verdict(SUPPORTED, hardest, summaries[hardest], _modes_of(summaries[hardest]))
     part = min(undecided, key=lambda part: _room(summaries[part], claim.supports))
     summary = within = summaries[part]
     if _depth(summary["mean"].item(), claim.refutes) > 0:
@@ -157,12 +177,28 @@ def _refuting(among: int) -> float:
 
 
 def _room(summary: xr.Dataset, regions: Regions) -> float:
-    """How far inside its region a number is, in half-widths of its interval; negative outside; −∞ where unknown."""
-    mean = summary["mean"].item()
-    if not np.isfinite(mean):
-        return -np.inf
-    half = (summary["ci_high"].item() - summary["ci_low"].item()) / 2
-    return _depth(mean, regions) / (half if half > 0 else 1.0)
+    """How far inside its region a number is, in half-widths of its interval; negative outside; −∞ where unknown.
+
+    Of several modes, that of the mode which is furthest outside.
+    """
+    rooms = []
+    for mean, low, high in _groups(summary):
+        half = (high - low) / 2
+        rooms.append(_depth(mean, regions) / (half if half > 0 else 1.0) if np.isfinite(mean) else -np.inf)
+    return min(rooms)
+
+
+def _modes_of(summary: xr.Dataset) -> str:
+    """The modes of the seeds in words; "" if they lie in one."""
+    if "mode" not in summary.dims:
+        return ""
+    there = summary.isel(mode=summary["mode_n_seeds"].values > 0)
+    names = ("mode_share", "mode_share_low", "mode_share_high", "mode_mean")
+    texts = [
+        f"{share:.2f} [{low:.2f}, {high:.2f}] at {mean:.3g}"
+        for share, low, high, mean in zip(*(there[name].values.tolist() for name in names), strict=True)
+    ]
+    return f"seeds lie in several modes, as shares of them: {', '.join(texts)}"
 
 
 def _depth(value: float, regions: Regions) -> float:
@@ -174,6 +210,10 @@ def _what_would_decide(summary: xr.Dataset, claim: Claim) -> str:
     mean, low, high, n = (summary[name].item() for name in ("mean", "ci_low", "ci_high", "n_seeds"))
     if n == 0:
         return "no seed has this number"
+    if "mode" in summary.dims:
+        return _modes_of(summary)
+    if not np.isfinite(mean):
+        return "the differences between seeds lie in several modes, so their mean describes no pair of models"
     if not np.isfinite([low, high]).all():
         return "one seed gives no interval; train more" if n == 1 else f"all {n} seeds agree, which gives no interval"
     # An interval shrinks with √n about the mean; it must fit into whichever region the mean is in.

@@ -31,7 +31,8 @@ def summary_arranged(summary: xr.Dataset, *dims: str, what: str) -> xr.Dataset:
     """`arranged` for a summary over seeds, which needs a mean, an interval and counts of seeds."""
     if missing := [name for name in SUMMARY if name not in summary.data_vars]:
         raise UsageError(f"{what} lacks the variable {missing[0]!r}: a summary over seeds has {', '.join(SUMMARY)}")
-    return arranged(summary, *dims, what=what)
+    # The modes of an entry are drawn beside one another, whatever the dims of the figure.
+    return arranged(summary, *dims, *(["mode"] if "mode" in summary.sizes else []), what=what)
 
 
 def all_values(values: Mapping[str, xr.DataArray], *dims: str) -> dict[str, xr.DataArray]:

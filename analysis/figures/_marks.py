@@ -1,6 +1,7 @@
 """Marks: a dot is a seed, a marker with a bar is a mean with its interval."""
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -46,9 +47,63 @@ def seed_dots(
 def means(
     ax: Axes, summary: xr.Dataset, positions: ArrayLike, *, look: Look, along: Literal["x", "y"], size: float = 14
 ) -> None:
-    """Draw a marker at each mean, and a bar from `ci_low` to `ci_high` if both are finite."""
-    mean, low, high = (_flat(summary[name]) for name in ("mean", "ci_low", "ci_high"))
-    at = np.broadcast_to(np.asarray(positions, dtype=float), mean.shape)
+    """Draw a marker at each mean, and a bar from `ci_low` to `ci_high` if both are finite.
+
+    An entry in several modes has a marker at the mean of each, with the share of the seeds in it.
+    """
+    at = np.broadcast_to(np.asarray(positions, dtype=float), _flat(summary["mean"]).shape)
+    _markers(
+        ax, *(_flat(summary[name]) for name in ("mean", "ci_low", "ci_high")), at, look=look, along=along, size=size
+    )
+    for one in _each_mode(summary):
+        _markers(ax, one.mean, one.low, one.high, at, look=look, along=along, size=size)
+        _write_shares(ax, one, at, along=along)
+
+
+class _Mode(NamedTuple):
+    """The seeds of one mode of each entry: NaN for entries without it."""
+
+    mean: NDArray[Any]
+    low: NDArray[Any]
+    high: NDArray[Any]
+    share: NDArray[Any]
+
+
+def _each_mode(summary: xr.Dataset) -> Iterator[_Mode]:
+    names = ("mode_mean", "mode_low", "mode_high", "mode_share")
+    for mode in range(summary.sizes.get("mode", 0)):
+        yield _Mode(*(_flat(summary[name].isel(mode=mode)) for name in names))
+
+
+def _write_shares(ax: Axes, mode: _Mode, at: NDArray[Any], *, along: Literal["x", "y"]) -> None:
+    """Write the share of the seeds beside the marker of a mode."""
+    offset, alignment = ((0, 4), ("center", "bottom")) if along == "x" else ((4, 0), ("left", "center"))
+    for mean, place, share in zip(mode.mean, at, mode.share, strict=True):
+        if np.isfinite(mean):
+            ax.annotate(
+                f"{100 * share:.0f}%",
+                (mean, place) if along == "x" else (place, mean),
+                xytext=offset,
+                textcoords="offset points",
+                ha=alignment[0],
+                va=alignment[1],
+                fontsize=5.5,
+                color=INK,
+                gid="shares",
+            )
+
+
+def _markers(
+    ax: Axes,
+    mean: NDArray[Any],
+    low: NDArray[Any],
+    high: NDArray[Any],
+    at: NDArray[Any],
+    *,
+    look: Look,
+    along: Literal["x", "y"],
+    size: float,
+) -> None:
     known = np.isfinite(low) & np.isfinite(high)
     lines = ax.hlines if along == "x" else ax.vlines
     lines(at[known], low[known], high[known], color=INK, linewidth=1.1, zorder=3, gid="intervals")
@@ -83,10 +138,16 @@ def reference_name(name: str) -> str:
 
 
 def line(ax: Axes, x: ArrayLike, summary: xr.Dataset, *, look: Look, label: str, every: int = 1) -> None:
-    """Draw the means along x, a marker at every `every`-th mean, and the interval as a shaded band."""
+    """Draw the means along x, a marker at every `every`-th mean, and the interval as a shaded band.
+
+    Where seeds lie in several modes, the line has a gap, with a dot at the mean of each mode; the area of a dot is the
+    share of the seeds.
+    """
     mean, low, high = (_flat(summary[name]) for name in ("mean", "ci_low", "ci_high"))
     ax.plot(x, mean, color=look.colour, linestyle=look.line, marker=look.marker, markevery=every, label=label)
     ax.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0)
+    for one in _each_mode(summary):
+        ax.scatter(x, one.mean, s=12 * one.share, color=look.colour, linewidths=0, zorder=3, gid="modes")
 
 
 def _flat(array: xr.DataArray) -> NDArray[Any]:

@@ -46,13 +46,22 @@ def n_of(summary: xr.Dataset) -> str:
 def interval_of(summaries: Iterable[xr.Dataset], *, drawn_as: str) -> str:
     """The caption of the bars or bands, as a sentence; empty if no summary has an interval.
 
-    It has the confidence level if all summaries have the same attr `confidence_level`.
+    It has the confidence level if all summaries have the same attr `confidence_level`. A second sentence follows if
+    seeds lie in several modes.
     """
+    summaries = list(summaries)
     known = [data for data in summaries if bool(np.isfinite(data["ci_low"]).any())]
     levels = {data.attrs.get("confidence_level") for data in known}
     level = levels.pop() if len(levels) == 1 else None
     name = "confidence interval" if level is None else f"{100 * float(level):g}% confidence interval"
-    return f" {drawn_as}: {name}." if known else ""
+    return (f" {drawn_as}: {name}." if known else "") + _modes(summaries, in_bands=drawn_as == "Shaded")
+
+
+def _modes(summaries: Iterable[xr.Dataset], *, in_bands: bool) -> str:
+    if not any("mode" in data.sizes for data in summaries):
+        return ""
+    marks = "a dot at the mean of each, its area the share of seeds" if in_bands else "the mean and share of each"
+    return f" Where seeds lie in several modes: {marks}."
 
 
 def number(value: float, digits: int = 3) -> str:

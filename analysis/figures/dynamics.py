@@ -201,10 +201,9 @@ def _one_course(ax: Axes, at: NDArray[np.float64], seeds: xr.DataArray, summary:
     positive = statistic(str(seeds["statistic"].item())).log
     shown = seeds.where(seeds > 0) if positive else seeds
     ax.plot(at, shown.values.T, color=look.colour, linewidth=0.5, alpha=0.45, zorder=2, gid="seeds")
-    mean = summary[["mean", "ci_low", "ci_high"]]
     # On a log axis, an interval that reaches below 0 is cut off at the lower end of the axis.
-    mean = mean.where(mean["mean"] > 0) if positive else mean
-    line(ax, at, mean, look=look._replace(line="-"), label="mean", every=max(1, len(at) // 12))
+    drawn = summary.where(~(summary["mean"] <= 0)) if positive else summary
+    line(ax, at, drawn, look=look._replace(line="-"), label="mean", every=max(1, len(at) // 12))
 
 
 def _shade_plateaus(ax: Axes, at: NDArray[np.float64], data: xr.Dataset) -> None:

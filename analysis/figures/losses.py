@@ -67,7 +67,7 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None
     ax = figure.subplots()
     for (name, data), look in zip(summaries.items(), looks(len(summaries)), strict=True):
         # On a log axis, an interval that reaches below 0 is cut off at the lower end of the axis.
-        positive = data[["mean", "ci_low", "ci_high"]].where(data["mean"] > 0)
+        positive = data.where(~(data["mean"] <= 0))
         label = f"{name} ({n_of(data)})"
         line(ax, time.at[name], positive, look=look, label=label, every=max(1, data.sizes["step"] // 12))
     if any((data["mean"] > 0).any() for data in summaries.values()):

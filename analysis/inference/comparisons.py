@@ -6,10 +6,12 @@ import numpy as np
 import xarray as xr
 from scipy import special
 
+from toysup.analysis.inference.intervals import CONFIDENCE, inside, mean_and_shape, refuse_confidence, skewed_t
+from toysup.analysis.inference.modes import modes_of, widest_mode
 from toysup.analysis.inference.permutations import relabelling_p, sign_flip_p
-from toysup.analysis.inference.seeds import CONFIDENCE, by_seed, mean_and_shape, refuse_confidence, skewed_t, summary_of
+from toysup.analysis.inference.seeds import by_seed, summary_of
 from toysup.analysis.statistics.arrays import FloatArray, Mask
-from toysup.analysis.statistics.labels import require_dims
+from toysup.analysis.statistics.labels import range_of, require_dims
 from toysup.errors import UsageError
 from toysup.storage.schema import leading_dims
 
@@ -30,8 +32,12 @@ def difference_over_seeds(
     condition; its statistic is Welch's t. The effect size is Hedges' g = J(n_a+n_b−2) (m_a − m_b) / s with the pooled
     variance s². The factor J(ν) = Γ(ν/2) / (√(ν/2) Γ((ν−1)/2)) removes the bias for few seeds.
 
+    No end leaves the range that two statistics leave to their difference: the share of a minus that of b lies between
+    −1 and 1.
+
     Without spread there is no interval, no effect size and no p-value; all are NaN. This is so if a side has one seed,
-    if all paired differences are equal, or if the seeds of each side all agree.
+    if all paired differences are equal, or if the seeds of each side all agree. If the differences between seeds
+    lie in several modes, there is a p-value alone, as their mean describes no pair of models.
 
     Parameters
     ----------
@@ -81,7 +87,7 @@ def difference_over_seeds(
     with np.errstate(invalid="ignore", divide="ignore"):
         effect = _unbiased(estimate.spread_degrees) * estimate.mean / estimate.spread
     has_interval = np.isfinite(summary["ci_low"].values)
-    p = seeds.p_values(has_interval.reshape(-1))
+    p = seeds.p_values(np.isfinite(estimate.skewness))
     summary["effect_size"] = summary["mean"].copy(
         data=np.where(has_interval, effect.reshape(has_interval.shape), np.nan)
     )
@@ -271,11 +277,12 @@ class _Seeds(NamedTuple):
     """The values that are compared, along `seed`.
 
     If paired, these are the differences between pairs, and `n_first` is None. Otherwise they are the `n_first` seeds of
-    a, then the seeds of b. `unshared` counts the seeds that pairs leave out.
+    a, then the seeds of b. `within` is the range of a difference. `unshared` counts the seeds that pairs leave out.
     """
 
     values: xr.DataArray
     n_first: int | None
+    within: tuple[float, float]
     unshared: int = 0
 
     def estimate(self) -> _Estimate:
@@ -290,7 +297,10 @@ class _Seeds(NamedTuple):
     def summary(self, estimate: _Estimate, confidence: float) -> xr.Dataset:
         error = np.sqrt(estimate.variance)
         low, high = (estimate.mean - error * t for t in skewed_t(estimate.skewness, estimate.degrees, confidence))
-        columns = {"mean": estimate.mean, "ci_low": low, "ci_high": high}
+        columns = dict(
+            zip(("mean", "ci_low", "ci_high"), (estimate.mean, *inside(self.within, low, high)), strict=True)
+        )
+        columns = {name: np.where(self.in_modes(), np.nan, column) for name, column in columns.items()}
         how = (
             "difference of the means over seeds"
             if self.n_first is not None
@@ -301,6 +311,22 @@ class _Seeds(NamedTuple):
         summary["n_excluded"] += self.unshared
         summary.attrs["paired"] = self.n_first is None
         return summary
+
+    def in_modes(self) -> Mask:
+        """Whether the differences of an entry between seeds lie in several modes.
+
+        Unpaired, each seed of a side is compared with all seeds of the other. Their differences lie in several modes if
+        the modes of one side are further apart than the seeds within a mode of the other side.
+        """
+        table, finite = by_seed(self.values)
+        if self.n_first is None:
+            return np.asarray(modes_of(table, finite).max(axis=1, initial=-1) > 0)
+        sides = [np.s_[:, : self.n_first], np.s_[:, self.n_first :]]
+        widest = [widest_mode(table[side], modes_of(table[side], finite[side])) for side in sides]
+        labels = [
+            modes_of(table[side], finite[side], blur=other) for side, other in zip(sides, reversed(widest), strict=True)
+        ]
+        return np.any([each.max(axis=1, initial=-1) > 0 for each in labels], axis=0)
 
     def p_values(self, wanted: Mask) -> FloatArray:
         """The p-value of each entry, NaN unless `wanted`; entries with the same finite seeds share one call."""
@@ -320,6 +346,8 @@ class _Seeds(NamedTuple):
 def _seeds(a: xr.DataArray, b: xr.DataArray, paired: bool) -> _Seeds:
     for name, values in (("a", a), ("b", b)):
         require_dims(values, ("seed",), what=name)
+    # From here on arithmetic drops the declared ranges.
+    (a_low, a_high), (b_low, b_high) = range_of(a), range_of(b)
     labelled = ["seed" in values.indexes for values in (a, b)]
     if paired and not all(labelled):
         raise UsageError("paired=True needs the coordinate seed on both sides")
@@ -341,7 +369,7 @@ def _seeds(a: xr.DataArray, b: xr.DataArray, paired: bool) -> _Seeds:
     }
     joined = a.values - b.values if paired else np.concatenate([a.values, b.values], axis=-1)
     values = xr.DataArray(joined, dims=a.dims, coords=coords, attrs=what)
-    return _Seeds(values, None if paired else a.sizes["seed"], unshared)
+    return _Seeds(values, None if paired else a.sizes["seed"], (a_low - b_high, a_high - b_low), unshared)
 
 
 class _Side(NamedTuple):

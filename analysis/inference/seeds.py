@@ -8,24 +8,34 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from scipy import special
 
+from toysup.analysis.inference.intervals import CONFIDENCE, mean_interval, refuse_confidence, shares
+from toysup.analysis.inference.modes import modes_of, numbers_of_modes, with_modes
 from toysup.analysis.statistics.arrays import FloatArray, Mask
-from toysup.analysis.statistics.labels import require_dims
+from toysup.analysis.statistics.labels import range_of, require_dims
 from toysup.errors import UsageError
 
-CONFIDENCE = 0.95
 RESAMPLES = 1999
 # How many values are summarised at once; it bounds memory and does not change the result.
 _VALUES = 2**21
 
 
-def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
-    """The mean over seeds with Hall's skewness-corrected t interval, for each entry of the other dims.
+def over_seeds(
+    values: xr.DataArray, *, confidence: float = CONFIDENCE, valid_range: tuple[float, float] | None = None
+) -> xr.Dataset:
+    """The mean over seeds with a skewness-corrected t interval, or the modes of the seeds, for each entry.
 
     For n seeds with mean m, standard deviation s and sample skewness γ, the ends of the interval are m − T s/√n. At
-    confidence 1 − α, T solves T + γT²/(3√n) + γ²T³/(27n) + γ/(6√n) = ±q, where q is Student's quantile at 1 − α/2. For
-    a symmetric sample (γ = 0) this is Student's interval m ± q s/√n.
+    confidence 1 − α, T solves T + κT²/3 + κ²T³/27 + κ/6 = ±q, where q is Student's quantile at 1 − α/2 and
+    κ = γ√n/(n + 5). This is Hall's interval with a skewness that is shrunk for few seeds. The longer arm is at most
+    1.6 q s/√n and the shorter one at most q s/√n. For a symmetric sample this is Student's interval m ± q s/√n.
+
+    No end leaves the range of the statistic. Statistics of this package declare their range; `valid_range` states
+    another one.
+
+    If the seeds of an entry lie in several modes, so far apart that their mean describes no model, the entry has no
+    mean and no interval. The result then has the dim `mode`, with the share of the seeds in each mode, and the mean of
+    these seeds. See docs/inference.md for what counts as a mode.
 
     Seeds whose value is not finite are excluded from an entry, and counted. There is no interval for one seed or for
     equal values. If n seeds all agree, events that occur in fewer than about 3/n of all seeds may still be missed.
@@ -36,17 +46,24 @@ def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Da
         One number per seed and entry; any other dims.
     confidence : float
         Coverage of the interval, between 0 and 1; 0.95 by default.
+    valid_range : tuple of float, optional
+        The least and the greatest possible value, in the units of `values`; infinite where there is none. By default
+        the range that the statistic declares, if nothing was computed from it since.
 
     Returns
     -------
     Dataset (dims of `values` without `seed`)
         `mean`, `ci_low` and `ci_high`, float64, in the units of `values`; the counts `n_seeds` (used) and `n_excluded`.
-        `mean` is NaN if no seed is finite, and both ends are NaN if there is no interval.
+        `mean` is NaN if no seed is finite, and both ends are NaN if there is no interval. All three are NaN for an
+        entry in several modes. If there is such an entry, there are also the variables of dims (..., mode):
+        `mode_share`, `mode_share_low` and `mode_share_high`, the share of the seeds with its exact binomial interval;
+        `mode_mean`, `mode_low` and `mode_high`, the mean of these seeds with its interval; and `mode_n_seeds`. They
+        are NaN, and `mode_n_seeds` is 0, for other entries.
 
     Raises
     ------
     UsageError
-        If there is no dim `seed`, or the confidence is not between 0 and 1.
+        If there is no dim `seed`, the confidence is not between 0 and 1, or a value lies outside of `valid_range`.
 
     See Also
     --------
@@ -65,12 +82,30 @@ def over_seeds(values: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Da
     [16.9, 16.6, 17.2]
     """
     refuse_confidence(confidence)
-    blocks = [(finite.sum(axis=1), mean_and_shape(table, finite)) for table, finite in _by_entries(values)]
-    count = np.concatenate([used for used, _ in blocks])
-    mean, variance, skewness = np.concatenate([shape for _, shape in blocks], axis=1)
-    low, high = (mean - np.sqrt(variance) * t for t in skewed_t(skewness, count - 1, confidence))
+    declared = valid_range is None
+    within = range_of(values) if valid_range is None else valid_range
+    blocks, modes = [], []
+    for table, finite in _by_entries(values):
+        _refuse_outside(table[finite], within, declared)
+        labels = modes_of(table, finite)
+        blocks.append(
+            (
+                finite.sum(axis=1),
+                mean_interval(table, finite & (labels.max(axis=1, keepdims=True, initial=0) < 1), within, confidence),
+            )
+        )
+        modes.append(numbers_of_modes(table, labels, within, confidence))
+    used = np.concatenate([count for count, _ in blocks])
+    mean, low, high = np.concatenate([ends for _, ends in blocks], axis=1)
     columns = {"mean": mean, "ci_low": low, "ci_high": high}
-    return summary_of(values, columns, count, "mean over seeds, skewness-corrected t interval (Hall)", confidence)
+    summary = summary_of(values, columns, used, "mean over seeds, skewness-corrected t interval (Hall)", confidence)
+    return with_modes(summary, modes)
+
+
+def _refuse_outside(values: FloatArray, within: tuple[float, float], declared: bool) -> None:
+    # A declared range holds up to rounding; one that the caller states has to be right.
+    if not declared and values.size and not (within[0] <= values.min() and values.max() <= within[1]):
+        raise UsageError(f"valid_range is {within}, but values reach from {values.min():g} to {values.max():g}")
 
 
 def proportion_over_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE) -> xr.Dataset:
@@ -117,13 +152,7 @@ def proportion_over_seeds(holds: xr.DataArray, *, confidence: float = CONFIDENCE
             raise UsageError("proportion_over_seeds needs values that are true or false (0 or 1)")
         counts.append((finite.sum(axis=1), np.where(finite, table, 0).sum(axis=1)))
     n, k = (np.concatenate(each) for each in zip(*counts, strict=True))
-    share = np.divide(k, n, out=np.full(len(n), np.nan), where=n > 0)
-    tail = (1 - confidence) / 2
-    # Quantiles of beta distributions. A parameter of 0 would be an error, and the quantile is then 0 or 1.
-    low = np.where(k == 0, 0.0, special.betaincinv(np.maximum(k, 1), n - k + 1, tail))
-    high = np.where(k == n, 1.0, special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail))
-    low, high = (np.where(n > 1, end, np.nan) for end in (low, high))
-    columns = {"mean": share, "ci_low": low, "ci_high": high}
+    columns = dict(zip(("mean", "ci_low", "ci_high"), shares(k, n, confidence), strict=True))
     return summary_of(holds, columns, n, "share of seeds, exact binomial interval (Clopper-Pearson)", confidence)
 
 
@@ -200,49 +229,6 @@ def _bootstrapped(
     return interval.low, interval.high
 
 
-def skewed_t(skewness: FloatArray, degrees: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
-    """Quantiles T of (estimate − truth) / standard error for a skewed estimate, the upper quantile first.
-
-    `skewness` is the skewness of the estimate: γ/√n for a mean of n seeds. The ends of an interval at confidence 1 − α
-    are estimate − T · standard error with T = g⁻¹(±q). Here q is Student's quantile at 1 − α/2, and
-    g(T) = T + γT²/(3√n) + γ²T³/(27n) + γ/(6√n), which has no skewness up to 1/n. NaN without degrees of freedom or
-    without a known skewness.
-    """
-    q = np.asarray(special.stdtrit(np.where(degrees > 0, degrees, np.nan), (1 + confidence) / 2), dtype=np.float64)
-    upper, lower = (_inverse(skewness, end) for end in (q, -q))
-    return upper, lower
-
-
-def _inverse(skewness: FloatArray, g: FloatArray) -> FloatArray:
-    """g⁻¹ = (3√n/γ)(c − 1) with c³ = 1 + (γ/√n)(g − γ/(6√n)); c − 1 = (c³ − 1)/(c² + c + 1) divides by no γ of 0."""
-    shifted = g - skewness / 6
-    c = np.cbrt(1 + skewness * shifted)
-    return np.asarray(3 * shifted / (c * c + c + 1))
-
-
-def mean_and_shape(table: FloatArray, finite: Mask) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """The mean of each row over its finite seeds, and the variance s²/n and the skewness γ/√n of that mean.
-
-    Variance and skewness are NaN for one seed and for equal values.
-    """
-    n = finite.sum(axis=1, keepdims=True)
-    kept = np.where(finite, table, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = kept.sum(axis=1, keepdims=True) / n
-        deviation = np.where(finite, table - mean, 0)
-        # Rounding in the mean would give equal values a small variance, so equality is tested on the values themselves.
-        equal = np.max(table, axis=1, initial=-np.inf, where=finite) == np.min(
-            table, axis=1, initial=np.inf, where=finite
-        )
-        scale = np.where(equal, np.nan, np.abs(deviation).max(axis=1, initial=0))[:, None]
-        # Deviations are scaled to at most 1, so that their powers neither overflow nor underflow.
-        unit = deviation / scale
-        second, third = ((unit**power).sum(axis=1, keepdims=True) / n for power in (2, 3))
-        variance = scale**2 * second / (n - 1)
-        skewness = third / second**1.5 / np.sqrt(n)
-    return mean[:, 0], variance[:, 0], skewness[:, 0]
-
-
 def by_seed(values: xr.DataArray) -> tuple[FloatArray, Mask]:
     """The values as an array (entry, seed), and which of them are finite."""
     require_dims(values, ("seed",), what="values")
@@ -266,11 +252,6 @@ def _by_entries(values: xr.DataArray) -> Iterator[tuple[FloatArray, Mask]]:
         # A contiguous copy, so that the rounding of sums does not depend on the layout of the values in memory.
         block = np.ascontiguousarray(table[start : start + size], dtype=np.float64)
         yield block, np.isfinite(block)
-
-
-def refuse_confidence(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence must lie between 0 and 1, got {confidence}")
 
 
 def summary_of(

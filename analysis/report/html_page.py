@@ -61,18 +61,29 @@ def _link(path: str) -> str:
 
 
 def with_interval(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean and interval in one cell; columns that say nothing, or the same in all rows, left out."""
+    """Mean and interval in one cell; columns that say nothing, or the same in all rows, left out.
+
+    So are the share of the seeds in a mode and its interval, where there are modes.
+    """
     kept = rows.drop(columns=["mean", "ci_low", "ci_high", "step"])
-    value = [
-        f"{shown(mean)} [{shown(low)}, {shown(high)}]" if pd.notna(low) else shown(mean)
-        for mean, low, high in zip(rows["mean"], rows["ci_low"], rows["ci_high"], strict=True)
-    ]
-    kept.insert(list(kept.columns).index("statistic") + 1, "mean [interval]", value)
+    place = list(kept.columns).index("statistic") + 1
+    kept.insert(place, "mean [interval]", _together(rows, "mean", "ci_low", "ci_high"))
+    if "share" in rows:
+        kept = kept.drop(columns=["share", "share_low", "share_high"])
+        kept.insert(place + 1, "share of seeds [interval]", _together(rows, "share", "share_low", "share_high"))
     silent = [column for column in kept if kept[column].isna().all()]
     kept = kept.drop(columns=[*silent, *(["condition"] if "trained_on" in kept else [])])
     if not kept["n_excluded"].any():
         kept = kept.drop(columns="n_excluded")
     return kept.drop(columns="experiment") if kept["experiment"].nunique() == 1 else kept
+
+
+def _together(rows: pd.DataFrame, *columns: str) -> list[str]:
+    """A number and the two ends of its interval as text."""
+    return [
+        f"{shown(number)} [{shown(low)}, {shown(high)}]" if pd.notna(low) else shown(number)
+        for number, low, high in rows[list(columns)].itertuples(index=False)
+    ]
 
 
 def _table(caption: str, frame: pd.DataFrame) -> str:

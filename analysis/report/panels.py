@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.selection import Selected, label_of
+from toysup.analysis.report.tidy_rows import stacked
 
 # The most conditions (or cells of a sweep) that one figure shows side by side.
 MAX_SERIES = 12
@@ -49,8 +50,8 @@ def over_sweep(
     for item in group:
         if not item.sweeps:
             continue
-        for label, values in by_context({item.condition: _stacked(statistics(item))}).items():
-            summary = over_seeds(values)
+        summaries = {statistic: over_seeds(values) for statistic, values in statistics(item).items()}
+        for label, summary in by_context({item.condition: stacked(summaries)}).items():
             if len(item.sweeps) == 1:
                 names = tuple(summary["statistic"].values.tolist())
                 lines.setdefault(item.sweeps[0], {}).setdefault(names, {})[label] = summary
@@ -64,10 +65,6 @@ def over_sweep(
         for number, summaries in enumerate(groups.values(), start=1):
             end = f"-{number}" if len(groups) > 1 else ""
             yield f"{name}-over-{axis.replace('_', '-')}{end}", figures.along_sweep(summaries)
-
-
-def _stacked(statistics: Mapping[str, xr.DataArray]) -> xr.DataArray:
-    return xr.Dataset({name: values.drop_attrs() for name, values in statistics.items()}).to_dataarray("statistic")
 
 
 def in_a_name(cell: Mapping[str, float]) -> str:

@@ -12,27 +12,70 @@ from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.selection import Selected
 
 NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
+# The columns of a row about the seeds in one mode, and the variables of a summary that they come from.
+_OF_A_MODE = {
+    "mean": "mode_mean",
+    "ci_low": "mode_low",
+    "ci_high": "mode_high",
+    "n_seeds": "mode_n_seeds",
+    "share": "mode_share",
+    "share_low": "mode_share_low",
+    "share_high": "mode_share_high",
+}
+_SHARE = ["share", "share_low", "share_high"]
 
 
 def rows_of(
-    selected: Selected, statistic: str | None, summary: xr.Dataset, about: Sequence[str] = (), **labels: str
+    selected: Selected, statistic: str, summary: xr.Dataset, about: Sequence[str] = (), **labels: str
 ) -> pd.DataFrame:
     """The rows of one statistic: a summary over seeds with the dims `about` and those of the sweep.
 
-    Where none is named, those of each along the dim `statistic`: one frame takes far less than one for each. What the
-    summary has beside the numbers of all rows follows them in columns of its own. A row is at the chosen step unless
-    rows are about steps.
+    What the summary has beside the numbers of all rows follows them in columns of its own. A row is at the chosen step
+    unless rows are about steps. Where seeds lie in several modes, the row without a mean is followed by one for each
+    `mode`, about the seeds in it.
     """
-    named, along = ({"statistic": statistic}, []) if statistic is not None else ({}, ["statistic"])
-    dims = [*along, *selected.sweeps, *about]
-    numbers = [*NUMBERS, *(str(name) for name in summary.data_vars if name not in NUMBERS)]
-    bare = summary[numbers].drop_vars([name for name in summary.coords if name not in dims])
-    frame = bare.to_dataframe(dim_order=dims).reset_index() if dims else pd.DataFrame([_scalars(bare)])
-    frame = frame.assign(experiment=selected.experiment, condition=selected.condition, **named, **labels)
+    dims = [*selected.sweeps, *about]
+    further = [str(name) for name in summary.data_vars if name not in NUMBERS and "mode" not in summary[name].dims]
+    bare = summary[[*NUMBERS, *further]]
+    frame, numbers, about_modes = _frame(bare, dims), [*NUMBERS, *further], []
+    if "mode" in summary.dims:
+        frame = _with_rows_of_modes(frame, summary, dims)
+        numbers, about_modes = [*numbers, *_SHARE], ["mode"]
+    frame = frame.assign(experiment=selected.experiment, condition=selected.condition, statistic=statistic, **labels)
     if "step" not in about:
         frame["step"] = int(selected.dataset["step"].values[selected.index])
-    further = [name for name in about if name != "step"]
-    return frame[["experiment", "condition", *selected.sweeps, "step", *labels, *further, "statistic", *numbers]]
+    of = [*labels, *(name for name in about if name != "step"), *about_modes]
+    return frame[["experiment", "condition", *selected.sweeps, "step", *of, "statistic", *numbers]]
+
+
+def _frame(summary: xr.Dataset, dims: Sequence[str]) -> pd.DataFrame:
+    bare = summary.drop_vars([name for name in summary.coords if name not in dims])
+    return bare.to_dataframe(dim_order=list(dims)).reset_index() if dims else pd.DataFrame([_scalars(bare)])
+
+
+def _with_rows_of_modes(frame: pd.DataFrame, summary: xr.Dataset, dims: Sequence[str]) -> pd.DataFrame:
+    """Each row, followed by those about its modes."""
+    modes = _frame(xr.Dataset({column: summary[name] for column, name in _OF_A_MODE.items()}), [*dims, "mode"])
+    # Both frames are in the order of the entries.
+    modes.index = modes.index // summary.sizes["mode"]
+    modes = modes[modes["n_seeds"] > 0].assign(n_excluded=0)
+    # A missing mode sorts first.
+    whole = pd.concat([frame.assign(mode=0), modes]).rename_axis("entry").reset_index()
+    ordered = whole.sort_values(["entry", "mode"], kind="stable", ignore_index=True).drop(columns="entry")
+    return ordered.assign(mode=ordered["mode"].astype(object).where(ordered["mode"] > 0, None))
+
+
+def modes_note(rows: pd.DataFrame) -> str:
+    """A line on the statistics whose seeds lie in several modes; "" if there are none."""
+    if "mode" not in rows:
+        return ""
+    in_modes = rows[rows["mode"].notna()]
+    per_condition = in_modes.groupby("condition", sort=False)["statistic"].unique()
+    where = "; ".join(f"{', '.join(names)} of {condition}" for condition, names in per_condition.items())
+    return (
+        f"seeds lie in several modes, so a mean over all of them would describe none ({where}); "
+        "rows with a mode give the share of the seeds in it and their mean"
+    )
 
 
 def summarised(item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = ()) -> pd.DataFrame:
@@ -41,6 +84,14 @@ def summarised(item: Selected, statistics: Mapping[str, xr.DataArray], about: Se
     return joined(
         [rows_of(item, name, summary, [*about_contexts(summary), *about]) for name, summary in summaries.items()]
     )
+
+
+def stacked(summaries: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Summaries of several statistics as one, along `statistic`; a mode that a statistic lacks has no seeds."""
+    whole = xr.concat(list(summaries.values()), dim="statistic", coords="minimal", compat="override", join="outer")
+    if "mode" in whole.dims:
+        whole["mode_n_seeds"] = whole["mode_n_seeds"].fillna(0).astype(int)
+    return whole.assign_coords(statistic=list(summaries))
 
 
 def about_contexts(values: xr.Dataset) -> list[str]:

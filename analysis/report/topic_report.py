@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from toysup.analysis.report.panels import Drawn
 from toysup.analysis.report.selection import Selected, by_experiment
-from toysup.analysis.report.tidy_rows import Rows, rendered, typed
+from toysup.analysis.report.tidy_rows import Rows, modes_note, rendered, typed
 from toysup.analysis.report.writing_figures import named_figures, write_figures
 
 
@@ -51,7 +51,9 @@ class TopicReport:
 
     @functools.cached_property
     def notes(self) -> tuple[str, ...]:
-        return tuple(self.notes_of_rows())
+        notes = tuple(self.notes_of_rows())
+        about_modes = "" if self.streams else modes_note(self._all_rows)
+        return (*notes, about_modes) if about_modes else notes
 
     @functools.cached_property
     def figures(self) -> dict[str, Figure]:

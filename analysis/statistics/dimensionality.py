@@ -57,7 +57,7 @@ def feature_dimensionality(W: xr.DataArray) -> xr.DataArray:
         dask_gufunc_kwargs={"allow_rechunk": True},
         output_dtypes=[W.dtype],
     )
-    return named(result, "feature_dimensionality", "feature dimensionality D_i")
+    return named(result, "feature_dimensionality", "feature dimensionality D_i", within=(0, 1))
 
 
 def total_dimensionality(W: xr.DataArray) -> xr.DataArray:
@@ -86,7 +86,8 @@ def total_dimensionality(W: xr.DataArray) -> xr.DataArray:
     10.0
     """
     total = feature_dimensionality(W).sum("feature", skipna=False)
-    return named(total, "total_dimensionality", "total dimensionality Σ D_i")
+    most = min(W.sizes["hidden"], W.sizes["feature"])
+    return named(total, "total_dimensionality", "total dimensionality Σ D_i", within=(0, most))
 
 
 def represented(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.DataArray:
@@ -148,7 +149,8 @@ def represented_count(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHO
     """
     count = represented(W, threshold=threshold).sum("feature")
     finite = (feature_norms(W) < np.inf).all("feature")
-    return named(count.where(finite), "represented", "represented features", threshold=threshold)
+    within = (0, W.sizes["feature"])
+    return named(count.where(finite), "represented", "represented features", within=within, threshold=threshold)
 
 
 def _dimensionality(W: ModelArray) -> ModelArray:

@@ -92,4 +92,5 @@ def shared_direction_count(shared: xr.DataArray) -> xr.DataArray:
     """
     require_dims(shared, ("feature", "other_feature"), what="shared")
     count = abs(shared).sum(["feature", "other_feature"], skipna=False) / 2
-    return named(count, "sharing_pairs", "pairs of features that share a direction")
+    pairs = shared.sizes["feature"] * (shared.sizes["feature"] - 1) / 2
+    return named(count, "sharing_pairs", "pairs of features that share a direction", within=(0, pairs))

@@ -79,9 +79,11 @@ def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) 
     came, went = (later & ~earlier).sum("step"), (earlier & ~later).sum("step")
     return xr.Dataset(
         {
-            "entry_step": named(_since(holds).where(finite), "entry_step", "step from which a feature is represented"),
-            "entries": named(came.where(finite), "entries", "times that a feature enters"),
-            "exits": named(went.where(finite), "exits", "times that a feature leaves"),
+            "entry_step": named(
+                _since(holds).where(finite), "entry_step", "step from which a feature is represented", within=_steps(W)
+            ),
+            "entries": named(came.where(finite), "entries", "times that a feature enters", within=(0, np.inf)),
+            "exits": named(went.where(finite), "exits", "times that a feature leaves", within=(0, np.inf)),
         }
     )
 
@@ -117,7 +119,13 @@ def merge_step(shared: xr.DataArray) -> xr.DataArray:
     _with_steps(shared, ("feature", "other_feature"), what="shared")
     last = shared.isel(step=-1, drop=True)
     finite = shared.notnull().all([dim for dim in ("step", "context") if dim in shared.dims])
-    return named(_since((shared == last) & (last != 0)).where(finite), "merge_step", "step from which a pair shares")
+    since = _since((shared == last) & (last != 0)).where(finite)
+    return named(since, "merge_step", "step from which a pair shares", within=_steps(shared))
+
+
+def _steps(recorded: xr.DataArray) -> tuple[float, float]:
+    """The first and the last recorded step, between which an event lies."""
+    return float(recorded["step"].min()), float(recorded["step"].max())
 
 
 def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.DataArray:

@@ -86,7 +86,7 @@ def feature_norms(W: xr.DataArray) -> xr.DataArray:
     # As in gram_kernel, a model that diverged may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         norms = (W**2).sum("hidden", skipna=False) ** 0.5
-    return named(norms, "feature_norm", "norm of the feature's direction ‖W_i‖")
+    return named(norms, "feature_norm", "norm of the feature's direction ‖W_i‖", within=(0, np.inf))
 
 
 def _gram(W: ModelArray) -> ModelArray:

@@ -12,7 +12,7 @@ from toysup.analysis.statistics.arrays import Mask, ModelArray
 from toysup.analysis.statistics.gram import feature_norms, gram_kernel
 from toysup.analysis.statistics.kernels import in_blocks, never_alone
 from toysup.analysis.statistics.labels import named, require_dims, subset_labels, with_other_feature
-from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, QuadrantSums, quadrant_statistics
+from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, SHARES, QuadrantSums, quadrant_statistics
 from toysup.experiments.feature_groups import TOGETHER
 
 INTERFERING_THRESHOLD = 0.1
@@ -52,7 +52,7 @@ def feature_interference(W: xr.DataArray) -> xr.DataArray:
     # As in gram_kernel, a model that diverged may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         total = _off_diagonal_projections(W).sum("other_feature", skipna=False)
-    return named(total, "feature_interference", "interference Σ_{j≠i} (Ŵ_i·W_j)²")
+    return named(total, "feature_interference", "interference Σ_{j≠i} (Ŵ_i·W_j)²", within=(0, np.inf))
 
 
 def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataArray | None = None) -> xr.DataArray:
@@ -102,7 +102,8 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
     with np.errstate(over="ignore", invalid="ignore"):
         total = (given * _off_diagonal_projections(W)).sum(summed, skipna=False)
         total = total.transpose(*order, "feature").astype(W.dtype)
-    return named(total, "probability_weighted_interference", "interference that an active feature meets")
+    long_name = "interference that an active feature meets"
+    return named(total, "probability_weighted_interference", long_name, within=(0, np.inf))
 
 
 def active_together(dataset: xr.Dataset) -> xr.DataArray:
@@ -263,7 +264,13 @@ def _quadrants(
     ).assign_coords(subset=outputs.subsets, other_subset=inputs.subsets)
     return xr.Dataset(
         {
-            name: named(statistics.isel(statistic=number), name, long_name, threshold=threshold)
+            name: named(
+                statistics.isel(statistic=number),
+                name,
+                long_name,
+                within=(0, 1 if name in SHARES else np.inf),
+                threshold=threshold,
+            )
             for number, (name, long_name) in enumerate(QUADRANT_STATISTICS.items())
         }
     )

@@ -18,11 +18,37 @@ def require_dims(array: xr.DataArray | xr.Dataset, dims: Sequence[str], *, what:
         raise UsageError(f"{what} needs the dims {', '.join(dims)}; it has {present}")
 
 
-def named(array: xr.DataArray, name: str, long_name: str, **attrs: object) -> xr.DataArray:
-    """`array` under a name, with new attrs that replace those of the arrays it was computed from; dimensionless."""
+def named(
+    array: xr.DataArray, name: str, long_name: str, *, within: tuple[float, float] | None = None, **attrs: object
+) -> xr.DataArray:
+    """`array` under a name, with new attrs that replace those of the arrays it was computed from; dimensionless.
+
+    `within` declares the least and the greatest value that the statistic can take, see `with_range`.
+    """
     result = array.rename(name)
     result.attrs = {"long_name": long_name, "units": "1", **attrs}
+    return result if within is None else with_range(result, *within)
+
+
+# The key under which `encoding` keeps the range of a statistic.
+_RANGE = "valid_range"
+
+
+def with_range(values: xr.DataArray, low: float, high: float = np.inf) -> xr.DataArray:
+    """The values with the declared range of their statistic, which no interval may leave.
+
+    The range is kept in `encoding` and not in `attrs`. xarray keeps attrs in arithmetic, so the difference of two
+    energies would still declare that it cannot be negative. `encoding` stays in selections, and goes in arithmetic.
+    """
+    result = values.copy(deep=False)
+    result.encoding = {**values.encoding, _RANGE: (float(low), float(high))}
     return result
+
+
+def range_of(values: xr.DataArray) -> tuple[float, float]:
+    """The declared range of the statistic; unbounded if there is none."""
+    low, high = values.encoding.get(_RANGE, (-np.inf, np.inf))
+    return float(low), float(high)
 
 
 def is_finite(W: xr.DataArray, *, over: Sequence[str] = ("hidden", "feature")) -> xr.DataArray:

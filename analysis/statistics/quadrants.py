@@ -17,6 +17,8 @@ QUADRANT_STATISTICS = {
     "negative_fraction": "share of interfering pairs that are negative",
     "energy_share": "share of the off-diagonal energy",
 }
+# Those between 0 and 1; the others have no upper bound.
+SHARES = ("interfering_fraction", "negative_fraction", "energy_share")
 
 
 class QuadrantSums(NamedTuple):

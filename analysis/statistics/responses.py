@@ -140,4 +140,4 @@ def context_selectivity(dataset: xr.Dataset, *, value: float = 1.0) -> xr.DataAr
     outside = squares.where(~in_own_context).mean("context")
     total = inside + outside
     share = ((inside - outside) / total.where(total > 0)).astype(np.float32)
-    return named(share, "context_selectivity", "context selectivity")
+    return named(share, "context_selectivity", "context selectivity", within=(-1, 1))

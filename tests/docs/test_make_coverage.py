@@ -5,7 +5,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
+
+from toysup import analysis
+from toysup.analysis.statistics.labels import range_of
 
 pytestmark = pytest.mark.slow
 
@@ -28,39 +32,40 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="module")
-def of_models(simulation: ModuleType) -> dict[str, np.ndarray]:
+def of_models(simulation: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> dict[str, xr.DataArray]:
     """The statistics of 1,000 trained models."""
-    found: dict[str, np.ndarray] = simulation.of_models(1000, ("fixed",))
-    assert {len(values) for values in found.values()} == {1000}
+    conditions = (("conditional-importance", "fixed"),)
+    found: dict[str, xr.DataArray] = simulation.of_models(1000, conditions, tmp_path_factory.mktemp("coverage"))
+    assert {values.sizes["seed"] for values in found.values()} == {1000}
     return found
 
 
 def test_intervals_cover_the_statistics_of_models(
-    simulation: ModuleType, of_models: dict[str, np.ndarray], rng: np.random.Generator
+    simulation: ModuleType, of_models: dict[str, xr.DataArray], rng: np.random.Generator
 ) -> None:
-    found = {
-        name: simulation.coverage(*simulation.resampled(values, rng), 20, REPEATS) for name, values in of_models.items()
-    }
-    assert all(without < 0.01 for _, without in found.values())
-    # Nearly all seeds have one total dimensionality and a few a lower one, which 20 seeds are too few to tell of.
-    rare, _ = found.pop("fixed: total dimensionality")
-    assert rare >= 0.87
-    assert len(found) == 4
-    assert all(0.92 <= share <= 0.98 for share, _ in found.values()), found
+    """92 to 98% at 20 seeds, unless seeds lie in modes or nearly all of them agree; at most 1.3 times Student's."""
+    judged = 0
+    for name, values in of_models.items():
+        held = simulation.coverage(*simulation.resampled(values, rng), 20, REPEATS, range_of(values))
+        assert held.long <= 1.3, name
+        if "mode" not in analysis.over_seeds(values).dims and not simulation.nearly_agree(values):
+            assert 0.92 <= held.coverage <= 0.98, (name, held)
+            judged += 1
+    assert judged >= 12
 
 
 def test_intervals_cover_skewed_laws_nearly(simulation: ModuleType, rng: np.random.Generator) -> None:
     laws = simulation.laws(rng)
-    expected = {"normal": 0.95, "uniform": 0.95, "exponential": 0.94, "lognormal, σ = 1": 0.91}
+    expected = {"normal": 0.95, "uniform": 0.95, "exponential": 0.93, "lognormal, σ = 1": 0.88}
     for name, least in expected.items():
-        share, _ = simulation.coverage(*laws[name], 20, REPEATS)
-        assert least - ERROR <= share <= 0.98, (name, share)
+        held = simulation.coverage(*laws[name], 20, REPEATS)
+        assert least - ERROR <= held.coverage <= 0.98, (name, held)
 
 
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("law", ["normal", "exponential", "16, 17, 18 or 19", "fixed: represented", "fixed: loss"])
 def test_tests_and_equivalence_hold_their_error_rate(
-    simulation: ModuleType, of_models: dict[str, np.ndarray], rng: np.random.Generator, law: str, paired: bool
+    simulation: ModuleType, of_models: dict[str, xr.DataArray], rng: np.random.Generator, law: str, paired: bool
 ) -> None:
     models = {name: simulation.resampled(values, rng) for name, values in of_models.items()}
     draw, _ = (simulation.laws(rng) | models)[law]

@@ -62,7 +62,18 @@ def differences(
     rows = joined(frames)
     adjusted = holm_adjusted(xr.DataArray(rows["p_value"].to_numpy(dtype=float), dims="row"))
     rows.insert(list(rows.columns).index("p_value") + 1, "p_adjusted", adjusted.values.astype(object))
+    if note := _modes_note(rows):
+        notes.append(note)
     return rows, notes
+
+
+def _modes_note(rows: pd.DataFrame) -> str:
+    """A line on the differences that have a test but no mean; "" if there are none."""
+    in_modes = rows[rows["mean"].isna() & rows["p_value"].notna()]
+    where = in_modes.groupby("condition", sort=False)["statistic"].unique()
+    names = "; ".join(f"{', '.join(statistics)} of {condition}" for condition, statistics in where.items())
+    note = "differences between seeds lie in several modes, so a mean difference would describe no pair of models"
+    return f"{note} ({names})" if names else ""
 
 
 def _counterparts(

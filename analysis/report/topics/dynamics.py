@@ -1,6 +1,6 @@
 """Training up to the chosen step: rows about steps, features and events, and the figures of its course."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
 from toysup.analysis.report.html_page import Section
 from toysup.analysis.report.panels import Figures, by_context, series
 from toysup.analysis.report.selection import Selected
-from toysup.analysis.report.tidy_rows import NUMBERS, Rows, about_contexts, joined, rows_of
+from toysup.analysis.report.tidy_rows import Rows, about_contexts, joined, rows_of, stacked
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics.training_course import (
     ALONG,
@@ -58,13 +58,13 @@ def rows(selected: Sequence[Selected], *, by: str) -> Rows:
 
 
 def _step_rows(item: Selected) -> Iterator[pd.DataFrame]:
-    epochs = recorded_training(item)["epoch"].values
+    recorded = recorded_training(item)
+    epochs = dict(zip(recorded["step"].values.tolist(), recorded["epoch"].values.tolist(), strict=True))
     statistics, left_out = training_statistics(item), too_short(item)
     for name in (name for name in ALONG if name not in left_out):
         summary = statistics.plateau_share if name == "plateau" else statistics.summaries[name]
-        summary = summary.drop_vars("epoch", errors="ignore").assign(epoch=xr.zeros_like(summary["mean"]))
-        summary["epoch"] += xr.DataArray(epochs, dims="step")
-        yield rows_of(item, name, summary, ["step", *about_contexts(summary)])
+        frame = rows_of(item, name, summary, ["step", *about_contexts(summary)])
+        yield frame.assign(epoch=frame["step"].map(epochs))
 
 
 def _feature_rows(item: Selected) -> Iterator[pd.DataFrame]:
@@ -122,23 +122,13 @@ def _first_seeds(item: Selected) -> xr.Dataset:
 
 def _summaries(item: Selected) -> xr.Dataset:
     summaries = training_statistics(item.whole).summaries
-    cell: xr.Dataset = item.cell_of(_stacked({name: summaries[name] for name in DRAWN}))
+    cell: xr.Dataset = item.cell_of(stacked({name: summaries[name] for name in DRAWN}))
     return cell
 
 
 def _features(item: Selected) -> xr.Dataset:
     features = important_features(item).rename(represented_at_end="represented")
     return features.assign_coords(step=recorded_training(item.whole)["step"])
-
-
-def _stacked(summaries: Mapping[str, xr.Dataset]) -> xr.Dataset:
-    """Summaries of several statistics as one, along `statistic`."""
-    first = next(iter(summaries.values()))
-    each = {
-        number: xr.Dataset({name: summary[number] for name, summary in summaries.items()}).to_dataarray("statistic")
-        for number in NUMBERS
-    }
-    return xr.Dataset(each, attrs=first.attrs)
 
 
 def _medians(features: xr.Dataset) -> xr.Dataset:

@@ -20,6 +20,7 @@ from toysup.analysis.report.tidy_rows import about_contexts, joined, of_statisti
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
 from toysup.analysis.statistics.interference import feature_interference, probability_weighted_interference
+from toysup.analysis.statistics.labels import range_of, with_range
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
 
@@ -91,10 +92,12 @@ def _of_features(models: xr.Dataset) -> xr.Dataset:
 
 
 def _by_quadrant(item: Selected) -> pd.DataFrame:
-    summary = over_seeds(measures.quadrants(item).to_dataarray("statistic"))
     null = measures.quadrant_null(item)
-    summary = summary.assign({name: null[name] for name in NULL})
-    return rows_of(item, None, summary, [*about_contexts(summary), "subset", "other_subset"])
+    frames = []
+    for name, values in quadrants(item).items():
+        summary = over_seeds(values).assign({column: null[column].sel(statistic=name) for column in NULL})
+        frames.append(rows_of(item, name, summary, [*about_contexts(summary), "subset", "other_subset"]))
+    return joined(frames)
 
 
 def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
@@ -159,7 +162,8 @@ def within_and_across(item: Selected, *, statistic: str) -> dict[str, xr.DataArr
     dims = ["subset", "other_subset"]
     summed, name = statistic.startswith("energy"), statistic.removesuffix("_fraction")
     # A model that is not finite stays NaN in a sum, in which what is left out counts as 0.
-    return {
+    parts = {
         f"{name}_{where}": values.where(own, 0).sum(dims, skipna=False) if summed else values.where(own).mean(dims)
         for where, own in (("within", same), ("across", ~same))
     }
+    return {part: with_range(array, *range_of(values)) for part, array in parts.items()}

@@ -50,6 +50,21 @@ def an_estimate(mean: float, half: float, n: int = 20) -> OverSeeds:
     return OverSeeds(over_seeds)
 
 
+@pytest.mark.parametrize(
+    ("supports", "refutes", "verdict"),
+    [(":3", "5:", SUPPORTED), (":1", "2:", UNDECIDED), ("3:", ":2.5", REFUTED), ("3:", ":1", UNDECIDED)],
+)
+def test_each_mode_of_the_seeds_has_to_lie_in_the_region(supports: str, refutes: str, verdict: str) -> None:
+    """19 seeds near 0 and one at 2: their mean, 0.1, lies in no mode."""
+    values = xr.DataArray([*np.linspace(0, 0.02, 19), 2.0], dims="seed")
+    found = verdict_on(
+        a_claim(supports, refutes), {"fixed": OverSeeds(lambda level: over_seeds(values, confidence=level))}
+    )
+    assert found.verdict == verdict
+    assert np.isnan(found.summary["mean"])
+    assert "0.95 [0.75, 1.00] at 0.01, 0.05 [0.00, 0.25] at 2" in found.note
+
+
 def verdicts(runs: Mapping[str, xr.Dataset]) -> dict[str, Verdict]:
     group = [Selected("e", name, run, run.sizes["step"] - 1) for name, run in runs.items()]
     found = topic.Evidence(group)

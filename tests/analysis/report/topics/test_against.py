@@ -51,8 +51,13 @@ def test_quadrants_without_counterpart_are_left_out_with_a_note(run_analyze: Com
     assert list(found[0]) == [*FIRST, "subset", "other_subset", *NUMBERS, *LAST]
     assert {row["condition"] for row in found} == {"fixed", "anticorrelated"}
     assert len(found) == 2 * 7 * 4
-    (note,) = [line for line in result.stderr.splitlines() if line.startswith("note:")]
-    assert note.startswith("note: split-40 has no counterpart in conditional of its energy, rms")
+    counterpart, modes = [line for line in result.stderr.splitlines() if line.startswith("note:")]
+    assert counterpart.startswith("note: split-40 has no counterpart in conditional of its energy, rms")
+    # Seeds of anticorrelated lie in modes that are further apart than those of conditional spread.
+    assert modes.startswith("note: differences between seeds lie in several modes")
+    in_modes = {(row["condition"], row["statistic"]) for row in found if row["p_value"] and not row["mean"]}
+    assert in_modes
+    assert all(f"{statistic}" in modes and condition in modes for condition, statistic in in_modes)
     alone = run_analyze("interference", runs, "--condition", "split-40", "--against", "fixed")
     assert alone.exit_code == 2
     assert "split-40 has no counterpart" in alone.stderr
