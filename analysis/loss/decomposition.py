@@ -1,26 +1,28 @@
 """Where a loss comes from: its four parts by cause, and the loss by the number of active features."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.loss.evaluation import DEFAULT_SAMPLES, Samples, common_samples, evaluated, squared_error
+from toysup.analysis.loss.active_counts import MOST_FEATURES, CountLaw, independent
+from toysup.analysis.loss.evaluation import Predictor, evaluated
+from toysup.analysis.loss.samples import CommonSamples, batch_sizes, sampled_from, zero_point
+from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
-from toysup.analysis.statistics.forward_pass import Models
+from toysup.analysis.statistics.forward_pass import Models, elementwise
 from toysup.analysis.statistics.labels import named
 from toysup.errors import UsageError
 from toysup.experiments.model import is_plain
 from toysup.experiments.regime import Regime
 from toysup.storage.schema import condition_of
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 PARTS = ("unrepresented", "own", "interference", "bias")
 # Numbers of active features; the last label stands for 5 or more.
 ACTIVE = ("0", "1", "2", "3", "4", "5+")
+# Samples for probabilities that have no closed form.
+_SHARE_SAMPLES = 2**14
 # The outputs whose losses give the parts of a represented feature: own entry alone, without bias, and whole.
 _STAGES = ("own", "linear", "whole")
 
@@ -29,7 +31,7 @@ def loss_decomposition(
     dataset: xr.Dataset,
     *,
     threshold: float = REPRESENTED_THRESHOLD,
-    n_samples: int = DEFAULT_SAMPLES,
+    n_samples: int | None = None,
     by_batch: bool = False,
 ) -> xr.DataArray:
     """The loss of y = φ(WᵀW x + b), split for each feature into four parts that sum to the loss.
@@ -49,7 +51,7 @@ def loss_decomposition(
     threshold : float
         The least ‖W_i‖² of a represented feature; 0.5 by default.
     n_samples : int
-        The number of samples for each context; 16,384 by default. All parts use the same samples.
+        As in `expected_loss`. All parts use the same samples.
     by_batch : bool
         Keep the 16 batches of samples apart, in a dim `batch`, for `sampling_error`. The default is their mean.
 
@@ -79,7 +81,7 @@ def loss_decomposition(
     """
     if reason := no_parts(dataset):
         raise UsageError(f"the loss of {dataset.attrs['condition_name']} has no parts: {reason}")
-    stages = evaluated(dataset, None, _stages, kinds=("part", _STAGES), n_samples=n_samples, by_batch=by_batch)
+    stages = evaluated(dataset, None, STAGES, kinds=("part", _STAGES), n_samples=n_samples, by_batch=by_batch)
     own, linear, whole = (stages.sel(part=stage, drop=True) for stage in _STAGES)
     is_represented = represented(dataset["W"], threshold=threshold)
     parts = [
@@ -88,7 +90,7 @@ def loss_decomposition(
     ]
     order = stages.dims
     result = xr.concat([part.where(np.isfinite(whole)) for part in parts], "part").assign_coords(part=list(PARTS))
-    return named(result.transpose(*order), "loss", stages.attrs["long_name"], threshold=threshold, n_samples=n_samples)
+    return named(result.transpose(*order), "loss", stages.attrs["long_name"], threshold=threshold)
 
 
 def no_parts(dataset: xr.Dataset) -> str | None:
@@ -102,18 +104,22 @@ def no_parts(dataset: xr.Dataset) -> str | None:
     return None
 
 
-def _stages(models: Models, x: Samples, context: int) -> "Tensor":
-    import torch
-
-    from toysup.experiments.activations import activation
-
-    act, rows, W = activation(models.spec.activation), torch.from_numpy(x), models.parameters["W"]
-    linear = (rows @ W.mT) @ W
-    before = ((W**2).sum(dim=1)[:, None] * rows, linear, linear + models.parameters["b"])
-    return torch.stack([squared_error(models, act(a), x, context).sum(dim=1) for a in before], dim=1)
+def _outputs(models: Models, x: AnyArray, context: int) -> Sequence[AnyArray]:
+    W = models.parameters["W"]
+    linear = (x @ W.mT) @ W
+    before = ((W**2).sum(axis=1)[:, None] * x, linear, linear + models.parameters["b"])
+    return [elementwise(models.spec.activation, a) for a in before]
 
 
-def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_batch: bool = False) -> xr.Dataset:
+def _maps(G: FloatArray, b: FloatArray) -> Sequence[tuple[FloatArray, FloatArray]]:
+    own = np.eye(G.shape[-1]) * G
+    return [(own, 0 * b), (G, 0 * b), (G, b)]
+
+
+STAGES = Predictor(_outputs, _maps)
+
+
+def loss_by_active(dataset: xr.Dataset, *, n_samples: int | None = None, by_batch: bool = False) -> xr.Dataset:
     """The loss by the number k of features that are active in a sample: P(c) I_i(c) E[(y_i − t_i)² 1{k active} | c].
 
     To get the expected loss given k, sum `loss` over context and feature, sum `probability` over context, and divide.
@@ -123,7 +129,7 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
     dataset : Dataset
         Trajectories of any models; any leading dims (sweep axes, seed, step).
     n_samples : int
-        The number of samples for each context; 16,384 by default.
+        As in `expected_loss`.
     by_batch : bool
         Keep the 16 batches of samples apart, in a dim `batch`, for `sampling_error`. The default is their mean.
 
@@ -132,7 +138,8 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
     Dataset
         `loss` (..., [batch], active, context, feature), importance-weighted squared error per sample, float64; its sum
         over `active` ("0" to "4", "5+") is `expected_loss`. And `probability` (sweep axes..., active, context),
-        P(c and k active), the share of the same samples. `loss` is not finite for a model that is not finite.
+        P(c and k active): exact if features are independent given the context, else a share of samples. `loss` is not
+        finite for a model that is not finite.
 
     Raises
     ------
@@ -147,9 +154,9 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
     >>> by_active.probability.sum('context').values.round(2).tolist()
     [0.04, 0.13, 0.23, 0.24, 0.18, 0.17]
     """
-    loss = evaluated(dataset, None, _by_active, kinds=("active", ACTIVE), n_samples=n_samples, by_batch=by_batch)
+    loss = evaluated(dataset, None, active=ACTIVE, n_samples=n_samples, by_batch=by_batch)
     axes = regime_sizes(dataset)
-    shares = [_shares(cell.regime, n_samples) for cell in regime_cells(dataset)]
+    shares = [_shares(cell.regime) for cell in regime_cells(dataset)]
     probability = xr.DataArray(
         np.reshape(shares, (*axes.values(), *shares[0].shape)),
         dims=(*axes, "active", "context"),
@@ -159,25 +166,30 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int = DEFAULT_SAMPLES, by_
     return xr.Dataset({"loss": loss, "probability": named(probability, "probability", long_name)})
 
 
-def _by_active(models: Models, x: Samples, context: int) -> "Tensor":
-    import torch
+def _shares(regime: Regime) -> FloatArray:
+    """P(c and k active): (active, context)."""
+    shares = np.zeros((len(regime.contexts), len(ACTIVE)))
+    evenly = independent(regime) and len(regime.subset) <= MOST_FEATURES
+    for c in range(len(regime.contexts)):
+        if evenly and regime.rule is None:
+            counts = CountLaw(regime.activation_probability[c]).counts
+            np.add.at(shares[c], np.minimum(np.arange(len(counts)), len(ACTIVE) - 1), counts)
+        else:
+            shares[c] = _sampled_shares(regime, c)
+    probability = 1.0 if regime.rule is not None else regime.context_probability
+    return shares.T * probability
 
-    error = squared_error(models, models.outputs(x, context), x, context)
-    # The product with a matrix of ones and zeros sums, for each number of active features, the rows that have it.
-    return torch.from_numpy(_numbers(x).astype(np.float32)) @ error
 
-
-def _numbers(x: Samples) -> np.ndarray:
-    """An array (active, row): whether the row has this number of active features, as in ACTIVE."""
-    count: np.ndarray = np.minimum((x != 0).sum(axis=1), len(ACTIVE) - 1) == np.arange(len(ACTIVE))[:, None]
-    return count
-
-
-def _shares(regime: Regime, n_samples: int) -> np.ndarray:
-    """P(c and k active), estimated as a share of the samples: (active, context)."""
-    contexts = range(len(regime.contexts))
-    if regime.rule is not None:
-        x, context = common_samples(regime, n_samples)
-        return np.stack([(_numbers(x) & (context == c)).mean(axis=1) for c in contexts], axis=1)
-    shares = [_numbers(common_samples(regime, n_samples, c)[0]).mean(axis=1) for c in contexts]
-    return np.stack(shares, axis=1) * regime.context_probability
+def _sampled_shares(regime: Regime, context: int) -> FloatArray:
+    """P(k active | c), or P(c and k active) if the context follows from x, as a share of samples: (active,)."""
+    least = sampled_from(regime, context, 1)
+    samples = CommonSamples(regime, context, least)
+    own = context if regime.rule is not None else 0
+    shares = np.zeros(len(ACTIVE))
+    if least:
+        shares[0] = zero_point(regime, context).weight[own, 0]
+    for number, size in enumerate(batch_sizes(_SHARE_SAMPLES)):
+        for points in samples.batch(number, 0, size):
+            weight = points.weight[own] * samples.share / _SHARE_SAMPLES
+            np.add.at(shares, np.minimum(points.active, len(ACTIVE) - 1), weight)
+    return shares

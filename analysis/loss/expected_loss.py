@@ -1,23 +1,19 @@
 """The loss of trained models under their own regime and under other regimes, and its sampling error."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from toysup.analysis.loss.evaluation import BATCHES, DEFAULT_SAMPLES, Samples, evaluated, squared_error
-from toysup.analysis.statistics.forward_pass import Models
+from toysup.analysis.loss.evaluation import evaluated
+from toysup.analysis.loss.samples import BATCHES
 from toysup.analysis.statistics.labels import named, require_dims
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # How many arrays of the size of a loss, by batch, are held at once.
 _ARRAYS_HELD = 4
 
 
 def expected_loss(
-    trained: xr.Dataset, under: xr.Dataset | None = None, *, n_samples: int = DEFAULT_SAMPLES, by_batch: bool = False
+    trained: xr.Dataset, under: xr.Dataset | None = None, *, n_samples: int | None = None, by_batch: bool = False
 ) -> xr.DataArray:
     """The expected loss of each trained model by context and feature: P(c) I_i(c) E[(y_i − t_i)² | c] for the target t.
 
@@ -63,11 +59,7 @@ def expected_loss(
     >>> loss.dims, round(float(loss.sum(['context', 'feature']).mean()), 3)
     (('seed', 'context', 'feature'), 0.014)
     """
-    return evaluated(trained, under, _squared, n_samples=n_samples, by_batch=by_batch)
-
-
-def _squared(models: Models, x: Samples, context: int) -> "Tensor":
-    return squared_error(models, models.outputs(x, context), x, context).sum(dim=1)[:, None]
+    return evaluated(trained, under, n_samples=n_samples, by_batch=by_batch)
 
 
 def values_held(dataset: xr.Dataset) -> int:

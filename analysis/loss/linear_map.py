@@ -1,26 +1,12 @@
 """The loss of the best linear map of a given rank, computed from second moments alone."""
 
-from typing import NamedTuple
-
 import numpy as np
 
+from toysup.analysis.loss.moments import Moments
 from toysup.analysis.statistics.arrays import FloatArray
 
 _STARTS = 4
 _EQUAL = 1e-9
-
-
-class Moments(NamedTuple):
-    """Second moments of u = (1, inputs of the model) and of the target t, with 1{c} the indicator of context c.
-
-    `inputs` (context, input, input) is E[1{c} u uᵀ], `cross` (context, output, input) is E[1{c} t uᵀ], and `square`
-    (context, output) is E[1{c} t²]. `weight` (context, output) is the importance.
-    """
-
-    inputs: FloatArray
-    cross: FloatArray
-    square: FloatArray
-    weight: FloatArray
 
 
 def linear_loss(moments: Moments, rank: int) -> tuple[float, bool]:

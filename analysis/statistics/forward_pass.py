@@ -1,64 +1,109 @@
-"""The forward pass of trained models in torch, for the statistics that need outputs and not only weights."""
+"""The forward pass of trained models, for the statistics that need outputs and not only weights.
+
+It runs in NumPy. Only an activation or an architecture that a user registered runs in torch, for which it is written.
+"""
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from toysup.analysis.statistics.arrays import AnyArray
 from toysup.analysis.statistics.kernels import never_alone
-from toysup.experiments.model import ModelSpec, architecture, parameters_of
+from toysup.errors import ToysupError
+from toysup.experiments.activations import BUILT_IN, activation_for
+from toysup.experiments.model import ModelSpec, architecture, parameters_of, require_known
 from toysup.experiments.regime import Regime
 from toysup.sampling.samples import context_inputs
 from toysup.storage.schema import condition_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 class Models:
     """Trained models along one axis, from the variables of `dataset` stacked over the dims `leading`."""
 
     def __init__(self, dataset: xr.Dataset, regime: Regime, leading: Sequence[str], dtype: type[np.floating]) -> None:
-        import torch
-
         self.spec: ModelSpec = condition_of(dataset).model
         self.regime = regime
-        self.parameters: dict[str, Tensor] = {}
+        self.in_torch = _needs_torch(self.spec)
+        self.parameters: dict[str, AnyArray] = {}
         for name, (dims, shape, *_) in parameters_of(self.spec, regime).items():
             values = dataset[name].transpose(*leading, *dims).values.reshape(-1, *shape)
             # A vector is the same for all rows of x, and gets an axis that broadcasts over them.
             values = values[:, None] if len(dims) == 1 else values
-            self.parameters[name] = torch.from_numpy(np.ascontiguousarray(values, dtype))
+            self.parameters[name] = np.ascontiguousarray(values, dtype)
 
     def __len__(self) -> int:
         return len(next(iter(self.parameters.values())))
 
     def parts(self, size: int) -> Iterator["Models"]:
-        """At most `size` models at a time; a part of one model holds that model twice (`never_alone`)."""
+        """At most `size` models at a time; in torch, a part of one model holds that model twice (`never_alone`)."""
         for start in range(0, len(self), size):
-            some = copy(self)
-            members = never_alone(np.arange(start, min(start + size, len(self))))
-            some.parameters = {name: values[members] for name, values in self.parameters.items()}
-            yield some
+            members = np.arange(start, min(start + size, len(self)))
+            yield self.some(never_alone(members) if self.in_torch else members)
 
-    def states(self, x: AnyArray, context: int | AnyArray) -> tuple["Tensor", "Tensor"]:
+    def some(self, members: AnyArray) -> "Models":
+        """The models with these indices."""
+        chosen = copy(self)
+        chosen.parameters = {name: values[members] for name, values in self.parameters.items()}
+        return chosen
+
+    def single(self) -> "Models":
+        """The same models in single precision."""
+        chosen = copy(self)
+        chosen.parameters = {name: values.astype(np.float32) for name, values in self.parameters.items()}
+        return chosen
+
+    def states(self, x: AnyArray, context: int | AnyArray) -> tuple[AnyArray, AnyArray]:
         """The hidden state (model, row, hidden) and the output before its activation (model, row, output).
 
         `x` has the dims (row, feature). `context` is the index of the context: one for all rows, or one per row.
         """
-        import torch
+        hidden, before = self._states(x, context)
+        return np.asarray(hidden), np.asarray(before)
 
-        rows = torch.from_numpy(x)
-        index = torch.from_numpy(np.broadcast_to(context, len(x)).copy())
-        seen_context = context_inputs(self.regime.context_input, index, len(self.regime.contexts), torch).to(rows.dtype)
-        hidden, before = architecture(self.spec.architecture).forward(self.spec, self.parameters, rows, seen_context)
-        return hidden, before
-
-    def outputs(self, x: AnyArray, context: int | AnyArray) -> "Tensor":
+    def outputs(self, x: AnyArray, context: int | AnyArray) -> AnyArray:
         """The output y (model, row, output) for `x` and `context` as in `states`."""
-        from toysup.experiments.activations import activation
+        before = self._states(x, context)[1]
+        return np.asarray(activation_for(self.spec.activation, before)(before))
 
-        return activation(self.spec.activation)(self.states(x, context)[1])
+    def _states(self, x: AnyArray, context: int | AnyArray) -> tuple[Any, Any]:
+        """As `states`, in NumPy arrays or torch tensors."""
+        index = np.broadcast_to(context, len(x))
+        seen = context_inputs(self.regime.context_input, index, len(self.regime.contexts), np).astype(x.dtype)
+        inputs = self.parameters, x, seen
+        if self.in_torch:
+            import torch
+
+            own = {name: torch.from_numpy(values) for name, values in self.parameters.items()}
+            inputs = own, torch.from_numpy(x), torch.from_numpy(seen)
+        return architecture(self.spec.architecture).forward(self.spec, *inputs)
+
+
+def elementwise(name: str, values: AnyArray) -> AnyArray:
+    """An activation, built in or registered, of an array; in the dtype of the array."""
+    if not _in_torch([name]):
+        return np.asarray(activation_for(name, values)(values))
+    import torch
+
+    return np.asarray(activation_for(name, None)(torch.from_numpy(values)))
+
+
+def _needs_torch(spec: ModelSpec) -> bool:
+    """Whether only torch can run these models; ToysupError if torch is missing, UsageError if a name is unknown."""
+    require_known(spec)
+    names = [spec.activation, spec.hidden_activation, spec.layer_activation]
+    return _in_torch([*names, *[spec.architecture] * (spec.architecture != "autoencoder")])
+
+
+def _in_torch(names: Sequence[str]) -> bool:
+    """Whether any of these is registered, and so runs in torch; ToysupError if torch is missing then."""
+    registered = [name for name in names if name not in BUILT_IN]
+    if not registered:
+        return False
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError:
+        raise ToysupError(f"{registered[0]!r} was registered and runs in torch; install torch to evaluate it") from None
+    return True

@@ -89,7 +89,7 @@ def _switched_on(models: Models, value: float, context: int) -> tuple[np.ndarray
     """H (model, hidden, feature) and G (model, output, feature) in one context."""
     n = models.spec.n_features
     x = np.concatenate([value * np.eye(n), np.zeros((1, n))])
-    hidden, before = (state.numpy() for state in models.states(x, context))
+    hidden, before = models.states(x, context)
     return tuple(np.swapaxes(state[:, :n] - state[:, n:], 1, 2) / value for state in (hidden, before))
 
 

@@ -70,9 +70,10 @@ def test_a_registered_one_is_trained_by_torch_and_evaluated() -> None:
     x = torch.rand(7, 5)
     torch.testing.assert_close(model(x), 2 * (x @ model.W.T @ model.W + model.b))
     # 2 (WᵀW x + b) is what the linear model with √2 W and 2 b computes.
-    ours = analysis.expected_loss(dataset, n_samples=200)
+    ours = analysis.expected_loss(dataset)
     same = plain.assign(W=np.sqrt(np.float32(2)) * dataset.W, b=2 * dataset.b)
-    np.testing.assert_allclose(ours, analysis.expected_loss(same, n_samples=200), rtol=1e-5)
+    # Functions that a user registered are sampled; the losses of linear models are exact.
+    np.testing.assert_allclose(ours, analysis.expected_loss(same), rtol=0.02)
 
 
 def test_torch_differentiates_what_is_registered() -> None:

@@ -154,7 +154,7 @@ def test_modules_and_statistics_see_the_same_model(small: Small, tmp_path: Path,
     seen = seen_of(condition, context)
     expected = torch_engine.outputs(condition.model, parameters, x[None], seen[None])
     found = Models(dataset, toysup.regime_of(dataset), ["seed"], np.float64).outputs(x.numpy(), context.numpy())
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
     for seed in range(2):
         module = toysup.to_module(dataset.sel(seed=seed))
         assert {name for name, _ in module.named_parameters()} == set(parameters)

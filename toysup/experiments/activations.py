@@ -78,6 +78,17 @@ def activation(name: str) -> Activation:
     return function  # type: ignore[no-any-return]
 
 
+def activation_for(name: str, array: Any) -> Callable[[Any], Any]:
+    """The function of that name for arrays like `array`: NumPy's for a built-in one and a NumPy array, else torch's."""
+    import numpy as np
+
+    from toysup.experiments.numpy_activations import FUNCTIONS
+
+    if name in FUNCTIONS and isinstance(array, np.ndarray):
+        return FUNCTIONS[name]
+    return activation(name)
+
+
 def require_known(name: str) -> None:
     """Raise UsageError, with the most similar names, if no activation has this name."""
     if name not in BUILT_IN and name not in _registered:

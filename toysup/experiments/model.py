@@ -246,10 +246,10 @@ def _autoencoder_forward(model: ModelSpec, parameters: Tensors, x: Any, context:
             after = after + inputs @ parameters[f"{name}W_context"].mT
         return after + parameters[f"{name}b"] if f"{name}b" in parameters and name else after
 
-    inner, state = activations.activation(model.layer_activation), x
+    inner, state = activations.activation_for(model.layer_activation, x), x
     for k in range(1, len(model.encoder_layers) + 1):
         state = inner(layer(state, f"encoder_{k}_", context))
-    hidden = activations.activation(model.hidden_activation)(layer(state, "", context))
+    hidden = activations.activation_for(model.hidden_activation, x)(layer(state, "", context))
     state = hidden
     for k in range(1, len(model.decoder_layers) + 1):
         state = inner(layer(state, f"decoder_{k}_"))

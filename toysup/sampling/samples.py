@@ -151,11 +151,12 @@ def draw(
         scale = xp.where(copying, scale * 0 + law.width / WORD_VALUES, scale)
     x = xp.where(active, xp.asarray(words, dtype=xp.float32) * scale + law.low, 0 * scale)
     if context is None and law.rule is not None:
-        given = _judged(law.rule, x, _words(law.key, "context", samples, 1, xp)[:, :, 0], xp)
+        given = judged(law.rule, x, _words(law.key, "context", samples, 1, xp)[:, :, 0], xp)
     return x, given
 
 
-def _judged(rule: RuleLaw, x: AnyArray, coin: AnyArray, xp: ModuleType) -> AnyArray:
+def judged(rule: RuleLaw, x: AnyArray, coin: AnyArray, xp: ModuleType) -> AnyArray:
+    """The context (instance, row) that follows from x (instance, row, feature); `coin` are words that decide ties."""
     exact = xp.asarray(x, dtype=xp.float64)
     statistic = exact.sum(-1) if rule.feature == 0 else exact[:, :, rule.feature - 1]
     threshold = rule.threshold[:, None]

@@ -107,7 +107,7 @@ def test_the_activation_is_the_models_own() -> None:
 
 
 def test_models_are_evaluated_on_samples_that_no_training_sees() -> None:
-    from toysup.analysis.loss.evaluation import EVALUATION_SEED
+    from toysup.analysis.loss.samples import EVALUATION_SEED
 
     with pytest.raises(toysup.UsageError, match="distinct integers"):
         toysup.train("conditional-importance", seeds=[EVALUATION_SEED])

@@ -11,9 +11,8 @@ from scipy.optimize import minimize
 
 import toysup
 from toysup import analysis, theory
-from toysup.analysis.loss import references
-from toysup.analysis.loss.evaluation import common_samples
 from toysup.analysis.loss.linear_map import linear_loss
+from toysup.analysis.loss.moments import Moments, exact_moments, moments_of
 from toysup.theory import arrangements
 
 Small = Callable[..., toysup.Experiment]
@@ -152,10 +151,15 @@ def test_the_predictors_lose_what_the_references_say(small: Small, changes: dict
         assert abs(float(loss.mean()) - expected[name]) <= 5 * float(analysis.sampling_error(loss)) + 1e-9, name
 
 
+def moments_of_samples(regime: toysup.Regime, n_samples: int) -> Moments:
+    x, context = toysup.sample(regime, 99, np.arange(n_samples))
+    return moments_of(regime, x, (context == np.arange(len(regime.contexts))[:, None]) / n_samples)
+
+
 def plain_optimum(regime: toysup.Regime, m: int, n_samples: int = 2**10) -> tuple[float, float]:
     """The least loss of b + U V x on samples by another way, all parameters at once, and what `linear_loss` says."""
-    moments = references._sampled_moments(regime, n_samples)
-    x, context = common_samples(regime, n_samples)
+    moments = moments_of_samples(regime, n_samples)
+    x, context = toysup.sample(regime, 99, np.arange(n_samples))
     weight, n = regime.importance[context], x.shape[1]
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
@@ -181,7 +185,7 @@ def test_the_best_linear_map_is_what_another_search_finds(kind: str) -> None:
     for m in (1, 2):
         searched, said = plain_optimum(regime, m)
         assert said == pytest.approx(searched, rel=1e-4)
-    moments = references._sampled_moments(regime, 2**10)
+    moments = moments_of_samples(regime, 2**10)
     assert linear_loss(moments, 4)[0] == pytest.approx(0, abs=1e-9)
     # Samples meet their contexts at random: only a fixed importance sees the same moments to the last digit.
     assert linear_loss(moments, 2)[1] == (kind == "fixed importance")
@@ -209,7 +213,7 @@ def test_independent_features_keep_those_of_most_variance() -> None:
         {"activation_probability": (dims, p[None]), "importance": (dims, importance[None])},
         {"feature": np.arange(1, 7)},
     )
-    moments = references.exact_moments(tables, regime)
+    moments = exact_moments(tables, regime)
     for m in (1, 3, 6, 9):
         assert linear_loss(moments, m) == (pytest.approx(variance[: max(0, 6 - m)].sum(), abs=1e-12), True)
 
@@ -230,7 +234,7 @@ KINDS_OF_REGIMES: dict[str, dict[str, object]] = {
 def test_moments_are_those_of_samples(small: Small, changes: dict[str, object]) -> None:
     dataset = untrained(small, **changes)
     regime = toysup.regime_of(dataset)
-    exact, sampled = references.exact_moments(dataset, regime), references._sampled_moments(regime, 2**14)
+    exact, sampled = exact_moments(dataset, regime), moments_of_samples(regime, 2**17)
     for one, other in zip(exact, sampled, strict=True):
         np.testing.assert_allclose(one, other, atol=0.015 * max(1, np.abs(one).max()))
     # With the same moments the references are the same but for the samples.

@@ -47,7 +47,7 @@ def test_a_tied_model_responds_with_its_weights(small: Small) -> None:
     models = Models(biased, toysup.regime_of(biased), ["seed"], np.float64)
     for value in (1.0, -0.5):
         at = np.concatenate([value * np.eye(6), np.zeros((1, 6))])
-        hidden, before = (state.numpy() for state in models.states(at, 0))
+        hidden, before = models.states(at, 0)
         np.testing.assert_allclose((hidden[:, :6] - hidden[:, 6:]).mT / value, found.H[:, -1], atol=1e-6)
         np.testing.assert_allclose((before[:, :6] - before[:, 6:]).mT / value, found.G[:, -1], atol=1e-6)
 
