@@ -39,6 +39,7 @@ from .inference.comparisons import difference_over_seeds as difference_over_seed
 from .inference.comparisons import equivalence_over_seeds as equivalence_over_seeds
 from .inference.comparisons import paired_by_seed as paired_by_seed
 from .inference.comparisons import holm_adjusted as holm_adjusted
+from .inference.sampling_noise import widened as widened
 
 # Interference against features that swap their subsets
 from .inference.exchangeable_features import exchangeable_features as exchangeable_features

@@ -9,8 +9,9 @@ import xarray as xr
 
 from toysup.analysis.claims.verdicts import Estimate, NotRecordedError, OfEveryModel, OverSeeds
 from toysup.analysis.inference.comparisons import difference_over_seeds, paired_by_seed
+from toysup.analysis.inference.sampling_noise import error_of_difference, widened
 from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
-from toysup.analysis.loss.expected_loss import expected_loss, summed, values_held
+from toysup.analysis.loss.expected_loss import expected_loss, mean_over_batches, summed, values_held
 from toysup.analysis.statistics.dimensionality import represented, represented_count
 from toysup.analysis.statistics.directions import shared_directions
 from toysup.analysis.statistics.interference import quadrant_interference
@@ -35,11 +36,11 @@ class Trajectory:
         return piecewise(self.last, statistic, values=values or self.dataset.sizes["feature"] ** 2)
 
     def loss(self, under: "Trajectory | None" = None) -> xr.DataArray:
-        """(seed,) the loss under the regime of `under`, or under its own."""
+        """(seed, batch) the loss under the regime of `under`, or under its own, by batch of samples."""
         under = under or self
         if under not in self.losses:
             self.losses[under] = self.each(
-                lambda models: summed(expected_loss(models, under.last)), values=values_held(under.last)
+                lambda models: summed(expected_loss(models, under.last, by_batch=True)), values=values_held(under.last)
             )
         return self.losses[under]
 
@@ -90,7 +91,15 @@ def differences(measure: Measure) -> Callable[[Trajectories], Estimates]:
 def loss_of_each(runs: Trajectories) -> Estimates:
     """How far the loss of the first condition, under its own regime, lies above that of each of the others."""
     (first, run), *others = runs.items()
-    return {f"{first} − {name}": _above(run, other, run.loss(), other.loss()) for name, other in others}
+    return {f"{first} − {name}": _loss_above(run, other) for name, other in others}
+
+
+def _loss_above(run: Trajectory, other: Trajectory) -> OverSeeds:
+    """As `_above`, with the sampling error of the losses in the interval."""
+    paired = paired_by_seed(run.dataset, other.dataset)
+    means = mean_over_batches(run.loss()), mean_over_batches(other.loss())
+    error = error_of_difference(run.loss(), other.loss(), paired=paired)
+    return OverSeeds(lambda confidence: widened(_difference(*means, paired, confidence), error, confidence=confidence))
 
 
 def _above(run: Trajectory, other: Trajectory, entry: xr.DataArray, other_entry: xr.DataArray) -> OverSeeds:
@@ -168,7 +177,10 @@ def shared_across(models: xr.Dataset) -> xr.DataArray:
 def loss_ratio(runs: Trajectories) -> Estimates:
     """L under the first regime / L under the second, of the models of every condition."""
     first, second, *_ = runs.values()
-    return {name: OfEveryModel(run.loss(first) / run.loss(second)) for name, run in runs.items()}
+    return {
+        name: OfEveryModel(mean_over_batches(run.loss(first)) / mean_over_batches(run.loss(second)))
+        for name, run in runs.items()
+    }
 
 
 def phases(runs: Trajectories) -> Estimates:

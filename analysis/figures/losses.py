@@ -217,14 +217,16 @@ def loss_matrix(summary: xr.Dataset) -> Figure:
         xticklabels=[wrapped(name, width=14 if len(evaluated) <= _MOST_INTERVALS else 20) for name in evaluated],
         yticklabels=[wrapped(name, width=20) for name in trained],
     )
-    _mark_missing(ax, mean)
+    _mark_missing(ax, mean, summary["n_seeds"].values)
     ax.set(xlabel="evaluated on", ylabel="trained on")
     ax.tick_params(axis="x", length=0, rotation=0 if len(evaluated) <= _MOST_INTERVALS else 90)
     ax.tick_params(axis="y", length=0, rotation=0)
     brackets = interval_of([summary], drawn_as="Brackets") if len(evaluated) <= _MOST_INTERVALS else ""
-    missing = "" if np.isfinite(mean).all() else " Hatched: conditions that are not comparable."
+    in_modes = ~np.isfinite(mean) & (summary["n_seeds"].values > 0)
+    missing = "" if (np.isfinite(mean) | in_modes).all() else " Hatched: conditions that are not comparable."
     if (summary["n_seeds"] == 0).any():
         missing = " Hatched: conditions that are not comparable, or without a finite seed."
+    missing += " Modes: seeds lie in several modes, and have no common mean." if in_modes.any() else ""
     note(figure, f"{_MEANING} Mean over seeds ({n_of(summary)}).{brackets}{missing}")
     return figure
 
@@ -254,8 +256,11 @@ def _cells(summary: xr.Dataset, *, columns: int) -> NDArray[Any]:
     return cells
 
 
-def _mark_missing(ax: Axes, mean: NDArray[Any]) -> None:
+def _mark_missing(ax: Axes, mean: NDArray[Any], n_seeds: NDArray[Any]) -> None:
     for i, j in np.argwhere(~np.isfinite(mean)):
+        if n_seeds[i, j] > 0:
+            ax.text(j + 0.5, i + 0.5, "modes", ha="center", va="center", fontsize=6.5, color=INK)
+            continue
         ax.add_patch(
             Rectangle(
                 (j + 0.01, i + 0.01), 0.98, 0.98, facecolor="#f2f2f2", edgecolor="#c4c4c4", hatch="////", linewidth=0

@@ -15,7 +15,7 @@ of its kinks is a jump of the second derivative. Losses are accurate to about 1e
 Each output of each model is a row: a row of A (row, feature), an entry of a (row,), and its own feature (row,).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,8 +79,9 @@ def expected_errors(rows: Rows, law: Law, activation: str) -> FloatArray:
 def errors_by_active(rows: Rows, law: Law, activation: str, most: int) -> FloatArray:
     """E[(y − t)² 1{k features are active}] for k = 0 … most − 1, then for `most` and more: (1 + most, row)."""
     others, error, p = _Others(rows, law), _Error(rows, law, activation), law.probability[rows.own]
-    exactly = (1 - p) * others.mean_by_active(error.inactive, most)
-    exactly[1:] += p * others.mean_by_active(error.active, most)[:-1]
+    inactive, active = others.means_by_active((error.inactive, error.active), most)
+    exactly = (1 - p) * inactive
+    exactly[1:] += p * active[:-1]
     rest = expected_errors(rows, law, activation) - exactly.sum(axis=0)
     return np.concatenate([exactly, np.maximum(rest, 0)[None]])
 
@@ -149,9 +150,9 @@ class _Others:
             whole *= 1 + p[:, j, None] * (self._transform(j) - 1)
         return series.mean(whole, (1 - p).prod(axis=1), mean, variance + mean**2)
 
-    def mean_by_active(self, h: Function, most: int) -> FloatArray:
-        """E[h(s) 1{k other features are active}] for k = 0 … most − 1: (most, row)."""
-        series, (value, square) = _Series(h, self.start, self.length), self.law.moments
+    def means_by_active(self, functions: Sequence[Function], most: int) -> list[FloatArray]:
+        """E[h(s) 1{k other features are active}] of each function h, for k = 0 … most − 1: (most, row)."""
+        value, square = self.law.moments
         # Restricted to k active features: the characteristic function of s, P(s = 0), P, E[s] and E[s²].
         whole = np.zeros((most, len(self.p), TERMS), dtype=complex)
         atom, chance, mean, squared = np.zeros((4, most, len(self.p)))
@@ -164,7 +165,9 @@ class _Others:
             chance += p * (_one_more(chance) - chance)
             atom += p * ((g == 0) * _one_more(atom) - atom)
             whole += p[:, None] * (with_j - whole)
-        return np.stack([series.mean(*of) for of in zip(whole, atom, mean, squared, strict=True)])
+        laws = list(zip(whole, atom, mean, squared, strict=True))
+        series = [_Series(h, self.start, self.length) for h in functions]
+        return [np.stack([each.mean(*law) for law in laws]) for each in series]
 
     def _transform(self, j: int) -> AnyArray:
         """E[exp(i u_k G_j x_j) | j active]: (row, term)."""

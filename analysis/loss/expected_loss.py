@@ -74,6 +74,11 @@ def summed(parts: xr.DataArray, *, keep: Sequence[str] = ()) -> xr.DataArray:
     return total
 
 
+def mean_over_batches(values: xr.DataArray) -> xr.DataArray:
+    """The estimate of which there is one number for each batch of samples."""
+    return values.mean("batch", skipna=False, keep_attrs=True)
+
+
 def sampling_error(values: xr.DataArray) -> xr.DataArray:
     """The standard error that finite sampling leaves: s / √B, where s is the standard deviation over the B batches.
 

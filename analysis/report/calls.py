@@ -256,6 +256,7 @@ def losses(
     runs: Runs,
     *,
     by: Literal["feature", "context", "part", "active", "reference"] | None = None,
+    own: bool = False,
     against: str | None = None,
     conditions: Sequence[str] = (),
     step: int | None = None,
@@ -274,6 +275,8 @@ def losses(
         Split the loss by feature, by context, by part (features that are not represented, own entries, interference,
         bias) or by the number of active features; `reference` lists the losses of simple baselines. The default is the
         total.
+    own : bool
+        Evaluate the models of each condition under their own condition alone.
     against : str
         Report each condition's difference from this one, with intervals and tests.
     conditions : sequence of str
@@ -284,8 +287,8 @@ def losses(
     Returns
     -------
     TopicReport
-        Rows about `trained_on` and `evaluated_on`, with a column `sampling_error`; figures of the training loss, the
-        losses beside the baselines, their parts, and the matrix of losses.
+        Rows about `trained_on` and `evaluated_on`, with the columns `sampling_error` and `model_sampling_error`;
+        figures of the training loss, the losses beside the baselines, their parts, and the matrix of losses.
 
     Raises
     ------
@@ -304,7 +307,7 @@ def losses(
     [['fixed', 'fixed'], ['fixed', 'conditional']]
     """
     _refuse_parts(against, by)
-    return _reported("losses", runs, conditions, step, epoch, by=by, against=against)
+    return _reported("losses", runs, conditions, step, epoch, by=by, own=own, against=against)
 
 
 def dynamics(

@@ -39,7 +39,10 @@ def series(group: Sequence[Selected]) -> Iterator[tuple[str, dict[str, Selected]
 
 
 def over_sweep(
-    group: Sequence[Selected], name: str, statistics: Callable[[Selected], Mapping[str, xr.DataArray]]
+    group: Sequence[Selected],
+    name: str,
+    statistics: Callable[[Selected], Mapping[str, xr.DataArray]],
+    summarise: Callable[[xr.DataArray], xr.Dataset] = over_seeds,
 ) -> Figures:
     """Statistics, each (sweep axes..., seed), over the axes of a sweep: lines over one axis, a map over two.
 
@@ -50,7 +53,7 @@ def over_sweep(
     for item in group:
         if not item.sweeps:
             continue
-        summaries = {statistic: over_seeds(values) for statistic, values in statistics(item).items()}
+        summaries = {statistic: summarise(values) for statistic, values in statistics(item).items()}
         for label, summary in by_context({item.condition: stacked(summaries)}).items():
             if len(item.sweeps) == 1:
                 names = tuple(summary["statistic"].values.tolist())

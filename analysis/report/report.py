@@ -69,7 +69,7 @@ def _differences(selected: Sequence[Selected]) -> Iterator[Section]:
 
     def headline(item: Selected) -> dict[str, xr.DataArray]:
         energy = {"energy": measures.quadrants(item)["energy"]}
-        return dimensionality.counts(item) | energy | losses.own_loss(item)
+        return dimensionality.counts(item) | energy | losses.own_loss_by_batch(item)
 
     try:
         rows, notes = against.differences(selected, None, headline)

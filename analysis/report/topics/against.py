@@ -8,6 +8,8 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis.inference.comparisons import difference_over_seeds, holm_adjusted, paired_by_seed
+from toysup.analysis.inference.sampling_noise import error_of_difference, widened
+from toysup.analysis.loss.expected_loss import mean_over_batches
 from toysup.analysis.report.panels import Drawn
 from toysup.analysis.report.selection import Selected, by_experiment
 from toysup.analysis.report.tidy_rows import joined, rows_of
@@ -85,7 +87,7 @@ def _counterparts(
             shared = values.indexes[axis].intersection(other.indexes[axis])
             values, other = values.sel({axis: shared}), other.sel({axis: shared})
     about, other_about = (
-        [dim for dim in side.dims if dim not in ("seed", *of.sweeps)]
+        [dim for dim in side.dims if dim not in ("seed", "batch", *of.sweeps)]
         for side, of in ((values, item), (other, reference))
     )
     # Labels alone: other coordinates, such as the step or the group, may differ.
@@ -101,9 +103,9 @@ def _rows(
 ) -> pd.DataFrame:
     together = _paired(item, reference, values, other)
     if together.all() or not together.any():
-        summary = difference_over_seeds(values, other, paired=bool(together.all()))
+        summary = _difference(values, other, paired=bool(together.all()))
     else:
-        by_seed, by_side = (difference_over_seeds(values, other, paired=how) for how in (True, False))
+        by_seed, by_side = (_difference(values, other, paired=how) for how in (True, False))
         summary = by_seed.where(together, by_side)
     summary["paired"] = together.broadcast_like(summary["n_seeds"])
     about = [str(dim) for dim in summary["mean"].dims if dim not in item.sweeps]
@@ -113,6 +115,15 @@ def _rows(
     for axis in (name for name in about if name in reference.sweeps):
         frame.insert(list(frame.columns).index("step"), axis, frame.pop(axis))
     return frame
+
+
+def _difference(values: xr.DataArray, other: xr.DataArray, *, paired: bool) -> xr.Dataset:
+    """The difference over seeds; of losses by batch of samples, with its sampling error."""
+    if "batch" not in values.dims:
+        return difference_over_seeds(values, other, paired=paired)
+    summary = difference_over_seeds(mean_over_batches(values), mean_over_batches(other), paired=paired)
+    error = error_of_difference(values, other, paired=paired)
+    return widened(summary, error).assign(sampling_error=error)
 
 
 def _paired(item: Selected, reference: Selected, values: xr.DataArray, other: xr.DataArray) -> xr.DataArray:

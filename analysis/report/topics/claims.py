@@ -57,8 +57,8 @@ def sections(selected: Sequence[Selected]) -> Iterator[Section]:
     if about(selected):
         # The page shows these losses too.
         known = {
-            (item.experiment, item.condition, other.condition): losses.total_loss(item, other)
-            for item, other in losses.comparable_pairs(selected)
+            (item.experiment, item.condition, other.condition): losses.loss_by_batch(item, other)
+            for item, other in losses.pairs(selected)
         }
         verdicts = rows(selected, known=known)
         shown = [("", _for_a_reader(verdicts))]
@@ -194,7 +194,12 @@ class Evidence:
     def _use_known_losses(self, index: int) -> None:
         taken = {name: run for (name, at), run in self._trajectories.items() if at == index}
         for (experiment, trained, evaluated), loss in self.known.items():
-            if experiment == self.experiment and trained in taken and evaluated in taken and loss.dims == ("seed",):
+            if (
+                experiment == self.experiment
+                and trained in taken
+                and evaluated in taken
+                and set(loss.dims) == {"seed", "batch"}
+            ):
                 taken[trained].losses.setdefault(taken[evaluated], loss)
 
     def _of_the_claim(self, name: str) -> _Cell:

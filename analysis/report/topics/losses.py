@@ -9,26 +9,31 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis import figures
+from toysup.analysis.inference.sampling_noise import widened
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.loss.decomposition import no_parts
-from toysup.analysis.loss.evaluation import comparable
-from toysup.analysis.loss.expected_loss import expected_loss, sampling_error, summed, values_held
+from toysup.analysis.loss.evaluation import ACCURACY, MOST_SAMPLES, comparable
+from toysup.analysis.loss.expected_loss import expected_loss, mean_over_batches, sampling_error, summed, values_held
 from toysup.analysis.loss.references import loss_references
 from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.measures import loss_by_active_features, loss_parts
-from toysup.analysis.report.panels import MAX_SERIES, Figures, in_a_name, over_sweep, series, summaries_of
+from toysup.analysis.report.panels import MAX_SERIES, Figures, in_a_name, over_sweep, series
 from toysup.analysis.report.selection import Selected, by_cell, by_experiment, computed_once
 from toysup.analysis.report.tidy_rows import joined, rows_of
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
+from toysup.analysis.statistics.labels import with_range
 from toysup.errors import UsageError
-from toysup.storage.schema import regime_axes
+from toysup.storage.schema import ADDED_NUMBERS, DEFAULT_ADDITIONS, TABLES, regime_axes
 
+_OWN_SPLITS = ("part", "active", "reference")
 SPLITS = ("feature", "context", "part", "active", "reference")
 MEANING = (
-    "Importance-weighted squared error per sample, of all models on common samples; the sampling error is the "
-    "standard error that the samples leave."
+    "Importance-weighted squared error per sample. The sampling error is the standard error that common samples leave "
+    "of a mean, which its interval includes; it is 0 where losses are exact."
 )
+# A sampling error is named in a note if it is more than this part of the half-width of the interval.
+NOTICEABLE = 0.3
 
 
 class Loss(NamedTuple):
@@ -51,11 +56,15 @@ _SIDE_BY_SIDE = {
 }
 
 
-def report(selected: Sequence[Selected], *, by: str | None = None, against: str | None = None) -> TopicReport:
+def report(
+    selected: Sequence[Selected], *, by: str | None = None, own: bool = False, against: str | None = None
+) -> TopicReport:
     """The losses, their parts, or differences from the condition `against`."""
+    figures_drawn = partial(drawn, own=own)
     if against is not None:
-        return comparison.report(selected, against, own_loss, drawn)
-    return TopicReport(selected, partial(rows, selected, by=by), drawn=drawn)
+        return comparison.report(selected, against, own_loss_by_batch, figures_drawn)
+    notes = partial(_notes, selected, own=own or by in _OWN_SPLITS)
+    return TopicReport(selected, partial(rows, selected, by=by, own=own), notes, figures_drawn)
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
@@ -74,14 +83,17 @@ def means_side_by_side(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     own = [c for c in rows.columns[: list(rows.columns).index("step")] if rows[c].nunique(dropna=False) > 1]
     own = own or ["condition"]
     # By number, as pandas would give every combination of conditions and cells a row.
+    rows = rows[rows["mode"].isna()] if "mode" in rows else rows
     rows = rows.assign(number=rows.groupby(own, sort=False, dropna=False).ngroup())
     table = rows.pivot_table(index="number", columns=by, values="mean", aggfunc="first", sort=False, dropna=False)
     heads = rows.drop_duplicates("number").set_index("number")[own]
     return heads.join(table).reset_index(drop=True).rename_axis(columns=None)
 
 
-def comparable_pairs(selected: Sequence[Selected]) -> list[tuple[Selected, Selected]]:
-    """All pairs (trained, evaluated) of an experiment with the same inputs, each condition with itself too."""
+def pairs(selected: Sequence[Selected], *, own: bool = False) -> list[tuple[Selected, Selected]]:
+    """All pairs (trained, evaluated) of an experiment with the same inputs, or each condition with itself alone."""
+    if own:
+        return [(item, item) for item in selected]
     return [
         (item, other)
         for group in by_experiment(selected).values()
@@ -98,10 +110,16 @@ def same_inputs(trained: xr.Dataset, under: xr.Dataset) -> bool:
     )
 
 
-@computed_once
 def loss_under(item: Selected, other: Selected) -> Loss:
-    """The loss of a condition's models under another condition, or its own."""
+    """The loss of a condition's models under another condition, or its own; evaluated once for each regime."""
+    key = ("loss under", _law_of(other.dataset))
+    if key not in item.computed:
+        item.computed[key] = _evaluated(item, other)
+    loss: Loss = item.computed[key]
+    return loss
 
+
+def _evaluated(item: Selected, other: Selected) -> Loss:
     def of(models: xr.Dataset) -> xr.Dataset:
         under = other.at_step.sel({axis: models[axis] for axis in regime_axes(other.dataset) if axis in models.dims})
         loss = expected_loss(models, under, by_batch=True)
@@ -111,15 +129,28 @@ def loss_under(item: Selected, other: Selected) -> Loss:
     return Loss(losses["total"], {by: _summary(losses[f"by {by}"]) for by in _PARTS})
 
 
+def _law_of(dataset: xr.Dataset) -> tuple[object, ...]:
+    """What a regime consists of, as a key: equal regimes of several conditions have equal keys."""
+    tables = [name for name in (*TABLES, *ADDED_NUMBERS) if name in dataset]
+    labels = [name for name in ("context", "subset", "group", *regime_axes(dataset)) if name in dataset.coords]
+    arrays = [(name, dataset[name].dims, dataset[name].values.tobytes()) for name in (*tables, *labels)]
+    return (*arrays, *(dataset.attrs.get(name) for name in DEFAULT_ADDITIONS))
+
+
 def total_loss(item: Selected, other: Selected) -> xr.DataArray:
     """The loss of each model of a condition, or of a cell of its sweep, under another or its own."""
-    total: xr.DataArray = item.cell_of(_over_batches(loss_under(item.whole, other.whole).total))
+    return mean_over_batches(loss_by_batch(item, other))
+
+
+def loss_by_batch(item: Selected, other: Selected) -> xr.DataArray:
+    """The same, for each batch of samples."""
+    total: xr.DataArray = item.cell_of(loss_under(item.whole, other.whole).total)
     return total
 
 
-def own_loss(item: Selected) -> dict[str, xr.DataArray]:
-    """The loss of a condition's models under that condition."""
-    return {"loss": total_loss(item, item)}
+def own_loss_by_batch(item: Selected) -> dict[str, xr.DataArray]:
+    """The loss of a condition's models under that condition, by batch of samples."""
+    return {"loss": loss_by_batch(item, item)}
 
 
 @computed_once
@@ -128,16 +159,16 @@ def references(item: Selected) -> xr.Dataset:
     return loss_references(item.at_step)
 
 
-def rows(selected: Sequence[Selected], *, by: str | None = None) -> pd.DataFrame:
+def rows(selected: Sequence[Selected], *, by: str | None = None, own: bool = False) -> pd.DataFrame:
     """The loss, or its parts by feature or context, of each condition's models under each comparable condition.
 
-    The splits `part`, `active` and `reference` are of models under their own condition only.
+    With `own`, and for the splits `part`, `active` and `reference`, under their own condition only.
     """
-    if by in ("part", "active", "reference"):
+    if by in _OWN_SPLITS:
         return joined([_own_rows(item, by) for item in _with(selected, by)])
     about = [by] if by else []
     frames = []
-    for item, other in comparable_pairs(selected):
+    for item, other in pairs(selected, own=own):
         labels = {"trained_on": item.condition, "evaluated_on": other.condition}
         loss = loss_under(item, other)
         summary = loss.parts[by] if by else _summary(loss.total)
@@ -171,41 +202,83 @@ def _with(selected: Sequence[Selected], by: str) -> list[Selected]:
     return [item for item, reason in zip(selected, reasons, strict=True) if reason is None]
 
 
-def _over_batches(values: xr.DataArray) -> xr.DataArray:
-    return values.mean("batch", skipna=False, keep_attrs=True)
-
-
 def _summary(values: xr.DataArray) -> xr.Dataset:
-    """Over seeds, with the standard error over samples of the mean of those that are finite."""
-    means = _over_batches(values)
-    error = sampling_error(values.where(abs(means) < np.inf).mean("seed"))
-    return over_seeds(means).assign(sampling_error=error)
+    """Over seeds, with the standard errors over samples: of the mean of finite seeds, and the largest of one model."""
+    means = mean_over_batches(values)
+    finite = values.where(abs(means) < np.inf)
+    error, largest = sampling_error(finite.mean("seed")), sampling_error(finite).max("seed")
+    # A part can be negative, as it is what the loss loses when something is left out.
+    bounded = means if "part" in means.dims else with_range(means, 0)
+    return widened(over_seeds(bounded), error).assign(sampling_error=error, model_sampling_error=largest)
+
+
+def _interval(values: xr.DataArray) -> xr.Dataset:
+    """The same without the standard errors, as figures show it."""
+    return _summary(values).drop_vars(["sampling_error", "model_sampling_error"])
+
+
+def _notes(selected: Sequence[Selected], *, own: bool) -> Iterator[str]:
+    """What samples leave uncertain, where it matters."""
+    uncertain, noticeable = [], []
+    for item, other in pairs(selected, own=own):
+        values = loss_under(item, other).total
+        summary = _summary(values)
+        share = float((sampling_error(values) / mean_over_batches(values)).max())
+        name = item.condition if item is other else f"{item.condition} under {other.condition}"
+        if share > 1.02 * ACCURACY and float(summary["model_sampling_error"].max()) > 0:
+            uncertain.append((share, name))
+        half = (summary["ci_high"] - summary["ci_low"]) / 2
+        if (part := float((summary["sampling_error"] / half).max())) > NOTICEABLE:
+            noticeable.append((part, name))
+    if uncertain:
+        share, name = max(uncertain)
+        yield (
+            f"{MOST_SAMPLES:,} samples leave a standard error above {ACCURACY:.1%} of a model's loss "
+            f"{_where(uncertain)}: up to {share:.1%}, for {name}; column model_sampling_error"
+        )
+    if noticeable:
+        part, name = max(noticeable)
+        yield (
+            f"the sampling error of the mean loss is up to {part:.0%} of the half-width of its interval, which "
+            f"includes it, {_where(noticeable)}, most for {name}; column sampling_error"
+        )
+
+
+def _where(found: Sequence[tuple[float, str]]) -> str:
+    return "in one row" if len(found) == 1 else f"in {len(found)} rows"
 
 
 def _of_no_seeds(losses: xr.Dataset) -> xr.Dataset:
     """References as a summary: no seed has anything to do with them."""
     none, count = xr.full_like(losses["loss"], np.nan), xr.zeros_like(losses["loss"], dtype=int)
     numbers = {"mean": losses["loss"], "ci_low": none, "ci_high": none, "n_seeds": count, "n_excluded": count}
-    return xr.Dataset(numbers | {"sampling_error": none} | {name: losses[name] for name in ("kind", "reason")})
+    numbers |= {"sampling_error": none, "model_sampling_error": none}
+    return xr.Dataset(
+        numbers
+        | {"sampling_error": none, "model_sampling_error": none}
+        | {name: losses[name] for name in ("kind", "reason")}
+    )
 
 
-def drawn(group: Sequence[Selected]) -> Figures:
+def drawn(group: Sequence[Selected], *, own: bool = False) -> Figures:
     """Training loss, each condition on itself with references, where its loss comes from, trained on × evaluated on."""
     for suffix, items in series(group):
-        curves = {label: over_seeds(item.dataset["train_loss"]) for label, item in items.items()}
+        curves = {label: over_seeds(with_range(item.dataset["train_loss"], 0)) for label, item in items.items()}
         yield f"loss-curves{suffix}", figures.loss_curves(curves)
-        own = {label: total_loss(item, item) for label, item in items.items()}
+        losses = {label: total_loss(item, item) for label, item in items.items()}
+        intervals = {label: _interval(loss_by_batch(item, item)) for label, item in items.items()}
         simple = {label: references(item) for label, item in items.items()}
-        yield f"loss-comparison{suffix}", figures.loss_comparison(own, summaries_of(own), simple)
-        if split := {label: item for label, item in items.items() if no_parts(item.dataset) is None}:
-            parts = {label: _over_batches(loss_parts(item)) for label, item in split.items()}
-            yield f"loss-parts{suffix}", figures.loss_parts(parts, summaries_of(parts))
+        yield f"loss-comparison{suffix}", figures.loss_comparison(losses, intervals, simple)
+        if split := {label: loss_parts(item) for label, item in items.items() if no_parts(item.dataset) is None}:
+            parts = {label: mean_over_batches(values) for label, values in split.items()}
+            yield f"loss-parts{suffix}", figures.loss_parts(parts, {name: _interval(of) for name, of in split.items()})
         active = {label: loss_by_active_features(item) for label, item in items.items()}
-        losses = {label: _over_batches(values["loss"]) for label, values in active.items()}
+        intervals = {label: _interval(values["loss"]) for label, values in active.items()}
         often = {label: values["probability"].sum("context") for label, values in active.items()}
-        yield f"loss-by-active{suffix}", figures.loss_by_active(summaries_of(losses), often)
-    yield from over_sweep(group, "loss", own_loss)
-    yield from _matrices(group)
+        yield f"loss-by-active{suffix}", figures.loss_by_active(intervals, often)
+    yield from over_sweep(group, "loss", own_loss_by_batch, _interval)
+    if not own:
+        yield from _matrices(group)
 
 
 def _matrices(group: Sequence[Selected]) -> Figures:
@@ -222,12 +295,14 @@ def _matrix(members: Sequence[Selected]) -> xr.Dataset:
     """Summaries of the loss over (trained_on, evaluated_on), NaN where the inputs differ."""
     names = [item.condition for item in members]
     cells = {
-        (item.condition, other.condition): over_seeds(total_loss(item, other))
+        (item.condition, other.condition): _interval(loss_by_batch(item, other))
         for item in members
         for other in members
         if same_inputs(item.whole.dataset, other.whole.dataset)
     }
-    bare = {pair: cell.drop_vars(list(cell.coords)) for pair, cell in cells.items()}
+    # A cell has room for one number, so of seeds in several modes it says only that.
+    bare = {pair: cell.drop_dims("mode", errors="ignore") for pair, cell in cells.items()}
+    bare = {pair: cell.drop_vars(list(cell.coords)) for pair, cell in bare.items()}
     empty = next(iter(bare.values())) * np.nan
     rows = [xr.concat([bare.get((name, other), empty) for other in names], dim="evaluated_on") for name in names]
     matrix = xr.concat(rows, dim="trained_on").assign_coords(trained_on=names, evaluated_on=names)
