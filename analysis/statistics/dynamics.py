@@ -16,9 +16,10 @@ from toysup.errors import UsageError
 PLATEAU_FALL = 0.01
 JUMP_SIZE = 0.2
 
-# A plateau, and each level beside a jump, lasts at least a tenth of the snapshots and at least three snapshots: fewer
-# than three always fit a line.
-_HELD, _FEWEST = 0.1, 3
+# Each level beside a jump lasts at least a tenth of the snapshots, and a plateau at least a twentieth: where a plateau
+# starts and stops is found to a fiftieth, so a plateau of a tenth may look shorter. Fewer than three snapshots always
+# fit a line.
+_LEVEL, _PLATEAU, _FEWEST = 0.1, 0.05, 3
 # A shorter series cannot be cut into two pieces of three snapshots, so its plateaus and jumps are undefined.
 LEAST_LENGTH = 2 * _FEWEST
 # A jump takes at most a fifth of the snapshots, and is at least this many times as steep as the levels beside it.
@@ -26,8 +27,11 @@ _SUDDEN, _STEEPER = 0.2, 3.0
 # The cost of a piece in units of σ² ln n: BIC for the two parameters and the place of a line, with a margin because σ
 # is estimated from as few as a dozen snapshots.
 _PENALTY = 4.0
-# The smallest σ. A smooth series has no noise, and with σ = 0 it would be cut at every bend.
-_LEAST_DECADES, _LEAST_DIMENSIONS = 0.005, 0.01
+# The smallest σ, of the log losses as a share of their range, and of D. A smooth series has no noise, and with σ = 0 it
+# would be cut at every bend.
+_LEAST_SHARE, _LEAST_DIMENSIONS = 0.005, 0.01
+# A loss whose whole range is smaller stands still throughout: 0.005 decades are 1.2%.
+_LEAST_DECADES = 0.005
 # Losses below this share of the largest loss are rounding errors.
 _ROUNDING = 1e-12
 
@@ -131,11 +135,14 @@ def _steps(recorded: xr.DataArray) -> tuple[float, float]:
 def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.DataArray:
     """Where the training loss is on a plateau.
 
-    log10 of the loss is cut into straight lines by least squares, with a penalty of 4 σ² ln n for each line. σ is
-    estimated from the second differences of the n losses, and is at least 0.005 decades. A plateau is one or more
-    successive lines that each change by at most `fall` decades per tenth of the recorded training. It lasts at least a
-    tenth of the training and at least three snapshots. A plateau ends, and another starts, where the loss changes from
-    one such line to the next by more than `fall` and by more than 2 √ln n standard errors.
+    A plateau is where the loss falls far more slowly than on average over the training, by at most a tenth of the mean
+    rate. The series is log10 of the loss, divided by its range over the recorded training: its total fall is then 1.
+    It is cut into straight lines by least squares, with a penalty of 4 σ² ln n for each line. σ is estimated from the
+    second differences of the n losses (times 1 + 4/n), and is at least 0.005 of the total fall. A line is flat if it changes by at most
+    `fall` of the total fall per tenth of the recorded training, or by at most 2 √ln n of its standard errors. A plateau
+    is one or more successive flat lines. It lasts at least a twentieth of the training and at least three snapshots. A
+    plateau ends, and another starts, where the loss changes from one flat line to the next by more than `fall` and by
+    more than 2 √ln n standard errors. A loss that ranges over less than 1.2% stands still throughout.
 
     Training is counted in snapshots. A tenth of it is a tenth of the steps if the snapshots are evenly spaced, and a
     tenth of log(step) if they are log-spaced.
@@ -145,7 +152,8 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     train_loss : DataArray (..., step)
         The mean loss since the previous snapshot; NaN at the first snapshot.
     fall : float
-        The largest change of a plateau, in decades per tenth of the recorded training. The default 0.01 is 2.3%.
+        The largest change of a plateau per tenth of the recorded training, as a share of the total fall; 0.01 by
+        default. On average a tenth of the training has a tenth of the total fall.
 
     Returns
     -------
@@ -176,7 +184,10 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     losses = losses.astype(np.float64)
     least = (_ROUNDING * losses.max("step")).clip(min=np.finfo(np.float64).tiny)
     logs = xr.apply_ufunc(np.log10, losses.clip(min=least, keep_attrs=True), dask="allowed")
-    flat = _along_steps(logs, partial(_on_plateau, fall=fall), order=2, least=_LEAST_DECADES)
+    total = logs.max("step") - logs.min("step")
+    # Dividing by an infinite range makes a loss that stands still constant.
+    shares = logs / total.where(~(total < _LEAST_DECADES), np.inf)
+    flat = _along_steps(shares, partial(_on_plateau, fall=fall), order=2, least=_LEAST_SHARE)
     whole = flat.reindex(step=train_loss["step"], fill_value=0.0).assign_coords(train_loss.coords)
     whole = whole.where(flat.notnull().all("step")).transpose(*train_loss.dims)
     return named(whole, "plateau", "whether the training loss stands still", fall=fall)
@@ -274,9 +285,14 @@ def _each_series(series: FloatArray, *, kernel: Kernel, order: int, least: float
     if n >= LEAST_LENGTH and finite.any():
         # First and second differences of white noise have variances 2 σ² and 6 σ²; the median of |N(0, 1)| is 0.674.
         spread = np.median(np.abs(np.diff(table[finite], order, axis=1)), axis=1) / 0.674
-        sigma = np.maximum(spread / {1: 2.0, 2: 6.0}[order] ** 0.5, least)
+        sigma = np.maximum(spread * _few(n, order) / {1: 2.0, 2: 6.0}[order] ** 0.5, least)
         result[finite] = kernel(table[finite], _PENALTY * np.log(n) * sigma**2)
     return result.reshape(series.shape)
+
+
+def _few(n: int, order: int) -> float:
+    """The factor that makes up for the median of few second differences, which is often too small."""
+    return 1 + 4 / n if order == 2 else 1.0
 
 
 class _Line(NamedTuple):
@@ -305,6 +321,12 @@ class _Line(NamedTuple):
         count = self.stop - self.start
         return (4 * count - 2) / (count * (count + 1))
 
+    @property
+    def slope_variance(self) -> float:
+        """The variance of `slope`, if the noise has variance 1."""
+        count = self.stop - self.start
+        return 12 / (count * (count**2 - 1))
+
 
 def _on_plateau(logs: FloatArray, penalties: FloatArray, *, fall: float) -> FloatArray:
     """1 for the snapshots on a plateau, 0 for the others."""
@@ -322,7 +344,7 @@ def _flat(lines: Sequence[_Line], penalty: float, fall: float) -> FloatArray:
     n = lines[-1].stop
     flat = np.zeros(n, dtype=bool)
     for start, stop in _standing(lines, penalty, fall):
-        if stop - start >= _held(n):
+        if stop - start >= _held(n, _PLATEAU):
             # If a plateau follows another one at once, it starts one snapshot later, which keeps the two apart.
             flat[start + int(start > 0 and flat[start - 1]) : stop] = True
     return flat.astype(np.float64)
@@ -333,7 +355,7 @@ def _standing(lines: Sequence[_Line], penalty: float, fall: float) -> list[tuple
     tenth = (lines[-1].stop - 1) / 10
     runs: list[list[_Line]] = []
     for line in lines:
-        if abs(line.slope) * tenth > fall:
+        if line.slope**2 > max((fall / tenth) ** 2, penalty * line.slope_variance):
             continue
         before = runs[-1][-1] if runs else None
         if before and before.stop == line.start and _at_one_level(before, line, penalty, fall):
@@ -365,7 +387,7 @@ def _jumps(series: FloatArray, penalties: FloatArray, *, size: float) -> FloatAr
 def _changes(lines: Sequence[_Line], size: float) -> Iterator[tuple[int, float]]:
     """For each jump, where its new level starts, and its size."""
     n = lines[-1].stop
-    levels = [line for line in lines if line.stop - line.start >= _held(n)]
+    levels = [line for line in lines if line.stop - line.start >= _held(n, _LEVEL)]
     for before, after in pairwise(levels):
         change, apart = after.first - before.last, after.start - before.stop
         steepness = abs(change) / (apart + 1)
@@ -379,6 +401,6 @@ def _lines(series: FloatArray, stops: Sequence[int]) -> list[_Line]:
     return [_Line.through(series, start, stop) for start, stop in pairwise([0, *stops])]
 
 
-def _held(n: int) -> int:
-    """The least number of snapshots of a level or a plateau in a series of n."""
-    return max(_FEWEST, int(np.ceil(_HELD * (n - 1))))
+def _held(n: int, share: float) -> int:
+    """The least number of snapshots that last `share` of a series of n."""
+    return max(_FEWEST, int(np.ceil(share * (n - 1))))

@@ -159,10 +159,11 @@ def test_plateaus_are_where_the_loss_stands_still(n: int) -> None:
     assert set(np.unique(found)) == {0.0, 1.0}
     assert found[:, t < 0.4].mean() < 0.02
     assert found[:, t > 0.6].mean() > 0.98
-    # In decades per tenth of the training: what falls by two decades falls by 0.2 each.
-    falling = training(10 ** (-2 * t))
-    assert not analysis.plateaus(falling, fall=0.19).any()
-    assert analysis.plateaus(falling, fall=0.21).all()
+    # In shares of the total fall: what falls steadily falls by a tenth of it per tenth of the training.
+    for decades in (0.08, 2):
+        falling = training(10 ** (-decades * t))
+        assert not analysis.plateaus(falling, fall=0.09).any()
+        assert analysis.plateaus(falling, fall=0.11).all()
 
 
 def test_plateaus_of_constant_and_vanished_losses() -> None:
@@ -189,9 +190,30 @@ def test_a_sudden_fall_parts_plateaus(height: float, noise: float) -> None:
 
 
 def test_noise_parts_no_plateau() -> None:
-    for n in (13, 45, 200):
+    # The noise of a dozen losses is estimated from as many differences, so that some of it looks like a change.
+    for n, least in ((13, 0.93), (45, 0.97), (200, 0.99)):
         noise = 0.005 * np.random.default_rng(3).normal(size=(400, n))
-        assert analysis.plateaus(training(10**noise)).all("step").mean() > 0.99
+        found = [analysis.plateaus(training(10 ** (scale * noise))) for scale in (1, 10)]
+        assert all(plateau.all("step").mean() > least for plateau in found)
+        # A loss that ranges over less than a hundredth stands still whatever it does.
+        assert analysis.plateaus(training(1 + 1e-3 * np.linspace(0, 1, n))).all()
+
+
+@pytest.mark.parametrize("n", [13, 100, 200])
+def test_a_loss_that_falls_by_a_sixth_throughout_is_on_no_plateau(n: int) -> None:
+    t, rng = np.linspace(0, 1, n), np.random.default_rng(4)
+    steady = np.log10(5 / 6) * t + 0.001 * rng.normal(size=(100, n))
+    assert analysis.plateaus(training(10**steady)).mean() < 0.01
+
+
+@pytest.mark.parametrize(("decades", "noise"), [(0.08, 0.0003), (1, 0.005), (3, 0.01)])
+@pytest.mark.parametrize("n", [45, 100, 200])
+def test_a_plateau_of_a_tenth_is_found_whatever_the_loss_falls_by(n: int, decades: float, noise: float) -> None:
+    t, rng = np.linspace(0, 1, n), np.random.default_rng(5)
+    stands = np.interp(t, [0, 0.4, 0.5, 1], [0, 0.4, 0.4, 0.9]) / 0.9
+    found = analysis.plateaus(training(10 ** (-decades * stands + noise * rng.normal(size=(100, n)))))
+    assert found[:, (t > 0.42) & (t < 0.48)].mean() > 0.95
+    assert found[:, (t < 0.33) | (t > 0.57)].mean() < 0.01
 
 
 def test_what_is_not_finite_is_left_out() -> None:
