@@ -104,6 +104,8 @@ def _option(parameter: inspect.Parameter, text: str) -> click.Option:
     choices = [option for part in (kind, *get_args(kind)) if get_origin(part) is Literal for option in get_args(part)]
     if choices:
         return click.Option([name], type=click.Choice(choices), default=parameter.default, help=text)
+    if float in get_args(kind):
+        return click.Option([name], type=float, help=text)
     return click.Option([name], metavar="CONDITION", help=text)
 
 

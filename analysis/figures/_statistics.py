@@ -18,6 +18,7 @@ _KNOWN = {
     "loss": Statistic("loss per sample", "Loss: importance-weighted squared error, dimensionless.", log=True),
     "train_loss": Statistic("training loss", log=True),
     "represented": Statistic("represented features"),
+    "represented_directions": Statistic("represented directions, of either sign"),
     "total_dimensionality": Statistic("total dimensionality Σ Dᵢ"),
     "sharing_pairs": Statistic("pairs that share a direction"),
     "context_selectivity": Statistic("context selectivity"),

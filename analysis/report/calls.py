@@ -7,7 +7,7 @@ work when it is called.
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from toysup.analysis.report.selected_runs import Runs, selected_from
 from toysup.errors import UsageError
@@ -114,7 +114,12 @@ def info(
 
 
 def gram(
-    runs: Runs, *, conditions: Sequence[str] = (), step: int | None = None, epoch: float | None = None
+    runs: Runs,
+    *,
+    value: float | None = None,
+    conditions: Sequence[str] = (),
+    step: int | None = None,
+    epoch: float | None = None,
 ) -> "TopicReport":
     """The Gram matrix WᵀW, entry by entry and in pictures.
 
@@ -124,6 +129,9 @@ def gram(
     ----------
     runs : str, Path or DataTree
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    value : float
+        Where responses of models with layers or a hidden activation are measured; not 0. The default is 1, or both 1
+        and -1 if values have both signs.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
     step, epoch : int, float
@@ -140,7 +148,7 @@ def gram(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step.
+        If there is no such condition or recorded step, the value is 0 or not finite.
 
     Examples
     --------
@@ -149,13 +157,14 @@ def gram(
     >>> len(toysup.analysis.report.gram(runs, conditions=["fixed"]).table)
     400
     """
-    return _reported("gram", runs, conditions, step, epoch)
+    return _reported("gram", runs, conditions, step, epoch, value)
 
 
 def dimensionality(
     runs: Runs,
     *,
     against: str | None = None,
+    value: float | None = None,
     conditions: Sequence[str] = (),
     step: int | None = None,
     epoch: float | None = None,
@@ -168,6 +177,9 @@ def dimensionality(
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
     against : str
         Report each condition's difference from this one, with intervals and tests. Single features are not compared.
+    value : float
+        Where responses of models with layers or a hidden activation are measured; not 0. The default is 1, or both 1
+        and -1 if values have both signs.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
     step, epoch : int, float
@@ -184,7 +196,7 @@ def dimensionality(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, or `against` leaves no other condition to compare.
+        If there is no such condition or recorded step, the value is 0 or not finite, or `against` leaves no other condition to compare.
 
     Examples
     --------
@@ -194,7 +206,7 @@ def dimensionality(
     >>> float(table["mean"][table["statistic"] == "represented"].iloc[0])
     20.0
     """
-    return _reported("dimensionality", runs, conditions, step, epoch, against=against)
+    return _reported("dimensionality", runs, conditions, step, epoch, value, against=against)
 
 
 def interference(
@@ -203,6 +215,7 @@ def interference(
     by: Literal["quadrant", "seed", "feature"] = "quadrant",
     statistic: QuadrantStatistic = "energy",
     against: str | None = None,
+    value: float | None = None,
     conditions: Sequence[str] = (),
     step: int | None = None,
     epoch: float | None = None,
@@ -222,6 +235,9 @@ def interference(
         The statistic of each quadrant that the figure shows; the rows have all of them.
     against : str
         Report each condition's difference from this one, with intervals and tests.
+    value : float
+        Where responses of models with layers or a hidden activation are measured; not 0. The default is 1, or both 1
+        and -1 if values have both signs.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
     step, epoch : int, float
@@ -237,7 +253,7 @@ def interference(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, `against` leaves no other condition, or it is given with another
+        If there is no such condition or recorded step, the value is 0 or not finite, `against` leaves no other condition, or it is given with another
         `by`.
 
     Examples
@@ -249,7 +265,7 @@ def interference(
     [['comedy', 'comedy', 0.0], ['comedy', 'tragedy', 10.1]]
     """
     _refuse_parts(against, by if by != "quadrant" else None)
-    return _reported("interference", runs, conditions, step, epoch, by=by, statistic=statistic, against=against)
+    return _reported("interference", runs, conditions, step, epoch, value, by=by, statistic=statistic, against=against)
 
 
 def losses(
@@ -314,6 +330,7 @@ def dynamics(
     runs: Runs,
     *,
     by: Literal["step", "feature", "event"] = "step",
+    value: float | None = None,
     conditions: Sequence[str] = (),
     step: int | None = None,
     epoch: float | None = None,
@@ -328,6 +345,9 @@ def dynamics(
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
     by : str
         What a row is about: a recorded step, a feature, or an event of one seed.
+    value : float
+        Where responses of models with layers or a hidden activation are measured; not 0. The default is 1, or both 1
+        and -1 if values have both signs.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
     step, epoch : int, float
@@ -344,7 +364,7 @@ def dynamics(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, or no training was recorded up to it.
+        If there is no such condition or recorded step, the value is 0 or not finite, or no training was recorded up to it.
 
     Examples
     --------
@@ -354,7 +374,7 @@ def dynamics(
     >>> sorted(set(table["statistic"]))
     ['entries', 'entry_step', 'exits', 'merge_step', 'represented']
     """
-    return _reported("dynamics", runs, conditions, step, epoch, by=by)
+    return _reported("dynamics", runs, conditions, step, epoch, value, by=by)
 
 
 # In the order of the report's page; each is a command, too.
@@ -364,10 +384,16 @@ TOPICS: dict[str, Callable[..., "TopicReport"]] = {
 
 
 def _reported(
-    name: str, runs: Runs, conditions: Sequence[str], step: int | None, epoch: float | None, **options: object
+    name: str,
+    runs: Runs,
+    conditions: Sequence[str],
+    step: int | None,
+    epoch: float | None,
+    value: float | None = None,
+    **options: object,
 ) -> "TopicReport":
-    against = options.get("against")
-    selected = selected_from(runs, conditions, step, epoch, against=against if isinstance(against, str) else None)
+    against: Any = options.get("against")
+    selected = selected_from(runs, conditions, step, epoch, against=against, value=value)
     report: TopicReport = import_module(f"toysup.analysis.report.topics.{name}").report(selected, **options)
     return report
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import xarray as xr
 from matplotlib.figure import Figure
@@ -75,15 +75,24 @@ def in_a_name(cell: Mapping[str, float]) -> str:
 
 
 def by_context(values: Mapping[str, Labelled]) -> dict[str, Labelled]:
-    """Values that depend on the context as one entry for each; all others as they are."""
+    """Values that depend on the context, or on the sign of a feature, as one entry for each; all others as they are."""
     entries: dict[str, Labelled] = {}
     for label, array in values.items():
-        if "context" not in array.dims:
-            entries[label] = array
-            continue
-        for context in array["context"].values.tolist():
-            entries[f"{label}, {context}"] = array.sel(context=context, drop=True)
+        for sign, of_sign in _each(array, "value"):
+            for context, of_context in _each(of_sign, "context"):
+                entries[", ".join(filter(None, [label, _SIGNS.get(sign), context]))] = of_context
     return entries
+
+
+_SIGNS = {1.0: "positive", -1.0: "negative"}
+
+
+def _each(array: Labelled, dim: str) -> Iterator[tuple[Any, Labelled]]:
+    if dim not in array.dims:
+        yield None, array
+        return
+    for label in array[dim].values.tolist():
+        yield label, array.sel({dim: label}, drop=True)
 
 
 def summaries_of(values: Mapping[str, xr.DataArray]) -> dict[str, xr.Dataset]:

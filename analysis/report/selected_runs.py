@@ -19,8 +19,12 @@ def selected_from(
     epoch: float | None = None,
     *,
     against: str | None = None,
+    value: float | None = None,
 ) -> list["Selected"]:
-    """The conditions of these names, and the one that they are held against, at the chosen step."""
+    """The conditions of these names, and the one that they are held against, at the chosen step.
+
+    `value` is where responses are measured; None as `linear_response` chooses.
+    """
     from toysup.analysis.report.selection import refuse_unknown, select
     from toysup.storage.runs import open_runs
 
@@ -28,4 +32,4 @@ def selected_from(
     if against is not None:
         refuse_unknown(tree, [against])
         conditions = (*conditions, against) if conditions else ()
-    return select(tree, conditions=conditions, step=step, epoch=epoch)
+    return select(tree, conditions=conditions, step=step, epoch=epoch, value=value)

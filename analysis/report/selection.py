@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.statistics.piecewise import loaded_if_small, piecewise
+from toysup.analysis.statistics.responses import values_of_responses, with_response_value
 from toysup.errors import UsageError, nearest
 from toysup.storage.schema import sweep_axes
 
@@ -52,9 +53,14 @@ class Selected:
 
     @property
     def entries(self) -> int:
-        """Number of entries of a model's G, in all contexts."""
+        """Number of entries of a model's G, in all contexts and at all values."""
         sizes = self.dataset.sizes
-        return sizes["feature"] * sizes.get("output", sizes["feature"]) * sizes["context"]
+        return sizes["feature"] * sizes.get("output", sizes["feature"]) * sizes["context"] * len(self.values)
+
+    @functools.cached_property
+    def values(self) -> tuple[float, ...]:
+        """The values at which the responses of this condition are measured."""
+        return values_of_responses(self.dataset)
 
     @property
     def whole(self) -> "Selected":
@@ -112,11 +118,16 @@ def label_of(item: Selected, n_conditions: int) -> str:
 
 
 def select(
-    runs: xr.DataTree, *, conditions: Sequence[str] = (), step: int | None = None, epoch: float | None = None
+    runs: xr.DataTree,
+    *,
+    conditions: Sequence[str] = (),
+    step: int | None = None,
+    epoch: float | None = None,
+    value: float | None = None,
 ) -> list[Selected]:
     """The conditions of these names (all, if none is given), at a recorded step or epoch (the last, if not given).
 
-    Raises UsageError, which lists the known ones, if a condition or a step does not exist.
+    `value` is where responses are measured. Raises UsageError, which lists the known ones, if a condition or a step does not exist.
     """
     refuse_unknown(runs, conditions)
     leaves = [leaf.to_dataset() for leaf in runs.leaves]
@@ -124,13 +135,22 @@ def select(
         Selected(
             leaf.attrs["experiment"],
             leaf.attrs["condition_name"],
-            leaf,
+            with_response_value(leaf, value),
             _index(leaf, step, epoch),
             step_was_chosen=step is not None or epoch is not None,
         )
         for leaf in leaves
         if not conditions or leaf.attrs["condition_name"] in conditions
     ]
+
+
+def notes_on_signs(selected: Sequence[Selected]) -> Iterator[str]:
+    """Which conditions have rows for either sign of the values, and why."""
+    if names := [item.condition for item in selected if len(item.values) > 1]:
+        yield (
+            f"{', '.join(names)}: values have both signs, and the response to −1 can differ from the response to 1. "
+            "Each sign of a feature is a direction of its own, with rows of its own (column value); --value takes one"
+        )
 
 
 def refuse_unknown(runs: xr.DataTree, conditions: Sequence[str]) -> None:

@@ -79,7 +79,7 @@ def modes_note(rows: pd.DataFrame) -> str:
 
 
 def summarised(item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of statistics that are about the same; where a model sees its context, also by context."""
+    """The rows of statistics that are about the same; by context and by sign too, where responses depend on them."""
     summaries = {name: over_seeds(values) for name, values in statistics.items()}
     return joined(
         [rows_of(item, name, summary, [*about_contexts(summary), *about]) for name, summary in summaries.items()]
@@ -94,8 +94,9 @@ def stacked(summaries: Mapping[str, xr.Dataset]) -> xr.Dataset:
     return whole.assign_coords(statistic=list(summaries))
 
 
-def about_contexts(values: xr.Dataset) -> list[str]:
-    return ["context"] if "context" in values.dims else []
+def about_contexts(values: xr.Dataset | xr.DataArray) -> list[str]:
+    """The dims of a response that depends on the sign of the value, or on the context that the model sees."""
+    return [dim for dim in ("value", "context") if dim in values.dims]
 
 
 def of_statistics(rows: pd.DataFrame, *statistics: str) -> pd.DataFrame:

@@ -8,29 +8,39 @@ from toysup.analysis.statistics.gram import gram
 from toysup.analysis.statistics.labels import named, with_other_feature
 from toysup.errors import UsageError
 from toysup.experiments.model import is_plain
+from toysup.experiments.regime import Regime
 from toysup.storage.schema import condition_of, leading_dims
 
+# The attribute of a dataset with the value at which its responses are measured if no other is given.
+_RESPONSE_VALUE = "response_value"
 
-def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
+
+def linear_response(dataset: xr.Dataset, *, value: float | None = None) -> xr.Dataset:
     """The change of the hidden state and of the output when one feature is switched on, per unit of its value.
 
     H_j = [h(v e_j, c) − h(0, c)] / v and G_ij = [a_i(v e_j, c) − a_i(0, c)] / v, where h is the hidden state, a is the
     output before its activation, and v is the value of feature j while all other features are 0. For y = φ(WᵀW x + b)
     these responses are W and WᵀW, whatever v is. If the model sees its context c, there is one H and one G per context.
 
+    A model with a nonlinearity before its output activation (a hidden activation, layers, or an architecture of yours)
+    responds differently to −v than to v: a hidden ReLU may pass on one side of a feature only. If values can have both
+    signs, such a model has one H and one G for 1 and for −1, and each sign of a feature is a direction of its own.
+
     Parameters
     ----------
     dataset : Dataset
         A trajectory; any leading dims (sweep axes, seed, step).
-    value : float
-        The value v, finite and not 0; 1 by default. Use −1 for the negative side of signed values.
+    value : float, optional
+        The value v, finite and not 0. The default is both 1 and −1 if values can have both signs and the response can
+        depend on the sign, −1 if values are never positive, and 1 otherwise.
 
     Returns
     -------
     Dataset
-        `H` (..., [context,] hidden, feature) and `G` (..., [context,] feature, other_feature). For the target z the
-        rows of G have the dim `output`, labelled by `output_feature` and `output_context`. Dimensionless, float32; not
-        finite for a model that is not finite.
+        `H` (..., [value,] [context,] hidden, feature) and `G` (..., [value,] [context,] feature, other_feature); the
+        dim `value` has the labels 1 and −1 where the default is both. For the target z the rows of G have the dim
+        `output`, labelled by `output_feature` and `output_context`. Dimensionless, float32; not finite for a model that
+        is not finite.
 
     Raises
     ------
@@ -52,13 +62,40 @@ def linear_response(dataset: xr.Dataset, *, value: float = 1.0) -> xr.Dataset:
     >>> bool((response.H == fixed.W.isel(step=-1)).all())
     True
     """
-    if not np.isfinite(value) or value == 0:
-        raise UsageError(f"value must be finite and non-zero, got {value}")
+    values = values_of_responses(dataset, value)
     condition = condition_of(dataset)
     regime = condition.first_regime
     if is_plain(condition.model, regime):
         H = dataset["W"]
         return xr.Dataset({"H": _labelled_H(H), "G": gram(H)})
+    if len(values) == 1:
+        return _response(dataset, regime, values[0])
+    each = xr.concat([_response(dataset, regime, v) for v in values], xr.IndexVariable("value", list(values)))
+    return each.transpose(*leading_dims(dataset), "value", ...)
+
+
+def values_of_responses(dataset: xr.Dataset, value: float | None = None) -> tuple[float, ...]:
+    """The values at which `linear_response` measures a dataset: the one that is given, (1,), (−1,), or (1, −1)."""
+    value = dataset.attrs.get(_RESPONSE_VALUE) if value is None else value
+    if value is not None:
+        if not (np.isfinite(value) and value != 0):
+            raise UsageError(f"value must be finite and non-zero, got {value}")
+        return (float(value),)
+    condition = condition_of(dataset)
+    model, (low, high) = condition.model, condition.first_regime.value_range
+    if high <= 0:
+        return (-1.0,)
+    layers = model.encoder_layers or model.decoder_layers or model.hidden_activation != "identity"
+    depends = bool(layers) or model.architecture != "autoencoder"
+    return (1.0, -1.0) if low < 0 and depends else (1.0,)
+
+
+def with_response_value(dataset: xr.Dataset, value: float | None) -> xr.Dataset:
+    """The dataset, whose responses are measured at this value wherever no other is given; None: the default."""
+    return dataset if value is None else dataset.assign_attrs({_RESPONSE_VALUE: value})
+
+
+def _response(dataset: xr.Dataset, regime: Regime, value: float) -> xr.Dataset:
     leading = leading_dims(dataset)
     models = Models(dataset, regime, leading, np.float64)
     contexts = range(len(regime.contexts)) if regime.context_inputs else range(1)
@@ -93,7 +130,7 @@ def _switched_on(models: Models, value: float, context: int) -> tuple[np.ndarray
     return tuple(np.swapaxes(state[:, :n] - state[:, n:], 1, 2) / value for state in (hidden, before))
 
 
-def context_selectivity(dataset: xr.Dataset, *, value: float = 1.0) -> xr.DataArray:
+def context_selectivity(dataset: xr.Dataset, *, value: float | None = None) -> xr.DataArray:
     """Whether each feature reaches the hidden state only in its own contexts, from −1 to 1.
 
     The selectivity of feature j is (‖H_j(own)‖² − ‖H_j(other)‖²) / (‖H_j(own)‖² + ‖H_j(other)‖²). "own" means the
@@ -105,12 +142,12 @@ def context_selectivity(dataset: xr.Dataset, *, value: float = 1.0) -> xr.DataAr
     ----------
     dataset : Dataset
         A trajectory; any leading dims (sweep axes, seed, step).
-    value : float
-        The value v at which `linear_response` computes H; 1 by default.
+    value : float, optional
+        The value v at which `linear_response` computes H; its default by default.
 
     Returns
     -------
-    DataArray (..., feature)
+    DataArray (..., [value,] feature)
         Between −1 and 1, dimensionless, float32. NaN for a feature that reaches the hidden state in no context, for a
         feature that belongs to no subset or to all subsets, and for a model that is not finite.
 

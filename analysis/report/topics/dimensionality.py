@@ -11,7 +11,7 @@ from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
-from toysup.analysis.report.selection import Selected, computed_once
+from toysup.analysis.report.selection import Selected, computed_once, notes_on_signs
 from toysup.analysis.report.tidy_rows import joined, of_statistics, summarised
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
@@ -34,14 +34,15 @@ def report(selected: Sequence[Selected], *, against: str | None = None) -> Topic
     """Rows and figures of the chosen step, or differences from the condition `against`."""
     if against is not None:
         return comparison.report(selected, against, counts, drawn)
-    return TopicReport(selected, partial(rows, selected), drawn=drawn)
+    return TopicReport(selected, partial(rows, selected), partial(notes_on_signs, selected), drawn)
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
     """The counts, with all rows beside them."""
     whole = rows(selected)
     counted = with_interval(of_statistics(whole, "represented", "total_dimensionality"))
-    yield Section("Dimensionality", MEANING, [("", counted)], {"dimensionality": whole}, drawn)
+    text = MEANING + "".join(f" {note}." for note in notes_on_signs(selected))
+    yield Section("Dimensionality", text, [("", counted)], {"dimensionality": whole}, drawn)
 
 
 def rows(selected: Sequence[Selected]) -> pd.DataFrame:
@@ -70,7 +71,10 @@ def _counts(item: Selected) -> xr.Dataset:
 
 def _counts_of(models: xr.Dataset) -> xr.Dataset:
     H = linear_response(models)["H"]
-    return xr.Dataset({"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)})
+    counted = {"represented": represented_count(H), "total_dimensionality": total_dimensionality(H)}
+    if "value" in H.dims:
+        counted["represented_directions"] = counted["represented"].sum("value", skipna=False)
+    return xr.Dataset(counted)
 
 
 def _of_features(models: xr.Dataset) -> xr.Dataset:

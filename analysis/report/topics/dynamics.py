@@ -11,7 +11,7 @@ from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
 from toysup.analysis.report.html_page import Section
 from toysup.analysis.report.panels import Figures, by_context, series
-from toysup.analysis.report.selection import Selected
+from toysup.analysis.report.selection import Selected, notes_on_signs
 from toysup.analysis.report.tidy_rows import Rows, about_contexts, joined, rows_of, stacked
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics.training_course import (
@@ -79,6 +79,7 @@ def _feature_rows(item: Selected) -> Iterator[pd.DataFrame]:
 
 def left_out(selected: Sequence[Selected]) -> Iterator[str]:
     """Lines on the statistics that take more snapshots than conditions have, and on trainings that are not finite."""
+    yield from notes_on_signs(selected)
     short: dict[str, list[str]] = {}
     for item in selected:
         if names := too_short(item):

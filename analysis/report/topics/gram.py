@@ -12,7 +12,7 @@ from toysup.analysis import figures
 from toysup.analysis.report.html_page import Section
 from toysup.analysis.report.measures import counted_response
 from toysup.analysis.report.panels import MAX_SERIES, Figures, by_context, in_a_name
-from toysup.analysis.report.selection import Selected, label_of
+from toysup.analysis.report.selection import Selected, label_of, notes_on_signs
 from toysup.analysis.report.tidy_rows import joined, summarised
 from toysup.analysis.report.topic_report import TopicReport
 
@@ -24,7 +24,7 @@ _ENTRIES = 2**25
 
 def report(selected: Sequence[Selected]) -> TopicReport:
     """Every entry, and pictures through training."""
-    return TopicReport(selected, partial(rows, selected), drawn=drawn)
+    return TopicReport(selected, partial(rows, selected), partial(notes_on_signs, selected), drawn)
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:

@@ -15,7 +15,7 @@ from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report import measures
 from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
-from toysup.analysis.report.selection import Selected
+from toysup.analysis.report.selection import Selected, notes_on_signs
 from toysup.analysis.report.tidy_rows import about_contexts, joined, of_statistics, rows_of, summarised
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
@@ -44,7 +44,7 @@ def report(
         return comparison.report(selected, against, quadrants, figures_of)
     if by == "seed":
         return TopicReport(selected, partial(seed_rows, selected), partial(notes, selected), figures_of, streams=True)
-    notes_of_rows = partial(notes, selected) if by == "quadrant" else tuple
+    notes_of_rows = partial(notes if by == "quadrant" else notes_on_signs, selected)
     return TopicReport(selected, partial(rows, selected, by=by), notes_of_rows, figures_of)
 
 
@@ -125,7 +125,8 @@ def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes(selected: Sequence[Selected]) -> Iterator[str]:
-    """Which conditions have no exact null, and why."""
+    """Which conditions have rows for either sign; which have no exact null, and why."""
+    yield from notes_on_signs(selected)
     for item in selected:
         if none := no_null(item.dataset):
             cells = f" {none.cells}" if none.cells else ""

@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from toysup.analysis.report.selection import Selected
-from toysup.analysis.report.tidy_rows import joined
+from toysup.analysis.report.tidy_rows import about_contexts, joined
 from toysup.analysis.report.topics.training_course import Training, trainings
 from toysup.analysis.statistics.dimensionality import represented
 from toysup.analysis.statistics.gram import feature_norms
@@ -59,7 +59,7 @@ def _lengths(holds: xr.DataArray, step: xr.DataArray) -> xr.DataArray:
 
 def _listed(item: Selected, training: Training, event: str, statistic: str, sizes: xr.DataArray) -> pd.DataFrame:
     """The entries of `sizes` that are not NaN, one row each."""
-    about = [dim for dim in ("context", "feature", "other_feature") if dim in sizes.dims]
+    about = [dim for dim in ("value", "context", "feature", "other_feature") if dim in sizes.dims]
     dims = [*item.sweeps, "seed", "step", *about]
     ordered = sizes.transpose(*dims)
     where = np.nonzero(ordered.notnull().values)
@@ -68,7 +68,7 @@ def _listed(item: Selected, training: Training, event: str, statistic: str, size
     named = {"experiment": item.experiment, "condition": item.condition}
     numbers = {"ci_low": np.nan, "ci_high": np.nan, "n_seeds": 1, "n_excluded": 0}
     found = found.assign(**named, **numbers, **{dim: None for dim in ("feature", "other_feature") if dim not in about})
-    contexts = ["context"] if "context" in training.H.dims else []
-    found = found.assign(context=None) if contexts and "context" not in about else found
-    order = ["experiment", "condition", *item.sweeps, "step", "seed", "event", *contexts]
+    kinds = about_contexts(training.H)
+    found = found.assign(**{kind: None for kind in kinds if kind not in about})
+    order = ["experiment", "condition", *item.sweeps, "step", "seed", "event", *kinds]
     return found[[*order, "feature", "other_feature", "statistic", "mean", *numbers]]

@@ -2,11 +2,13 @@
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+import xarray as xr
+from click.testing import CliRunner, Result
 
 import toysup
 from toysup import analysis
@@ -132,6 +134,32 @@ def test_outputs_of_z_that_weigh_nothing_are_left_out(folders: dict[str, Path]) 
 def test_comparable_conditions_only_are_evaluated_on_one_another(folders: dict[str, Path]) -> None:
     pairs = {(row["trained_on"], row["evaluated_on"]) for row in rows("losses", folders["models"] / "runs")}
     assert pairs == {(name, name) for name in ("blind", "seeing", "z")}
+
+
+def test_signed_values_of_a_hidden_relu_are_reported_at_both_signs(
+    small: Callable[..., toysup.Experiment], run_analyze: Callable[..., Result], tmp_path: Path
+) -> None:
+    changes = {"model__tied": False, "model__hidden_activation": "relu", "regime__values": "signed"}
+    tree = toysup.train(small(**changes), seeds=2)
+    # One model by hand: hidden 1 to 3 pass on +1, +2 and −1, so that three directions of two features are represented.
+    dataset = tree["small/small"].to_dataset().load()
+    dataset["W"].values[:] = np.eye(3, 6) * [1, 1, 0, 0, 0, 0]
+    dataset["W"].values[..., 2, 0] = -1
+    toysup.save_runs(xr.DataTree.from_dict({"/small/small": dataset}), tmp_path / "runs")
+    found = rows("dimensionality", tmp_path / "runs")
+    counts = {(row["statistic"], row["value"]): float(row["mean"]) for row in found if not row["feature"]}
+    assert counts["represented", "1.0"] == 2
+    assert counts["represented", "-1.0"] == 1
+    assert counts["represented_directions", ""] == 3
+    for command in (["gram"], ["interference"], ["dynamics"], ["dynamics", "--by", "feature"]):
+        name, *options = command
+        assert {"1.0", "-1.0"} <= {row["value"] for row in rows(name, tmp_path / "runs", *options)}
+        assert "value" not in rows(name, tmp_path / "runs", *options, "--value", "-1")[0]
+    result = run_analyze("interference", tmp_path / "runs", "--by", "feature")
+    assert "small: values have both signs" in result.stderr
+    assert "--value takes one" in result.stderr
+    result = run_analyze("gram", tmp_path / "runs", "--value", "0")
+    assert (result.exit_code, result.output.count("value must be finite and non-zero, got 0")) == (2, 1)
 
 
 def test_mean_selectivity_is_over_represented_features(folders: dict[str, Path]) -> None:

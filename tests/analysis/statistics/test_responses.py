@@ -99,11 +99,27 @@ def test_a_negative_value_asks_for_the_other_side(small: Small) -> None:
     weights["W"][0, 0], weights["W"][1, 6] = 2, 3
     dataset = dataset_with(small, weights, **DEEP, regime__values="signed")
     # h_1 = 2 ReLU(x_1) and h_2 = 3 ReLU(−x_1): switching x_1 to −1 moves the second by 3, so by −3 per unit of x_1.
-    assert analysis.linear_response(dataset).H.isel(seed=0, feature=0).values.tolist() == [2, 0, 0]
+    both = analysis.linear_response(dataset)
+    assert both.H.dims == ("seed", "value", "hidden", "feature")
+    assert both.G.dims == ("seed", "value", "feature", "other_feature")
+    assert both.value.values.tolist() == [1, -1]
+    assert both.H.isel(seed=0, feature=0).values.tolist() == [[2, 0, 0], [0, -3, 0]]
+    assert analysis.linear_response(dataset, value=1).H.isel(seed=0, feature=0).values.tolist() == [2, 0, 0]
     assert analysis.linear_response(dataset, value=-1).H.isel(seed=0, feature=0).values.tolist() == [0, -3, 0]
     for value in (0.0, np.inf, np.nan):
         with pytest.raises(toysup.UsageError, match="finite and non-zero, got"):
             analysis.linear_response(dataset, value=value)
+
+
+def test_only_a_model_that_can_tell_signs_apart_responds_to_both(small: Small) -> None:
+    signed, negative = {"regime__values": "signed"}, {"regime__values": -0.5}
+    # What is linear up to the output activation responds alike to both signs, and what has one sign to that one alone.
+    for changes in (signed, signed | {"model__tied": False}, DEEP, DEEP | negative):
+        assert "value" not in analysis.linear_response(dataset_with(small, **changes)).dims
+    dead_above = {"encoder_1_W": np.vstack([-np.eye(6), np.zeros((6, 6))]), "W": np.eye(3, 12)}
+    assert analysis.linear_response(dataset_with(small, dead_above, **DEEP | negative)).H[0, 0, 0] == -1
+    hidden = signed | {"model__tied": False, "model__hidden_activation": "relu"}
+    assert analysis.context_selectivity(dataset_with(small, **hidden)).dims == ("seed", "value", "feature")
 
 
 def test_outputs_of_the_target_z_make_a_rectangular_response(small: Small) -> None:
