@@ -20,7 +20,12 @@ EQUIVALENCE_CONFIDENCE = 0.9
 
 
 def difference_over_seeds(
-    a: xr.DataArray, b: xr.DataArray, *, paired: bool = False, confidence: float = CONFIDENCE
+    a: xr.DataArray,
+    b: xr.DataArray,
+    *,
+    paired: bool = False,
+    confidence: float = CONFIDENCE,
+    comparisons: int | None = None,
 ) -> xr.Dataset:
     """The mean over seeds of `a` minus the mean of `b`, with its interval, a permutation test and an effect size.
 
@@ -48,6 +53,9 @@ def difference_over_seeds(
         Compare seed by seed. Seeds that only one side has are then excluded. By default the sides are independent.
     confidence : float
         Coverage of the interval, between 0 and 1; 0.95 by default.
+    comparisons : int, optional
+        The number of comparisons that the p-values will be adjusted for; the number of entries by default. With more
+        than 100, up to 100 permutations for each are drawn for the entries with the smallest p-values, at most 999,999.
 
     Returns
     -------
@@ -87,7 +95,7 @@ def difference_over_seeds(
     with np.errstate(invalid="ignore", divide="ignore"):
         effect = _unbiased(estimate.spread_degrees) * estimate.mean / estimate.spread
     has_interval = np.isfinite(summary["ci_low"].values)
-    p = seeds.p_values(np.isfinite(estimate.skewness))
+    p = seeds.p_values(np.isfinite(estimate.skewness), comparisons or has_interval.size)
     summary["effect_size"] = summary["mean"].copy(
         data=np.where(has_interval, effect.reshape(has_interval.shape), np.nan)
     )
@@ -328,7 +336,7 @@ class _Seeds(NamedTuple):
         ]
         return np.any([each.max(axis=1, initial=-1) > 0 for each in labels], axis=0)
 
-    def p_values(self, wanted: Mask) -> FloatArray:
+    def p_values(self, wanted: Mask, comparisons: int) -> FloatArray:
         """The p-value of each entry, NaN unless `wanted`; entries with the same finite seeds share one call."""
         table, finite = by_seed(self.values)
         p = np.full(len(table), np.nan)
@@ -337,9 +345,9 @@ class _Seeds(NamedTuple):
             rows = np.flatnonzero((which.reshape(-1) == number) & wanted)
             entries = table[np.ix_(rows, pattern)]
             if len(rows) and self.n_first is None:
-                p[rows] = sign_flip_p(entries)
+                p[rows] = sign_flip_p(entries, comparisons)
             elif len(rows):
-                p[rows] = relabelling_p(entries, pattern[: self.n_first].sum())
+                p[rows] = relabelling_p(entries, pattern[: self.n_first].sum(), comparisons)
         return p
 
 

@@ -2,12 +2,16 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from toysup.analysis.inference.comparisons import difference_over_seeds, holm_adjusted, paired_by_seed
+from toysup.analysis.inference.permutations import least_relabelling_p, least_sign_flip_p
 from toysup.analysis.inference.sampling_noise import error_of_difference, widened
 from toysup.analysis.loss.expected_loss import mean_over_batches
 from toysup.analysis.report.panels import Drawn
@@ -22,6 +26,8 @@ MEANING = (
     "deviations. p-values are those of permutation tests, adjusted for all rows (Holm). A difference that is not "
     "found may still exist."
 )
+# Differences are called real below this p-value.
+_LEVEL = 0.05
 Statistics = Callable[[Selected], Mapping[str, xr.DataArray]]
 
 
@@ -40,7 +46,40 @@ def differences(
     `statistics` gives what is compared, one number per seed and entry. p-values are adjusted over all rows (Holm).
     Raises UsageError where nothing can be compared.
     """
-    frames, notes = [], []
+    pairs, notes = _pairs(selected, name, statistics)
+    if not pairs:
+        raise UsageError("; ".join(notes) or f"there is no other condition to compare with {name or 'the first'}")
+    count = sum(_comparisons(pair) for pair in pairs)
+    rows = joined([_rows(pair, count) for pair in pairs])
+    p_values = rows["p_value"].to_numpy(dtype=float)
+    adjusted = holm_adjusted(xr.DataArray(p_values, dims="row"))
+    rows.insert(list(rows.columns).index("p_value") + 1, "p_adjusted", adjusted.values.astype(object))
+    least, tests = rows.pop("least_p").to_numpy(dtype=float)[np.isfinite(p_values)], int(np.isfinite(p_values).sum())
+    if tests and least.min() * tests > _LEVEL:
+        notes.append(
+            f"no difference can be significant at {_LEVEL:g}: with these seeds no p-value is below {least.min():.2g}, "
+            f"which adjusted for {tests} rows is {min(1.0, least.min() * tests):.2g}; train more seeds, or compare "
+            "fewer conditions or cells"
+        )
+    if note := _modes_note(rows):
+        notes.append(note)
+    return rows, notes
+
+
+class _Pair(NamedTuple):
+    """A statistic of a condition and of the one that it is compared with, one number per seed and entry."""
+
+    item: Selected
+    reference: Selected
+    statistic: str
+    values: xr.DataArray
+    other: xr.DataArray
+
+
+def _pairs(selected: Sequence[Selected], name: str | None, statistics: Statistics) -> tuple[list[_Pair], list[str]]:
+    """What is compared, and notes on what cannot be."""
+    pairs: list[_Pair] = []
+    notes = []
     for experiment, group in by_experiment(selected).items():
         reference = next((item for item in group if name in (item.condition, None)), None)
         if reference is None:
@@ -56,17 +95,16 @@ def differences(
                 if sides is None:
                     alone.append(statistic)
                 else:
-                    frames.append(_rows(item, reference, statistic, *sides))
+                    pairs.append(_Pair(item, reference, statistic, *sides))
             if alone:
                 notes.append(f"{item.condition} has no counterpart in {reference.condition} of its {', '.join(alone)}")
-    if not frames:
-        raise UsageError("; ".join(notes) or f"there is no other condition to compare with {name or 'the first'}")
-    rows = joined(frames)
-    adjusted = holm_adjusted(xr.DataArray(rows["p_value"].to_numpy(dtype=float), dims="row"))
-    rows.insert(list(rows.columns).index("p_value") + 1, "p_adjusted", adjusted.values.astype(object))
-    if note := _modes_note(rows):
-        notes.append(note)
-    return rows, notes
+    return pairs, notes
+
+
+def _comparisons(pair: _Pair) -> int:
+    """How many rows a pair gives."""
+    sizes = {**pair.other.sizes, **pair.values.sizes}
+    return prod(size for dim, size in sizes.items() if dim not in ("seed", "batch"))
 
 
 def _modes_note(rows: pd.DataFrame) -> str:
@@ -98,15 +136,14 @@ def _counterparts(
     return (values, other) if same and values.size and other.size else None
 
 
-def _rows(
-    item: Selected, reference: Selected, statistic: str, values: xr.DataArray, other: xr.DataArray
-) -> pd.DataFrame:
+def _rows(pair: _Pair, comparisons: int) -> pd.DataFrame:
+    item, reference, statistic, values, other = pair
     together = _paired(item, reference, values, other)
+    compared = partial(_difference, values, other, comparisons)
     if together.all() or not together.any():
-        summary = _difference(values, other, paired=bool(together.all()))
+        summary = compared(bool(together.all()))
     else:
-        by_seed, by_side = (_difference(values, other, paired=how) for how in (True, False))
-        summary = by_seed.where(together, by_side)
+        summary = compared(True).where(together, compared(False))
     summary["paired"] = together.broadcast_like(summary["n_seeds"])
     about = [str(dim) for dim in summary["mean"].dims if dim not in item.sweeps]
     frame = rows_of(item, statistic, summary, about)
@@ -117,13 +154,23 @@ def _rows(
     return frame
 
 
-def _difference(values: xr.DataArray, other: xr.DataArray, *, paired: bool) -> xr.Dataset:
-    """The difference over seeds; of losses by batch of samples, with its sampling error."""
-    if "batch" not in values.dims:
-        return difference_over_seeds(values, other, paired=paired)
-    summary = difference_over_seeds(mean_over_batches(values), mean_over_batches(other), paired=paired)
-    error = error_of_difference(values, other, paired=paired)
-    return widened(summary, error).assign(sampling_error=error)
+def _difference(values: xr.DataArray, other: xr.DataArray, comparisons: int, paired: bool) -> xr.Dataset:
+    """The difference, and the least p-value that its test could have found with these seeds.
+
+    Of losses by batch of samples, with their sampling error.
+    """
+    sides = [mean_over_batches(side) if "batch" in side.dims else side for side in (values, other)]
+    summary = difference_over_seeds(*sides, paired=paired, comparisons=comparisons)
+    if "batch" in values.dims:
+        error = error_of_difference(values, other, paired=paired)
+        summary = widened(summary, error).assign(sampling_error=error)
+    if paired:
+        least = least_sign_flip_p(summary["n_seeds"].values, comparisons)
+    else:
+        counts = (np.isfinite(side).sum("seed") for side in sides)
+        first, second = (count.broadcast_like(summary["mean"]).transpose(*summary["mean"].dims) for count in counts)
+        least = least_relabelling_p(first.values, second.values, comparisons)
+    return summary.assign(least_p=summary["mean"].copy(data=least))
 
 
 def _paired(item: Selected, reference: Selected, values: xr.DataArray, other: xr.DataArray) -> xr.DataArray:

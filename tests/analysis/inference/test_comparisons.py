@@ -14,6 +14,7 @@ from scipy import stats
 
 import toysup
 from toysup import analysis
+from toysup.analysis.inference import permutations
 
 COLUMNS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded", "effect_size", "p_value"]
 
@@ -255,3 +256,43 @@ def test_conditions_are_paired_where_most_seeds_are_shared(
     of = (list(one), list(other))
     sides = [dataset.isel(seed=np.zeros(len(own), dtype=int)).assign_coords(seed=own) for own in of]
     assert analysis.paired_by_seed(*sides) == analysis.paired_by_seed(*sides[::-1]) == together
+
+
+def test_among_many_comparisons_small_p_values_are_told_apart() -> None:
+    rng = np.random.default_rng(3)
+    a = xr.DataArray(rng.normal([0, 1.2, 9], size=(20, 3)), dims=["seed", "entry"]).assign_coords(seed=range(20))
+    b = xr.DataArray(rng.normal(size=(20, 3)), dims=["seed", "entry"]).assign_coords(seed=range(20))
+    for paired in (True, False):
+        few, many = (
+            analysis.difference_over_seeds(a, b, paired=paired, comparisons=count)["p_value"].values
+            for count in (3, 560)
+        )
+        assert few[2] == 1e-4
+        assert many[2] == pytest.approx(1 / 56_000)
+        # Where ten draws are as far, further ones change nothing.
+        assert few[0] == many[0] > 1e-3
+        exact = stats.ttest_rel if paired else stats.ttest_ind
+        assert many[1] == pytest.approx(exact(a[:, 1], b[:, 1]).pvalue, rel=1)
+
+
+def test_small_p_values_hold_their_level() -> None:
+    rows = np.random.default_rng(4).normal(size=(4000, 16))
+    for p in (permutations.sign_flip_p(rows, 500), permutations.relabelling_p(rows[:, :15], 8, 500)):
+        for level in (1e-2, 2e-3):
+            assert stats.binomtest(int((p <= level).sum()), len(p), level).pvalue > 0.001
+
+
+@pytest.mark.parametrize(("n", "other"), [(4, None), (7, None), (20, None), (3, 3), (4, 3), (20, 20)])
+@pytest.mark.parametrize("comparisons", [1, 500])
+def test_the_least_p_value_is_that_of_sides_far_apart(n: int, other: int | None, comparisons: int) -> None:
+    rng = np.random.default_rng(0)
+    far = rng.normal(100, 1, size=(1, n))
+    if other is None:
+        least, p = (
+            permutations.least_sign_flip_p(np.array([n]), comparisons),
+            permutations.sign_flip_p(far, comparisons),
+        )
+    else:
+        least = permutations.least_relabelling_p(np.array([n]), np.array([other]), comparisons)
+        p = permutations.relabelling_p(np.hstack([far, rng.normal(size=(1, other))]), n, comparisons)
+    assert p == pytest.approx(least)

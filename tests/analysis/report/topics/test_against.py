@@ -13,6 +13,8 @@ from click.testing import Result
 
 import toysup
 from toysup import analysis
+from toysup.analysis.report.selection import Selected, select
+from toysup.analysis.report.topics.against import differences
 from toysup.analysis.report.topics.losses import means_side_by_side
 
 Command = Callable[..., Result]
@@ -244,3 +246,24 @@ def test_side_by_side_has_a_row_for_each_condition_and_cell() -> None:
     assert list(table) == ["condition", "p", "b", "a"]
     np.testing.assert_array_equal(table[["b", "a"]].to_numpy(float), [two for _, _, *two in numbers])
     assert table["condition"].tolist() == ["plain", "swept", "swept"]
+
+
+def test_a_plain_difference_stays_one_among_many_rows(trained: xr.DataTree) -> None:
+    def statistics(item: Selected) -> dict[str, xr.DataArray]:
+        rng = np.random.default_rng(len(item.condition))
+        seeds = {"seed": range(20), "feature": range(20)}
+        values = {str(k): xr.DataArray(rng.normal(size=(20, 20)), seeds, ["seed", "feature"]) for k in range(30)}
+        return values | {"0": values["0"] + 9 * (item.condition != "fixed")}
+
+    found, notes = differences(select(trained, conditions=["fixed", "conditional"]), "fixed", statistics)
+    real = found["statistic"] == "0"
+    assert len(found) == 600
+    assert notes == []
+    assert (found["p_adjusted"][real] < 0.05).all()
+    assert (found["p_adjusted"][~real] > 0.05).all()
+
+
+def test_a_note_says_where_nothing_can_be_significant(run_analyze: Command, runs: Path) -> None:
+    result = run_analyze("dimensionality", runs, "--against", "fixed")
+    # Three pairs of seeds have four patterns of signs; two groups of three have ten different splits.
+    assert "no difference can be significant at 0.05: with these seeds no p-value is below 0.1" in result.stderr
