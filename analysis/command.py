@@ -28,6 +28,13 @@ EXIT_CODES = {"claims": ("refuted", 3), "info": ("differs", ToysupError.exit_cod
 
 SELECTION = (
     click.Option(["--condition", "conditions"], multiple=True, metavar="NAME", help="Only this condition; repeats."),
+    click.Option(
+        ["--cell", "cells"],
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Only these cells of sweeps, such as feature_probability=0.1; repeats.",
+    ),
+    click.Option(["--seed", "seeds"], multiple=True, type=int, metavar="N", help="Only this seed; repeats."),
     click.Option(["--step"], type=int, help="A recorded step.  [default: the last]"),
     click.Option(["--epoch"], type=float, help="A recorded epoch."),
 )
@@ -66,7 +73,7 @@ def _command(name: str, call: Callable[..., "TopicReport"]) -> click.Command:
     options = [
         _option(parameter, helps[parameter.name])
         for parameter in inspect.signature(call).parameters.values()
-        if parameter.name not in ("runs", "conditions", "step", "epoch")
+        if parameter.name not in ("runs", "conditions", "cells", "seeds", "step", "epoch")
     ]
     options += [FURTHER[name]] if name in FURTHER else []
     figures = () if name in DRAW_NOTHING else FIGURES

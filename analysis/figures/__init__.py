@@ -16,8 +16,8 @@ from toysup.analysis.figures.decomposition import loss_by_active, loss_parts
 from toysup.analysis.figures.dimensionality import dimensionality_over_training, feature_dimensionality
 from toysup.analysis.figures.dynamics import course_of_training, feature_events
 from toysup.analysis.figures.gram import gram_grid
-from toysup.analysis.figures.interference import quadrant_interference
-from toysup.analysis.figures.losses import loss_comparison, loss_curves, loss_matrix
+from toysup.analysis.figures.interference import feature_interference, quadrant_interference
+from toysup.analysis.figures.losses import loss_by_entry, loss_comparison, loss_curves, loss_matrix
 from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, style
 from toysup.analysis.figures.sweeps import along_sweep, sweep_map
 
@@ -30,10 +30,12 @@ __all__ = [  # noqa: RUF022 (under headings)
     "gram_grid",
     "feature_dimensionality",
     "quadrant_interference",
+    "feature_interference",
     # Losses
     "loss_comparison",
     "loss_parts",
     "loss_by_active",
+    "loss_by_entry",
     "loss_matrix",
     # Along training
     "loss_curves",

@@ -5,6 +5,9 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+TALLEST = 8.5
+"""The height of a page, in inches; more panels than fit stand side by side, or are less high."""
+
 Share = bool | Literal["none", "all", "row", "col"]
 
 

@@ -25,9 +25,13 @@ def fitted(text: str, *, room: float, size: float) -> str:
 
 
 def wrapped(text: str, *, width: int) -> str:
-    """The text in lines of at most `width` letters; it may also break after `-` and `_`, but not around `=`."""
-    marked = text.replace("-", "-\u200b ").replace("_", "_\u200b ").replace(" = ", "\u00a0=\u00a0")
-    lines = textwrap.wrap(marked, width, break_on_hyphens=False)
+    """The text in lines of at most `width` letters. Only a word that is longer breaks, after `-` or `_`.
+
+    No line breaks around `=`.
+    """
+    words = text.replace(" = ", "\u00a0=\u00a0").split(" ")
+    marked = (w if len(w) <= width else w.replace("-", "-\u200b ").replace("_", "_\u200b ") for w in words)
+    lines = textwrap.wrap(" ".join(marked), width, break_on_hyphens=False)
     return "\n".join(lines).replace("\u200b ", "").replace("\u200b", "").replace("\u00a0", " ")
 
 

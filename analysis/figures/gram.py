@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from toysup.analysis.figures._inputs import arranged, at_most
 from toysup.analysis.figures._panels import blank, grid
 from toysup.analysis.figures._subsets import Block, by_subset, labels_of
-from toysup.analysis.figures._text import note, text_width, wrapped
+from toysup.analysis.figures._text import note, number, text_width, wrapped
 from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN
 from toysup.errors import UsageError
 
@@ -49,7 +49,8 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
         The coords `epoch(step)`, `subset(feature)` and `other_subset(other_feature)`, if present, give the titles of
         the columns and the subsets.
     limit : float, optional
-        The end of the colour scale, positive. Entries beyond it have the colour of the end. The default is the largest
+        The end of the colour scale, positive. Entries beyond it have the colour of the end, and the
+        caption counts them. The default is the largest
         |G_ij| that is drawn.
     title : str, optional
         The title of the figure, such as the name of the condition. There is none by default.
@@ -85,7 +86,8 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
     limit = _checked(limit, default=largest)
 
     figure, axes, side = _square_panels(len(labels), len(phases), title=title)
-    note(figure, f"{_shown(gram, rows)}. Rows of each matrix are outputs i, columns are inputs j.")
+    beyond = _beyond(values, limit) if largest > limit else ""
+    note(figure, f"{_shown(gram, rows)}. Rows of each matrix are outputs i, columns are inputs j.{beyond}")
     for i, row in enumerate(axes):
         row[0].set_ylabel(str(labels[i]) if rows == "condition" else f"seed {labels[i]}")
         for j, ax in enumerate(row):
@@ -103,6 +105,15 @@ def _shown(gram: xr.DataArray, rows: str) -> str:
     if rows == "condition":
         return f"n = 1, seed {gram['seed'].item()}" if gram.coords.get("seed", np.empty(2)).ndim == 0 else "n = 1"
     return f"n = {gram.sizes['seed']} {'seed' if gram.sizes['seed'] == 1 else 'seeds'} shown"
+
+
+def _beyond(values: NDArray[np.float64], limit: float) -> str:
+    """A sentence on the entries that lie beyond the colour scale."""
+    size = np.abs(values[np.isfinite(values)])
+    return (
+        f" Colours end at ±{number(limit)}: {np.count_nonzero(size > limit):,} of {size.size:,} entries lie beyond; "
+        f"the largest |Gᵢⱼ| is {number(float(size.max()))}."
+    )
 
 
 def _phases(gram: xr.DataArray) -> list[str]:

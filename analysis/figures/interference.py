@@ -8,12 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toysup.analysis.figures._conditions import condition_line, frame_lines, key, lines_high, name_lines, null_band
+from toysup.analysis.figures._features import features_by_condition
 from toysup.analysis.figures._inputs import all_summaries, all_values, arranged, same_conditions
-from toysup.analysis.figures._panels import blank, grid
+from toysup.analysis.figures._panels import TALLEST, blank, grid
 from toysup.analysis.figures._scale import from_zero
 from toysup.analysis.figures._statistics import statistic as named
 from toysup.analysis.figures._subsets import labels_of
-from toysup.analysis.figures._text import note
+from toysup.analysis.figures._text import interval_of, note
 from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
 
 _NULL = (
@@ -75,7 +76,7 @@ def quadrant_interference(
     summaries = all_summaries(summaries, "subset", "other_subset")
     rows, columns = (_union(values, dim) for dim in ("subset", "other_subset"))
     width = SINGLE_COLUMN if len(columns) == 1 else DOUBLE_COLUMN
-    figure = blank(width, 0.65 + len(rows) * (0.28 + lines_high(summaries)))
+    figure = blank(width, min(TALLEST, 0.65 + len(rows) * (0.28 + lines_high(summaries))))
     axes = grid(figure, len(rows), len(columns))
     for row, subset in zip(axes, rows, strict=True):
         for ax, other in zip(row, columns, strict=True):
@@ -86,6 +87,47 @@ def quadrant_interference(
     _label_axis(axes, statistic)
     known = [bool(np.isfinite(data["null_mean"]).any()) for data in nulls.values()]
     note(figure, key(summaries) + _NULL * any(known) + _NO_NULL * (any(known) and not all(known)))
+    return figure
+
+
+def feature_interference(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
+    """Draw the interference that every feature meets: a dot per seed, the mean with its interval.
+
+    Each condition has a panel. Features are grouped by subset, with a line between subsets.
+
+    Parameters
+    ----------
+    values : mapping of str to DataArray (seed, feature)
+        For each condition, the interference of each seed, dimensionless, as `toysup.analysis.feature_interference`
+        computes it. Features are in one subset if there is no coord `subset(feature)`.
+    summaries : mapping of str to Dataset (feature)
+        For the same conditions, the summaries over seeds that `toysup.analysis.over_seeds` returns.
+
+    Returns
+    -------
+    Figure
+        One panel per condition, two in a row, or one if a condition has more than 50 features and there are at most 5.
+
+    Raises
+    ------
+    UsageError
+        If there are no conditions, the arguments differ in their conditions, a dim is missing or not drawn, or a
+        summary lacks a variable.
+
+    Examples
+    --------
+    >>> from toysup import analysis, open_example
+    >>> W = open_example("conditional-importance")["conditional-importance/fixed"]["W"].isel(step=-1)
+    >>> met = analysis.feature_interference(W)
+    >>> with analysis.figures.style():
+    ...     len(analysis.figures.feature_interference({"fixed": met}, {"fixed": analysis.over_seeds(met)}).axes)
+    1
+    """
+    label = "interference met by feature i"
+    figure = features_by_condition(values, summaries, label=label, frame=lambda ax, _: ax.grid(axis="y"))
+    from_zero(figure.axes[0], along="y")
+    bars = interval_of(summaries.values(), drawn_as="Bars")
+    note(figure, f"Interference: Σ (Ŵᵢ·Wⱼ)² over j ≠ i, dimensionless. Dots: seeds. Markers: mean over seeds.{bars}")
     return figure
 
 

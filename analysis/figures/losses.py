@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from toysup.analysis.figures._conditions import condition_lines, key, lines_high, name_lines
 from toysup.analysis.figures._inputs import all_summaries, all_values, arranged, same_conditions, summary_arranged
 from toysup.analysis.figures._legend import legend_above
-from toysup.analysis.figures._marks import line, reference_mark, reference_name
-from toysup.analysis.figures._panels import blank
-from toysup.analysis.figures._scale import scale_values
+from toysup.analysis.figures._marks import line, means, reference_mark, reference_name
+from toysup.analysis.figures._panels import TALLEST, blank, flow
+from toysup.analysis.figures._scale import from_zero, scale_values
 from toysup.analysis.figures._statistics import statistic
 from toysup.analysis.figures._subsets import labels_of
 from toysup.analysis.figures._text import interval_of, n_of, note, number, wrapped
@@ -162,6 +162,59 @@ def _bounds(references: Mapping[str, xr.Dataset]) -> str:
         if kind == "bound"
     )
     return f" Numerical upper bound: {', '.join(found)}." if found else ""
+
+
+def loss_by_entry(summaries: Mapping[str, xr.Dataset], *, by: str) -> Figure:
+    """Draw how much each feature, or each context, contributes to the loss: a panel per condition.
+
+    All panels share their y axis.
+
+    Parameters
+    ----------
+    summaries : mapping of str to Dataset (by)
+        For each condition, the summary over seeds of the contributions, which `toysup.analysis.over_seeds` returns:
+        importance-weighted squared error per sample. They sum to the loss.
+    by : str
+        The dim of the entries, "feature" or "context".
+
+    Returns
+    -------
+    Figure
+        One panel per condition, at most three in a row.
+
+    Raises
+    ------
+    UsageError
+        If there are no conditions, a dim is missing or not drawn, or a summary lacks a variable.
+
+    Examples
+    --------
+    >>> from xarray import DataArray
+    >>> from toysup.analysis import figures, over_seeds
+    >>> loss = DataArray([[0.1, 0.2], [0.3, 0.2]], {"feature": [1, 2]}, ["seed", "feature"])
+    >>> len(figures.loss_by_entry({"fixed": over_seeds(loss)}, by="feature").axes)
+    1
+    """
+    summaries = all_summaries(summaries, by)
+    columns = min(len(summaries), 3)
+    rows = -(-len(summaries) // columns)
+    figure = blank(SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN, 0.6 + rows * min(1.7, (TALLEST - 0.6) / rows))
+    for ax, (name, data), look in zip(
+        flow(figure, len(summaries), columns=columns), summaries.items(), looks(len(summaries)), strict=True
+    ):
+        at, labels = np.arange(data.sizes[by]), labels_of(data, by)
+        means(ax, data, at, look=look, along="y", size=float(np.clip(250 / len(at), 3, 12)))
+        every = -(-len(at) // 8)
+        ax.set_xticks(at[::every], [str(label) for label in labels[::every]])
+        ax.set_xlim(-0.6, len(at) - 0.4)
+        ax.set_title(wrapped(f"{name} ({n_of(data)})", width=84 // max(columns, 2)), loc="left")
+        ax.set_xlabel(by)
+        ax.grid(axis="y")
+    from_zero(figure.axes[0], along="y")
+    figure.supylabel(_LOSS)
+    bars = interval_of(summaries.values(), drawn_as="Bars")
+    note(figure, f"{_MEANING} Each {by}'s share of it; markers: mean over seeds.{bars}")
+    return figure
 
 
 def loss_matrix(summary: xr.Dataset) -> Figure:

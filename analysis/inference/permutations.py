@@ -43,16 +43,17 @@ def most_draws(comparisons: int) -> int:
 
 def least_sign_flip_p(n: FloatArray, comparisons: int = 1) -> FloatArray:
     """The least p-value that `sign_flip_p` can have with n pairs."""
-    return _least(2.0 ** (n - 1), 1, comparisons)
+    return _least(2.0 ** (n - 1), np.ones(np.shape(n)), comparisons)
 
 
 def least_relabelling_p(n_first: FloatArray, n_other: FloatArray, comparisons: int = 1) -> FloatArray:
     """The least p-value that `relabelling_p` can have with groups of these sizes."""
     # If groups are equally large, exchanging them gives the same |t|.
-    return _least(special.comb(n_first + n_other, n_first), np.where(n_first == n_other, 2, 1), comparisons)
+    equal = np.where(n_first == n_other, 2.0, 1.0)
+    return _least(special.comb(n_first + n_other, n_first), equal, comparisons)
 
 
-def _least(permutations: FloatArray, equal: npt.ArrayLike, comparisons: int) -> FloatArray:
+def _least(permutations: FloatArray, equal: FloatArray, comparisons: int) -> FloatArray:
     return np.where(permutations <= RESAMPLES, equal / permutations, 1 / (most_draws(comparisons) + 1))
 
 

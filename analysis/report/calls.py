@@ -7,7 +7,7 @@ work when it is called.
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from toysup.analysis.report.selected_runs import Runs, selected_from
 from toysup.errors import UsageError
@@ -31,7 +31,13 @@ QuadrantStatistic: TypeAlias = Literal[
 
 
 def claims(
-    runs: Runs, *, conditions: Sequence[str] = (), step: int | None = None, epoch: float | None = None
+    runs: Runs,
+    *,
+    conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    step: int | None = None,
+    epoch: float | None = None,
 ) -> "TopicReport":
     """Verdicts on the claims of the sources.
 
@@ -44,6 +50,10 @@ def claims(
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
+    cells : sequence of str
+        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
+    seeds : sequence of int
+        Seeds to use; all if empty.
     step, epoch : int, float
         A recorded step or epoch at which to evaluate all claims; each claim's own epoch if neither is given.
 
@@ -66,7 +76,7 @@ def claims(
     >>> toysup.analysis.report.claims(runs).table["verdict"].value_counts().to_dict()
     {'supported': 13}
     """
-    return _reported("claims", runs, conditions, step, epoch)
+    return _reported("claims", runs, Chosen(conditions, cells, seeds, step, epoch))
 
 
 def info(
@@ -74,6 +84,8 @@ def info(
     *,
     verify: bool = False,
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
 ) -> "TopicReport":
@@ -87,6 +99,10 @@ def info(
         Train some seeds of each condition again, and compare their weights with the recorded ones.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
+    cells : sequence of str
+        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
+    seeds : sequence of int
+        Seeds to use; all if empty.
     step, epoch : int, float
         A recorded step or epoch; the last step if neither is given.
 
@@ -110,14 +126,17 @@ def info(
     >>> table[["condition", "features", "hidden", "seeds"]].values.tolist()[0]
     ['fixed', 20, 10, 30]
     """
-    return _reported("info", runs, conditions, step, epoch, verify=verify)
+    return _reported("info", runs, Chosen(conditions, cells, seeds, step, epoch), verify=verify)
 
 
 def gram(
     runs: Runs,
     *,
+    by: Literal["entry", "seed"] = "entry",
     value: float | None = None,
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
 ) -> "TopicReport":
@@ -129,19 +148,26 @@ def gram(
     ----------
     runs : str, Path or DataTree
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    by : str
+        What a row is about: an entry, as its mean over seeds, or an entry of one seed. Features are not aligned across
+        seeds: where seeds pair different features, the mean describes none of them.
     value : float
         Where responses of models with layers or a hidden activation are measured; not 0. The default is 1, or both 1
         and -1 if values have both signs.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
+    cells : sequence of str
+        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
+    seeds : sequence of int
+        Seeds to use; all if empty.
     step, epoch : int, float
         A recorded step or epoch; the last step if neither is given.
 
     Returns
     -------
     TopicReport
-        One row per entry (feature, other_feature), the mean over seeds with its interval; figures of the first seeds at
-        the first step, a third of the way and the chosen step.
+        One row per entry (feature, other_feature), the mean over seeds with its interval, or one per seed; figures of
+        the first three seeds, or the first eight of `seeds`, at the first step, a third of the way and the chosen step.
 
     Raises
     ------
@@ -157,15 +183,18 @@ def gram(
     >>> len(toysup.analysis.report.gram(runs, conditions=["fixed"]).table)
     400
     """
-    return _reported("gram", runs, conditions, step, epoch, value)
+    return _reported("gram", runs, Chosen(conditions, cells, seeds, step, epoch, value), by=by)
 
 
 def dimensionality(
     runs: Runs,
     *,
+    by: Literal["feature", "rank", "seed"] = "feature",
     against: str | None = None,
     value: float | None = None,
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
 ) -> "TopicReport":
@@ -175,6 +204,9 @@ def dimensionality(
     ----------
     runs : str, Path or DataTree
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    by : str
+        What a row is about: a feature; the k-th largest value of each seed; or a feature of one seed. Features with
+        equal tables exchange roles from seed to seed: their ranks have a mean that describes them, single ones do not.
     against : str
         Report each condition's difference from this one, with intervals and tests. Single features are not compared.
     value : float
@@ -182,6 +214,10 @@ def dimensionality(
         and -1 if values have both signs.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
+    cells : sequence of str
+        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
+    seeds : sequence of int
+        Seeds to use; all if empty.
     step, epoch : int, float
         A recorded step or epoch; the last step if neither is given.
 
@@ -189,7 +225,8 @@ def dimensionality(
     -------
     TopicReport
         Rows of the counts `represented` and `total_dimensionality`, then of each feature's `feature_dimensionality` and
-        `feature_norm`; figures of D of each feature, and of D along training.
+        `feature_norm`; figures of D of each feature, and of D along training, in which features with equal tables are
+        sorted within each seed.
 
     Raises
     ------
@@ -206,7 +243,9 @@ def dimensionality(
     >>> float(table["mean"][table["statistic"] == "represented"].iloc[0])
     20.0
     """
-    return _reported("dimensionality", runs, conditions, step, epoch, value, against=against)
+    _refuse_parts(against, by if by != "feature" else None)
+    chosen = Chosen(conditions, cells, seeds, step, epoch, value)
+    return _reported("dimensionality", runs, chosen, by=by, against=against)
 
 
 def interference(
@@ -217,6 +256,8 @@ def interference(
     against: str | None = None,
     value: float | None = None,
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
 ) -> "TopicReport":
@@ -240,13 +281,18 @@ def interference(
         and -1 if values have both signs.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
+    cells : sequence of str
+        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
+    seeds : sequence of int
+        Seeds to use; all if empty.
     step, epoch : int, float
         A recorded step or epoch; the last step if neither is given.
 
     Returns
     -------
     TopicReport
-        Rows about `subset` and `other_subset` (or `feature`), and a figure of the statistic in each quadrant.
+        Rows about `subset` and `other_subset` (or `feature`), and a figure of the statistic in each quadrant (or of the
+        interference with each feature).
 
     Raises
     ------
@@ -265,16 +311,19 @@ def interference(
     [['comedy', 'comedy', 0.0], ['comedy', 'tragedy', 10.1]]
     """
     _refuse_parts(against, by if by != "quadrant" else None)
-    return _reported("interference", runs, conditions, step, epoch, value, by=by, statistic=statistic, against=against)
+    chosen = Chosen(conditions, cells, seeds, step, epoch, value)
+    return _reported("interference", runs, chosen, by=by, statistic=statistic, against=against)
 
 
 def losses(
     runs: Runs,
     *,
-    by: Literal["feature", "context", "part", "active", "reference"] | None = None,
+    by: Literal["feature", "context", "part", "active", "reference", "seed"] | None = None,
     own: bool = False,
     against: str | None = None,
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
 ) -> "TopicReport":
@@ -289,22 +338,27 @@ def losses(
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
     by : str
         Split the loss by feature, by context, by part (features that are not represented, own entries, interference,
-        bias) or by the number of active features; `reference` lists the losses of simple baselines. The default is the
-        total.
+        bias) or by the number of active features; `reference` lists the losses of simple baselines; `seed` lists the
+        total of each seed. The default is the total over seeds.
     own : bool
         Evaluate the models of each condition under their own condition alone.
     against : str
         Report each condition's difference from this one, with intervals and tests.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
+    cells : sequence of str
+        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
+    seeds : sequence of int
+        Seeds to use; all if empty.
     step, epoch : int, float
         A recorded step or epoch; the last step if neither is given.
 
     Returns
     -------
     TopicReport
-        Rows about `trained_on` and `evaluated_on`, with the columns `sampling_error` and `model_sampling_error`;
-        figures of the training loss, the losses beside the baselines, their parts, and the matrix of losses.
+        Rows about `trained_on` and `evaluated_on`, with the columns `sampling_error` and `model_sampling_error`; the
+        figures that belong to `by`: for the total the training loss, the losses beside the baselines, and the matrix of
+        losses.
 
     Raises
     ------
@@ -323,15 +377,17 @@ def losses(
     [['fixed', 'fixed'], ['fixed', 'conditional']]
     """
     _refuse_parts(against, by)
-    return _reported("losses", runs, conditions, step, epoch, by=by, own=own, against=against)
+    return _reported("losses", runs, Chosen(conditions, cells, seeds, step, epoch), by=by, own=own, against=against)
 
 
 def dynamics(
     runs: Runs,
     *,
-    by: Literal["step", "feature", "event"] = "step",
+    by: Literal["step", "feature", "event", "seed"] = "step",
     value: float | None = None,
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
 ) -> "TopicReport":
@@ -344,12 +400,16 @@ def dynamics(
     runs : str, Path or DataTree
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
     by : str
-        What a row is about: a recorded step, a feature, or an event of one seed.
+        What a row is about: a recorded step, a feature, an event of one seed, or a recorded step of one seed.
     value : float
         Where responses of models with layers or a hidden activation are measured; not 0. The default is 1, or both 1
         and -1 if values have both signs.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
+    cells : sequence of str
+        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
+    seeds : sequence of int
+        Seeds to use; all if empty.
     step, epoch : int, float
         A recorded step or epoch up to which training is followed; the last step if neither is given.
 
@@ -374,7 +434,7 @@ def dynamics(
     >>> sorted(set(table["statistic"]))
     ['entries', 'entry_step', 'exits', 'merge_step', 'represented']
     """
-    return _reported("dynamics", runs, conditions, step, epoch, value, by=by)
+    return _reported("dynamics", runs, Chosen(conditions, cells, seeds, step, epoch, value), by=by)
 
 
 # In the order of the report's page; each is a command, too.
@@ -383,17 +443,20 @@ TOPICS: dict[str, Callable[..., "TopicReport"]] = {
 }
 
 
-def _reported(
-    name: str,
-    runs: Runs,
-    conditions: Sequence[str],
-    step: int | None,
-    epoch: float | None,
-    value: float | None = None,
-    **options: object,
-) -> "TopicReport":
-    against: Any = options.get("against")
-    selected = selected_from(runs, conditions, step, epoch, against=against, value=value)
+class Chosen(NamedTuple):
+    """What a call works on: conditions, cells, seeds, a step, and the value at which responses are measured."""
+
+    conditions: Sequence[str]
+    cells: Sequence[str]
+    seeds: Sequence[int]
+    step: int | None
+    epoch: float | None
+    value: float | None = None
+
+
+def _reported(name: str, runs: Runs, chosen: Chosen, **options: object) -> "TopicReport":
+    against = options.get("against")
+    selected = selected_from(runs, **chosen._asdict(), against=against if isinstance(against, str) else None)
     report: TopicReport = import_module(f"toysup.analysis.report.topics.{name}").report(selected, **options)
     return report
 

@@ -14,6 +14,8 @@ def write_report(
     *,
     figure_format: Literal["pdf", "png", "svg"] = "pdf",
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
 ) -> list[Path]:
@@ -29,6 +31,10 @@ def write_report(
         Format of the figures, beside the PNG that the page shows.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
+    cells : sequence of str
+        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
+    seeds : sequence of int
+        Seeds to use; all if empty.
     step, epoch : int, float
         A recorded step or epoch; the last step if neither is given.
 
@@ -51,7 +57,16 @@ def write_report(
     >>> *_, page = toysup.analysis.report.write_report(runs, "figures")  # doctest: +SKIP
     """
     return list(
-        writing_report(runs, folder, figure_format=figure_format, conditions=conditions, step=step, epoch=epoch)
+        writing_report(
+            runs,
+            folder,
+            figure_format=figure_format,
+            conditions=conditions,
+            cells=cells,
+            seeds=seeds,
+            step=step,
+            epoch=epoch,
+        )
     )
 
 
@@ -61,6 +76,8 @@ def writing_report(
     *,
     figure_format: str = "pdf",
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
 ) -> Iterator[Path]:
@@ -68,7 +85,7 @@ def writing_report(
     from toysup.analysis.report.report import written_report
     from toysup.storage.atomic_files import refuse_unwritable
 
-    selected = selected_from(runs, conditions, step, epoch)
+    selected = selected_from(runs, conditions, step, epoch, cells=cells, seeds=seeds)
     refuse_unwritable(folder)
     return written_report(selected, Path(folder), figure_format, list(TOPICS))
 

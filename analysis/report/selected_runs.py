@@ -20,8 +20,10 @@ def selected_from(
     *,
     against: str | None = None,
     value: float | None = None,
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
 ) -> list["Selected"]:
-    """The conditions of these names, and the one that they are held against, at the chosen step.
+    """The conditions of these names, and the one that they are held against, at the chosen cells, seeds and step.
 
     `value` is where responses are measured; None as `linear_response` chooses.
     """
@@ -32,4 +34,4 @@ def selected_from(
     if against is not None:
         refuse_unknown(tree, [against])
         conditions = (*conditions, against) if conditions else ()
-    return select(tree, conditions=conditions, step=step, epoch=epoch, value=value)
+    return select(tree, conditions=conditions, cells=cells, seeds=seeds, step=step, epoch=epoch, value=value)

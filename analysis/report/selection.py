@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.inference.exchangeable_features import exchangeable_features
 from toysup.analysis.statistics.piecewise import loaded_if_small, piecewise
 from toysup.analysis.statistics.responses import values_of_responses, with_response_value
 from toysup.errors import UsageError, nearest
@@ -32,6 +33,8 @@ class Selected:
     sweep: "Selected | None" = None
     # Whether the step was asked for by its number or epoch, or is the last one because none was.
     step_was_chosen: bool = False
+    # Whether seeds were asked for by number, or are all that were trained.
+    seeds_were_chosen: bool = False
     # What `computed_once` has measured of it; its own, so that it goes with it.
     computed: dict[tuple[object, ...], Any] = field(init=False, repr=False, default_factory=dict)
 
@@ -110,6 +113,26 @@ def computed_once(measure: Callable[Concatenate[Selected, P], Value]) -> Callabl
     return remembered
 
 
+def exchanged_roles(selected: Sequence[Selected]) -> Iterator[str]:
+    """A note on the conditions in which means over seeds of single features describe no feature."""
+    names = [item.condition for item in selected if item.dataset.sizes["seed"] > 1 and alike_features(item.dataset)]
+    if names:
+        yield (
+            f"{', '.join(names)}: features with equal tables exchange roles from seed to seed, so the mean over seeds "
+            "of a single feature describes none of them"
+        )
+
+
+def alike_features(dataset: xr.Dataset) -> list[list[int]]:
+    """The places of features of one subset that training treats alike in every cell, if there are several."""
+    classes = exchangeable_features(dataset)
+    table = classes.transpose("feature", ...).values.reshape(dataset.sizes["feature"], -1)
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for place, labels in enumerate(zip(dataset["subset"].values.tolist(), *table.T.tolist(), strict=True)):
+        groups.setdefault(labels, []).append(place)
+    return [places for places in groups.values() if len(places) > 1]
+
+
 def label_of(item: Selected, n_conditions: int) -> str:
     """The name of the condition, if there are several, and the cell: `fixed, learning_rate = 0.01`."""
     # repr is the shortest text that no other number has.
@@ -121,16 +144,24 @@ def select(
     runs: xr.DataTree,
     *,
     conditions: Sequence[str] = (),
+    cells: Sequence[str] = (),
+    seeds: Sequence[int] = (),
     step: int | None = None,
     epoch: float | None = None,
     value: float | None = None,
 ) -> list[Selected]:
     """The conditions of these names (all, if none is given), at a recorded step or epoch (the last, if not given).
 
-    `value` is where responses are measured. Raises UsageError, which lists the known ones, if a condition or a step does not exist.
+    `cells` are texts such as "feature_probability=0.1": of each named axis only the named values, of conditions that
+    sweep it. `seeds` are numbers of seeds. All are kept, if none is given. `value` is where responses are measured.
+
+    Raises UsageError, which lists the known ones, if a condition, an axis, a value, a seed or a step does not exist.
     """
     refuse_unknown(runs, conditions)
     leaves = [leaf.to_dataset() for leaf in runs.leaves]
+    leaves = [leaf for leaf in leaves if not conditions or leaf.attrs["condition_name"] in conditions]
+    leaves = _at_cells(leaves, cells)
+    leaves = [_of_seeds(leaf, seeds) if seeds else leaf for leaf in leaves]
     return [
         Selected(
             leaf.attrs["experiment"],
@@ -138,9 +169,9 @@ def select(
             with_response_value(leaf, value),
             _index(leaf, step, epoch),
             step_was_chosen=step is not None or epoch is not None,
+            seeds_were_chosen=bool(seeds),
         )
         for leaf in leaves
-        if not conditions or leaf.attrs["condition_name"] in conditions
     ]
 
 
@@ -151,6 +182,67 @@ def notes_on_signs(selected: Sequence[Selected]) -> Iterator[str]:
             f"{', '.join(names)}: values have both signs, and the response to −1 can differ from the response to 1. "
             "Each sign of a feature is a direction of its own, with rows of its own (column value); --value takes one"
         )
+
+
+def _at_cells(leaves: Sequence[xr.Dataset], cells: Sequence[str]) -> list[xr.Dataset]:
+    """The datasets at the chosen values of their sweep axes; a dataset that lacks an axis stays as it is."""
+    known: dict[str, list[Any]] = {}
+    for leaf in leaves:
+        for axis in sweep_axes(leaf):
+            known.setdefault(axis, []).extend(leaf[axis].values.tolist())
+    chosen: dict[str, list[Any]] = {}
+    for cell in cells:
+        axis, value = _axis_and_value(cell, known)
+        chosen.setdefault(axis, []).append(value)
+    found = []
+    for leaf in leaves:
+        kept = {axis: [v for v in leaf[axis].values.tolist() if v in chosen[axis]] for axis in _swept(leaf, chosen)}
+        if all(kept.values()):
+            found.append(leaf.sel(kept))
+    if leaves and not found:
+        raise UsageError(f"no condition has all of {', '.join(cells)}")
+    return found
+
+
+def _swept(leaf: xr.Dataset, axes: Mapping[str, object]) -> list[str]:
+    return [axis for axis in sweep_axes(leaf) if axis in axes]
+
+
+def _axis_and_value(cell: str, known: Mapping[str, Sequence[Any]]) -> tuple[str, Any]:
+    """The axis and the recorded value that a text such as "feature_probability=0.1" names."""
+    axis, equals, text = (part.strip() for part in cell.partition("="))
+    if not equals:
+        raise UsageError(f"a cell is an axis and a value, such as feature_probability=0.1, got {cell!r}")
+    if axis not in known:
+        raise UsageError(
+            f"no sweep over {axis!r} in these runs; {nearest(axis, known)}" if known else f"no sweep to take {cell} of"
+        )
+    values = list(dict.fromkeys(known[axis]))
+    for value in values:
+        if str(value) == text or (not isinstance(value, str) and np.isclose(value, _number(text), rtol=1e-9, atol=0)):
+            return axis, value
+    raise UsageError(f"{axis} = {text} was not trained; trained: {', '.join(map(str, values))}")
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
+def _of_seeds(leaf: xr.Dataset, seeds: Sequence[int]) -> xr.Dataset:
+    trained = leaf["seed"].values.tolist()
+    if missing := [seed for seed in seeds if seed not in trained]:
+        raise UsageError(
+            f"seed {missing[0]} of {leaf.attrs['condition_name']} was not trained; trained: {_few(trained)}"
+        )
+    return leaf.isel(seed=[trained.index(seed) for seed in dict.fromkeys(seeds)])
+
+
+def _few(numbers: Sequence[int]) -> str:
+    """Numbers in a line: all, or the first and the last of many."""
+    return ", ".join(map(str, numbers)) if len(numbers) <= 20 else f"{len(numbers)} seeds, {numbers[0]} … {numbers[-1]}"
 
 
 def refuse_unknown(runs: xr.DataTree, conditions: Sequence[str]) -> None:

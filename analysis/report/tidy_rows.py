@@ -78,11 +78,32 @@ def modes_note(rows: pd.DataFrame) -> str:
     )
 
 
-def summarised(item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of statistics that are about the same; by context and by sign too, where responses depend on them."""
-    summaries = {name: over_seeds(values) for name, values in statistics.items()}
+def summarised(
+    item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = (), *, by_seed: bool = False
+) -> pd.DataFrame:
+    """The rows of statistics that are about the same; by context and by sign too, where responses depend on them.
+
+    Over seeds, or one of each seed.
+    """
+    summary_of, seed = (each_seed, ["seed"]) if by_seed else (over_seeds, [])
+    summaries = {name: summary_of(values) for name, values in statistics.items()}
     return joined(
-        [rows_of(item, name, summary, [*about_contexts(summary), *about]) for name, summary in summaries.items()]
+        [rows_of(item, name, summary, [*seed, *about_contexts(summary), *about]) for name, summary in summaries.items()]
+    )
+
+
+def each_seed(values: xr.DataArray) -> xr.Dataset:
+    """Each seed as a summary of itself alone: `mean` is its value, which has no interval."""
+    plain = values.astype(np.float64)
+    finite, nothing = np.isfinite(plain), xr.full_like(plain, np.nan)
+    return xr.Dataset(
+        {
+            "mean": plain.where(finite),
+            "ci_low": nothing,
+            "ci_high": nothing,
+            "n_seeds": finite.astype(int),
+            "n_excluded": (~finite).astype(int),
+        }
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from math import prod
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -11,7 +12,13 @@ from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
-from toysup.analysis.report.selection import Selected, computed_once, notes_on_signs
+from toysup.analysis.report.selection import (
+    Selected,
+    alike_features,
+    computed_once,
+    exchanged_roles,
+    notes_on_signs,
+)
 from toysup.analysis.report.tidy_rows import joined, of_statistics, summarised
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
@@ -30,11 +37,17 @@ MEANING = "A feature is represented if ‖W_i‖² ≥ 0.5; D_i is the share of 
 _STEPS_HELD = 2**24
 
 
-def report(selected: Sequence[Selected], *, against: str | None = None) -> TopicReport:
+def report(selected: Sequence[Selected], *, by: str = "feature", against: str | None = None) -> TopicReport:
     """Rows and figures of the chosen step, or differences from the condition `against`."""
     if against is not None:
         return comparison.report(selected, against, counts, drawn)
-    return TopicReport(selected, partial(rows, selected), partial(notes_on_signs, selected), drawn)
+    return TopicReport(selected, partial(rows, selected, by=by), partial(_notes, selected, by=by), drawn)
+
+
+def _notes(selected: Sequence[Selected], *, by: str) -> Iterator[str]:
+    yield from notes_on_signs(selected)
+    if by == "feature":
+        yield from exchanged_roles(selected)
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
@@ -45,18 +58,40 @@ def sections(selected: Sequence[Selected]) -> Iterator[Section]:
     yield Section("Dimensionality", text, [("", counted)], {"dimensionality": whole}, drawn)
 
 
-def rows(selected: Sequence[Selected]) -> pd.DataFrame:
-    """First the counts per model, whose `feature` is empty, then the statistics of each feature."""
+def rows(selected: Sequence[Selected], *, by: str = "feature") -> pd.DataFrame:
+    """First the counts per model, whose `feature` is empty, then the statistics of each feature.
+
+    By rank, these are sorted within each seed; by seed, all rows are about one seed.
+    """
     frames, later = [], []
+    summarise, about = partial(summarised, by_seed=by == "seed"), "rank" if by == "rank" else "feature"
     for item in selected:
-        frames.append(summarised(item, counts(item)))
+        frames.append(summarise(item, counts(item)))
         of_features = item.each(_of_features)
         if "context_selectivity" in of_features:
-            frames.append(summarised(item, {"context_selectivity": mean_selectivity(of_features)}))
+            frames.append(summarise(item, {"context_selectivity": mean_selectivity(of_features)}))
         each = {str(name): of_features[name] for name in of_features if name != "represented"}
-        later.append(summarised(item, each, ["feature"]))
+        if by == "rank":
+            each = {name: _by_rank(values) for name, values in each.items()}
+        later.append(summarise(item, each, [about]))
     frames += later
     return joined([frames[-1].head(0), *frames])
+
+
+def _by_rank(values: xr.DataArray) -> xr.DataArray:
+    """The values of each model from the largest to the smallest."""
+    everything = [list(range(values.sizes["feature"]))]
+    ranked = sorted_within(values, everything).drop_vars(["feature", "subset"], errors="ignore").rename(feature="rank")
+    return ranked.assign_coords(rank=np.arange(1, ranked.sizes["rank"] + 1))
+
+
+def sorted_within(values: xr.DataArray, groups: Sequence[Sequence[int]]) -> xr.DataArray:
+    """The values of each model with those of each group of features in falling order; NaN comes last."""
+    moved = values.transpose(..., "feature")
+    table = moved.values.copy()
+    for places in groups:
+        table[..., places] = -np.sort(-table[..., places], axis=-1)
+    return moved.copy(data=table).transpose(*values.dims)
 
 
 def counts(item: Selected) -> dict[str, xr.DataArray]:
@@ -102,14 +137,21 @@ def _along_training(item: Selected) -> xr.Dataset:
     models = prod(item.at_step["train_loss"].sizes.values())
     size = max(1, _STEPS_HELD // (models * sizes["feature"] * sizes["context"]))
     parts = [item.dataset.isel(step=slice(start, start + size)) for start in range(0, sizes["step"], size)]
-    return along("step", [over_seeds(piecewise(part, _dimensionalities, values=item.entries)) for part in parts])
+    alike = alike_features(item.dataset)
+    each = (sorted_within(piecewise(part, _dimensionalities, values=item.entries), alike) for part in parts)
+    return along("step", [over_seeds(values) for values in each])
 
 
 def drawn(group: Sequence[Selected]) -> Figures:
-    """D of each feature at the chosen step, and along training."""
+    """D of each feature at the chosen step, and along training; of features that are alike, in falling order."""
     for suffix, items in series(group):
-        values = by_context({label: item.each(_dimensionalities) for label, item in items.items()})
-        yield f"dimensionality{suffix}", figures.feature_dimensionality(values, summaries_of(values))
+        alike = {label: alike_features(item.dataset) for label, item in items.items()}
+        found = {label: sorted_within(item.each(_dimensionalities), alike[label]) for label, item in items.items()}
+        values = by_context(found)
+        of = {label: groups for label, groups in alike.items() if groups}
+        ranked = [name for name in values if name in of or name.rpartition(", ")[0] in of]
+        yield f"dimensionality{suffix}", figures.feature_dimensionality(values, summaries_of(values), ranked=ranked)
         courses = by_context({label: _along_training(item) for label, item in items.items()})
-        yield f"dimensionality-over-training{suffix}", figures.dimensionality_over_training(courses)
+        figure = figures.dimensionality_over_training(courses, ranked=ranked)
+        yield f"dimensionality-over-training{suffix}", figure
     yield from over_sweep(group, "dimensionality", counts)

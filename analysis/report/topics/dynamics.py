@@ -11,8 +11,8 @@ from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
 from toysup.analysis.report.html_page import Section
 from toysup.analysis.report.panels import Figures, by_context, series
-from toysup.analysis.report.selection import Selected, notes_on_signs
-from toysup.analysis.report.tidy_rows import Rows, about_contexts, joined, rows_of, stacked
+from toysup.analysis.report.selection import Selected, exchanged_roles, notes_on_signs
+from toysup.analysis.report.tidy_rows import Rows, about_contexts, each_seed, joined, rows_of, stacked
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics.training_course import (
     ALONG,
@@ -21,6 +21,7 @@ from toysup.analysis.report.topics.training_course import (
     recorded_training,
     too_short,
     training_statistics,
+    trainings,
 )
 from toysup.analysis.report.topics.training_events import events, no_events
 
@@ -35,9 +36,8 @@ DRAWN = ("train_loss", "represented", "total_dimensionality", "sharing_pairs", "
 
 def report(selected: Sequence[Selected], *, by: str = "step") -> TopicReport:
     """Statistics step by step, of each feature, or each event of each seed."""
-    return TopicReport(
-        selected, partial(rows, selected, by=by), partial(left_out, selected), drawn, streams=by == "event"
-    )
+    notes = partial(_notes, selected, by=by)
+    return TopicReport(selected, partial(rows, selected, by=by), notes, drawn, streams=by in ("event", "seed"))
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
@@ -53,6 +53,9 @@ def rows(selected: Sequence[Selected], *, by: str) -> Rows:
     if by == "event":
         none = joined([no_events(item) for item in selected])
         return (joined([none, frame]) for item in selected for frame in events(item))
+    if by == "seed":
+        first = joined([next(_seed_rows(item.of_one_seed())).head(0) for item in selected])
+        return (joined([first, frame]) for item in selected for frame in _seed_rows(item))
     rows_of_item = _feature_rows if by == "feature" else _step_rows
     return joined([frame for item in selected for frame in rows_of_item(item)])
 
@@ -67,6 +70,16 @@ def _step_rows(item: Selected) -> Iterator[pd.DataFrame]:
         yield frame.assign(epoch=frame["step"].map(epochs))
 
 
+def _seed_rows(item: Selected) -> Iterator[pd.DataFrame]:
+    """The statistics of each seed at each step."""
+    names = [name for name in ALONG if name not in too_short(item)]
+    for training in trainings(item):
+        for name, values in training.statistics()[names].items():
+            summary = each_seed(values.drop_vars("epoch", errors="ignore"))
+            summary["epoch"] = xr.zeros_like(summary["mean"]).fillna(0) + training.dataset["epoch"].drop_vars("epoch")
+            yield rows_of(item, str(name), summary, ["step", "seed", *about_contexts(summary)])
+
+
 def _feature_rows(item: Selected) -> Iterator[pd.DataFrame]:
     features = training_statistics(item).features
     for name, values in features.items():
@@ -75,6 +88,12 @@ def _feature_rows(item: Selected) -> Iterator[pd.DataFrame]:
         summary["n_excluded"] = (~finite_trainings(features)).sum("seed")
         statistic = str(name).removesuffix("_at_end")
         yield rows_of(item, statistic, summary, [*about_contexts(summary), "feature"])
+
+
+def _notes(selected: Sequence[Selected], *, by: str) -> Iterator[str]:
+    yield from left_out(selected)
+    if by == "feature":
+        yield from exchanged_roles(selected)
 
 
 def left_out(selected: Sequence[Selected]) -> Iterator[str]:

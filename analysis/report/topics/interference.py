@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -15,8 +14,8 @@ from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report import measures
 from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
-from toysup.analysis.report.selection import Selected, notes_on_signs
-from toysup.analysis.report.tidy_rows import about_contexts, joined, of_statistics, rows_of, summarised
+from toysup.analysis.report.selection import Selected, exchanged_roles, notes_on_signs
+from toysup.analysis.report.tidy_rows import about_contexts, each_seed, joined, of_statistics, rows_of, summarised
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
 from toysup.analysis.statistics.interference import feature_interference, probability_weighted_interference
@@ -44,8 +43,14 @@ def report(
         return comparison.report(selected, against, quadrants, figures_of)
     if by == "seed":
         return TopicReport(selected, partial(seed_rows, selected), partial(notes, selected), figures_of, streams=True)
-    notes_of_rows = partial(notes if by == "quadrant" else notes_on_signs, selected)
-    return TopicReport(selected, partial(rows, selected, by=by), notes_of_rows, figures_of)
+    if by == "feature":
+        return TopicReport(selected, partial(rows, selected, by=by), partial(_feature_notes, selected), drawn_features)
+    return TopicReport(selected, partial(rows, selected, by=by), partial(notes, selected), figures_of)
+
+
+def _feature_notes(selected: Sequence[Selected]) -> Iterator[str]:
+    yield from notes_on_signs(selected)
+    yield from exchanged_roles(selected)
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
@@ -101,11 +106,7 @@ def _by_quadrant(item: Selected) -> pd.DataFrame:
 
 
 def _by_seed(item: Selected) -> Iterator[pd.DataFrame]:
-    values = measures.quadrants(item).to_dataarray("statistic").astype(np.float64)
-    finite = np.isfinite(values)
-    nothing = xr.full_like(values, np.nan)
-    each = xr.Dataset({"mean": values, "ci_low": nothing, "ci_high": nothing})
-    each = each.assign(n_seeds=finite.astype(int), n_excluded=(~finite).astype(int))
+    each = each_seed(measures.quadrants(item).to_dataarray("statistic"))
     null = item.each(lambda models: quadrant_null(models, measures.counted_response(models, item.dataset)))
     each = each.assign({name: null[name] for name in NULL})
     about = ["seed", *about_contexts(each), "subset", "other_subset"]
@@ -152,6 +153,14 @@ def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",))
     for statistic in statistics:
         name = f"interference-{statistic.replace('_', '-')}"
         yield from over_sweep(group, name, partial(within_and_across, statistic=statistic))
+
+
+def drawn_features(group: Sequence[Selected]) -> Figures:
+    """The interference that each feature meets."""
+    for suffix, items in series(group):
+        found = {label: item.each(_of_features)["feature_interference"] for label, item in items.items()}
+        values = by_context(found)
+        yield f"interference-by-feature{suffix}", figures.feature_interference(values, summaries_of(values))
 
 
 def within_and_across(item: Selected, *, statistic: str) -> dict[str, xr.DataArray]:

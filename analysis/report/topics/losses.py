@@ -1,6 +1,6 @@
 """The loss of each condition's models under every condition with the same inputs, and where their own comes from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.measures import loss_by_active_features, loss_parts
 from toysup.analysis.report.panels import MAX_SERIES, Figures, in_a_name, over_sweep, series
 from toysup.analysis.report.selection import Selected, by_cell, by_experiment, computed_once
-from toysup.analysis.report.tidy_rows import joined, rows_of
+from toysup.analysis.report.tidy_rows import each_seed, joined, rows_of
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
 from toysup.analysis.statistics.labels import with_range
@@ -60,11 +60,10 @@ def report(
     selected: Sequence[Selected], *, by: str | None = None, own: bool = False, against: str | None = None
 ) -> TopicReport:
     """The losses, their parts, or differences from the condition `against`."""
-    figures_drawn = partial(drawn, own=own)
     if against is not None:
-        return comparison.report(selected, against, own_loss_by_batch, figures_drawn)
+        return comparison.report(selected, against, own_loss_by_batch, partial(drawn, by=None, own=own))
     notes = partial(_notes, selected, own=own or by in _OWN_SPLITS)
-    return TopicReport(selected, partial(rows, selected, by=by, own=own), notes, figures_drawn)
+    return TopicReport(selected, partial(rows, selected, by=by, own=own), notes, partial(drawn, by=by, own=own))
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
@@ -75,7 +74,7 @@ def sections(selected: Sequence[Selected]) -> Iterator[Section]:
     for by, caption in _SIDE_BY_SIDE.items():
         if (name := f"losses-by-{by}") in tables:
             shown.append((caption, means_side_by_side(tables[name], by)))
-    yield Section("Losses", MEANING, shown, tables, drawn)
+    yield Section("Losses", MEANING, shown, tables, drawn_all)
 
 
 def means_side_by_side(rows: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -171,7 +170,10 @@ def rows(selected: Sequence[Selected], *, by: str | None = None, own: bool = Fal
     for item, other in pairs(selected, own=own):
         labels = {"trained_on": item.condition, "evaluated_on": other.condition}
         loss = loss_under(item, other)
-        summary = loss.parts[by] if by else _summary(loss.total)
+        if by == "seed":
+            summary = each_seed(mean_over_batches(loss.total)).assign(sampling_error=sampling_error(loss.total))
+        else:
+            summary = loss.parts[by] if by else _summary(loss.total)
         frames.append(rows_of(item, "loss", summary, about, **labels))
     return joined(frames)
 
@@ -260,25 +262,57 @@ def _of_no_seeds(losses: xr.Dataset) -> xr.Dataset:
     )
 
 
-def drawn(group: Sequence[Selected], *, own: bool = False) -> Figures:
-    """Training loss, each condition on itself with references, where its loss comes from, trained on × evaluated on."""
+def drawn_all(group: Sequence[Selected]) -> Figures:
+    """The figures of the total, and of the splits that have a figure."""
+    for by in (None, "part", "active"):
+        yield from drawn(group, by=by)
+
+
+def drawn(group: Sequence[Selected], *, by: str | None, own: bool = False) -> Figures:
+    """What belongs to `by`: a split of the loss, its references, or the losses along training and of each condition."""
     for suffix, items in series(group):
-        curves = {label: over_seeds(with_range(item.dataset["train_loss"], 0)) for label, item in items.items()}
-        yield f"loss-curves{suffix}", figures.loss_curves(curves)
-        losses = {label: total_loss(item, item) for label, item in items.items()}
-        intervals = {label: _interval(loss_by_batch(item, item)) for label, item in items.items()}
-        simple = {label: references(item) for label, item in items.items()}
-        yield f"loss-comparison{suffix}", figures.loss_comparison(losses, intervals, simple)
-        if split := {label: loss_parts(item) for label, item in items.items() if no_parts(item.dataset) is None}:
-            parts = {label: mean_over_batches(values) for label, values in split.items()}
-            yield f"loss-parts{suffix}", figures.loss_parts(parts, {name: _interval(of) for name, of in split.items()})
-        active = {label: loss_by_active_features(item) for label, item in items.items()}
-        intervals = {label: _interval(values["loss"]) for label, values in active.items()}
-        often = {label: values["probability"].sum("context") for label, values in active.items()}
-        yield f"loss-by-active{suffix}", figures.loss_by_active(intervals, often)
-    yield from over_sweep(group, "loss", own_loss_by_batch, _interval)
-    if not own:
-        yield from _matrices(group)
+        if by in _OF_SPLITS:
+            yield from _OF_SPLITS[by](items, suffix)
+        else:
+            if by != "reference":
+                curves = {label: over_seeds(with_range(item.dataset["train_loss"], 0)) for label, item in items.items()}
+                yield f"loss-curves{suffix}", figures.loss_curves(curves)
+            losses = {label: total_loss(item, item) for label, item in items.items()}
+            intervals = {label: _interval(loss_by_batch(item, item)) for label, item in items.items()}
+            simple = {label: references(item) for label, item in items.items()}
+            yield f"loss-comparison{suffix}", figures.loss_comparison(losses, intervals, simple)
+    if by in (None, "seed"):
+        yield from over_sweep(group, "loss", own_loss_by_batch, _interval)
+        if not own:
+            yield from _matrices(group)
+
+
+def _drawn_parts(items: Mapping[str, Selected], suffix: str) -> Figures:
+    if split := {label: loss_parts(item) for label, item in items.items() if no_parts(item.dataset) is None}:
+        parts = {label: mean_over_batches(values) for label, values in split.items()}
+        yield f"loss-parts{suffix}", figures.loss_parts(parts, {name: _interval(of) for name, of in split.items()})
+
+
+def _drawn_active(items: Mapping[str, Selected], suffix: str) -> Figures:
+    active = {label: loss_by_active_features(item) for label, item in items.items()}
+    intervals = {label: _interval(values["loss"]) for label, values in active.items()}
+    often = {label: values["probability"].sum("context") for label, values in active.items()}
+    yield f"loss-by-active{suffix}", figures.loss_by_active(intervals, often)
+
+
+def _drawn_entries(items: Mapping[str, Selected], suffix: str, *, by: str) -> Figures:
+    """The own loss by feature or by context, as lines over its entries."""
+    of_items = {label: item.cell_of(loss_under(item.whole, item.whole).parts[by]) for label, item in items.items()}
+    yield f"loss-by-{by}{suffix}", figures.loss_by_entry(of_items, by=by)
+
+
+# How the figure of a split is drawn.
+_OF_SPLITS: dict[str | None, Callable[[Mapping[str, Selected], str], Figures]] = {
+    "part": _drawn_parts,
+    "active": _drawn_active,
+    "feature": partial(_drawn_entries, by="feature"),
+    "context": partial(_drawn_entries, by="context"),
+}
 
 
 def _matrices(group: Sequence[Selected]) -> Figures:
