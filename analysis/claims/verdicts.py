@@ -75,7 +75,7 @@ def _groups(summary: xr.Dataset) -> list[_Group]:
         return [_Group(*(summary[name].item() for name in ("mean", "ci_low", "ci_high")))]
     there = summary.isel(mode=summary["mode_n_seeds"].values > 0)
     columns = (there[name].values.tolist() for name in ("mode_mean", "mode_low", "mode_high"))
-    # A mode of one seed has no interval, but it is there.
+    # A mode of a few seeds has no interval, but it is there.
     return [
         _Group(mean, *((low, high) if np.isfinite(low) else (mean, mean)))
         for mean, low, high in zip(*columns, strict=True)

@@ -49,15 +49,14 @@ def means(
 ) -> None:
     """Draw a marker at each mean, and a bar from `ci_low` to `ci_high` if both are finite.
 
-    An entry in several modes has a marker at the mean of each, with the share of the seeds in it.
+    An entry in several modes has a marker at the mean of each; the area of a marker is the share of the seeds.
     """
     at = np.broadcast_to(np.asarray(positions, dtype=float), _flat(summary["mean"]).shape)
     _markers(
         ax, *(_flat(summary[name]) for name in ("mean", "ci_low", "ci_high")), at, look=look, along=along, size=size
     )
     for one in _each_mode(summary):
-        _markers(ax, one.mean, one.low, one.high, at, look=look, along=along, size=size)
-        _write_shares(ax, one, at, along=along)
+        _markers(ax, one.mean, one.low, one.high, at, look=look, along=along, size=size * one.share)
 
 
 class _Mode(NamedTuple):
@@ -75,24 +74,6 @@ def _each_mode(summary: xr.Dataset) -> Iterator[_Mode]:
         yield _Mode(*(_flat(summary[name].isel(mode=mode)) for name in names))
 
 
-def _write_shares(ax: Axes, mode: _Mode, at: NDArray[Any], *, along: Literal["x", "y"]) -> None:
-    """Write the share of the seeds beside the marker of a mode."""
-    offset, alignment = ((0, 4), ("center", "bottom")) if along == "x" else ((4, 0), ("left", "center"))
-    for mean, place, share in zip(mode.mean, at, mode.share, strict=True):
-        if np.isfinite(mean):
-            ax.annotate(
-                f"{100 * share:.0f}%",
-                (mean, place) if along == "x" else (place, mean),
-                xytext=offset,
-                textcoords="offset points",
-                ha=alignment[0],
-                va=alignment[1],
-                fontsize=5.5,
-                color=INK,
-                gid="shares",
-            )
-
-
 def _markers(
     ax: Axes,
     mean: NDArray[Any],
@@ -102,7 +83,7 @@ def _markers(
     *,
     look: Look,
     along: Literal["x", "y"],
-    size: float,
+    size: float | NDArray[Any],
 ) -> None:
     known = np.isfinite(low) & np.isfinite(high)
     lines = ax.hlines if along == "x" else ax.vlines

@@ -64,8 +64,8 @@ def interval_of(summaries: Iterable[xr.Dataset], *, drawn_as: str) -> str:
 def _modes(summaries: Iterable[xr.Dataset], *, in_bands: bool) -> str:
     if not any("mode" in data.sizes for data in summaries):
         return ""
-    marks = "a dot at the mean of each, its area the share of seeds" if in_bands else "the mean and share of each"
-    return f" Where seeds lie in several modes: {marks}."
+    mark = "dot" if in_bands else "marker"
+    return f" Where seeds lie in several modes: a {mark} at the mean of each, its area the share of seeds."
 
 
 def number(value: float, digits: int = 3) -> str:

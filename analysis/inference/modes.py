@@ -14,6 +14,8 @@ LEAST_RATIO = 2.0
 """How much wider than the ranges of the two groups together a gap must be to divide them."""
 RESOLUTION = 1e-3
 """Values closer than this share of the largest magnitude count as equal."""
+LEAST_SEEDS = 5
+"""A mode of fewer seeds has no interval: that of two or three seeds is wider than the distance to the next mode."""
 
 Labels = npt.NDArray[np.int64]
 
@@ -132,6 +134,7 @@ def numbers_of_modes(table: FloatArray, labels: Labels, within: tuple[float, flo
         own = labels[there] == mode
         k, n = own.sum(axis=1), (labels[there] >= 0).sum(axis=1)
         means = mean_interval(table[there], own, within, confidence)
+        means[1:, k < LEAST_SEEDS] = np.nan
         found[:, there, mode] = [*shares(k, n, confidence), *means, k]
     return found
 
