@@ -97,7 +97,6 @@ def test_statistics_never_draw_or_read_files() -> None:
         if room_of(path) in ("analysis/statistics", "analysis/loss", "analysis/inference", "analysis/claims"):
             assert not imports(path, module) & {
                 "matplotlib",
-                "seaborn",
                 "toysup.storage.netcdf",
                 "toysup.storage.runs",
                 "netCDF4",

@@ -1,16 +1,16 @@
 """Figures of a paper's quality: statistics in, a matplotlib Figure out.
 
 Each function draws the statistics that it is given. It computes no statistic, changes none of its arguments, and
-neither shows nor saves the figure. Draw and save within `style()`:
+neither shows nor saves the figure. A figure looks the same whatever matplotlib's settings are, and needs no backend:
 
-    with figures.style():
-        figures.gram_grid(gram).savefig("gram.pdf")
+    figures.gram_grid(gram).savefig("gram.pdf")
 
 Most functions take `summaries`, a dict from the name of a condition to the Dataset that `toysup.analysis.over_seeds`
 returns. Functions that also draw each seed take `values`, a dict from the same names to the DataArrays that were
 summarised.
 """
 
+from toysup.analysis.figures import _backend  # noqa: F401 (before matplotlib is imported)
 from toysup.analysis.figures.conditions import by_condition
 from toysup.analysis.figures.decomposition import loss_by_active, loss_parts
 from toysup.analysis.figures.dimensionality import dimensionality_over_training, feature_dimensionality

@@ -5,6 +5,8 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from toysup.analysis.figures.styled_figure import StyledFigure
+
 TALLEST = 8.5
 """The height of a page, in inches; more panels than fit stand side by side, or are less high."""
 
@@ -13,7 +15,7 @@ Share = bool | Literal["none", "all", "row", "col"]
 
 def blank(width: float, height: float) -> Figure:
     """An empty figure of this size in inches, with a layout that keeps labels apart and inside the figure."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return StyledFigure(figsize=(width, height), layout="constrained")
 
 
 def grid(figure: Figure, rows: int, columns: int, *, sharex: Share = True, sharey: Share = True) -> list[list[Axes]]:

@@ -25,14 +25,22 @@ def fitted(text: str, *, room: float, size: float) -> str:
 
 
 def wrapped(text: str, *, width: int) -> str:
-    """The text in lines of at most `width` letters. Only a word that is longer breaks, after `-` or `_`.
+    """The text in lines of at most `width` letters, broken at spaces, but not around `=`.
 
-    No line breaks around `=`.
+    What is longer than a line is broken after `=`; if it still is, such as a long name, after `-` and `_`.
     """
     words = text.replace(" = ", "\u00a0=\u00a0").split(" ")
-    marked = (w if len(w) <= width else w.replace("-", "-\u200b ").replace("_", "_\u200b ") for w in words)
-    lines = textwrap.wrap(" ".join(marked), width, break_on_hyphens=False)
+    lines = textwrap.wrap(" ".join(_parts(word, width) for word in words), width, break_on_hyphens=False)
     return "\n".join(lines).replace("\u200b ", "").replace("\u200b", "").replace("\u00a0", " ")
+
+
+def _parts(word: str, width: int) -> str:
+    """The word, with a mark at each place where it may be broken if it is longer than a line."""
+    if len(word) <= width:
+        return word
+    if "=\u00a0" in word:
+        return " ".join(_parts(part, width) for part in word.replace("=\u00a0", "= ").split(" "))
+    return word.replace("-", "-\u200b ").replace("_", "_\u200b ")
 
 
 def n_of(summary: xr.Dataset) -> str:
@@ -80,7 +88,5 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def note(figure: Figure, text: str) -> None:
-    """Write a caption under the figure, as wide as the figure."""
-    size = 6.5
-    letters = int(figure.get_figwidth() * 72 * 0.95 / (_LETTER * size))
-    figure.supxlabel(wrapped(text, width=letters), fontsize=size, color=INK, x=0.01, ha="left")
+    """Write a caption under the figure, as wide as the figure is when it is drawn."""
+    figure.supxlabel(text, fontsize=6.5, color=INK, x=0.01, ha="left", wrap=True)

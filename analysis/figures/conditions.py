@@ -12,11 +12,12 @@ from toysup.analysis.figures._panels import blank, flow
 from toysup.analysis.figures._scale import scale_values
 from toysup.analysis.figures._statistics import meanings, statistic
 from toysup.analysis.figures._text import note, wrapped
-from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN
+from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, styled
 
 _MOST_COLUMNS = 4
 
 
+@styled
 def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Draw statistics of each condition: a dot per seed, the mean with its interval.
 

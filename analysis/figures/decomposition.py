@@ -14,7 +14,7 @@ from toysup.analysis.figures._panels import blank, grid
 from toysup.analysis.figures._scale import from_zero, scale_values
 from toysup.analysis.figures._statistics import statistic
 from toysup.analysis.figures._text import interval_of, n_of, note, wrapped
-from toysup.analysis.figures.style import DOUBLE_COLUMN, FAINT, looks
+from toysup.analysis.figures.style import DOUBLE_COLUMN, FAINT, looks, styled
 
 _LOSS, _MEANING, _ = statistic("loss")
 _PARTS = {
@@ -29,6 +29,7 @@ _LEFT_AND_RIGHT = (
 )
 
 
+@styled
 def loss_parts(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Draw the parts of each condition's loss: a dot per seed, the mean with its interval.
 
@@ -80,6 +81,7 @@ def loss_parts(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Da
     return figure
 
 
+@styled
 def loss_by_active(summaries: Mapping[str, xr.Dataset], probability: Mapping[str, xr.DataArray]) -> Figure:
     """Draw the probability of each number of active features, and the loss that these samples contribute.
 

@@ -18,7 +18,7 @@ from toysup.analysis.figures._panels import TALLEST, blank, grid
 from toysup.analysis.figures._subsets import Block, by_subset
 from toysup.analysis.figures._text import interval_of, n_of, note, wrapped
 from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
-from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN
+from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, styled
 
 FIRST_LAST = LinearSegmentedColormap.from_list("toysup_first_last", colormaps["viridis"](np.linspace(0, 0.9, 256)))
 """From the first feature of a subset (dark) to its last (light), so that a greyscale print keeps the order."""
@@ -33,6 +33,7 @@ _MEANING = "Dᵢ: dimensionality of feature i, dimensionless."
 _SORTED = " Features with equal tables are sorted in each seed: the k-th has the k-th largest Dᵢ of that seed."
 
 
+@styled
 def feature_dimensionality(
     values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset], *, ranked: Collection[str] = ()
 ) -> Figure:
@@ -83,6 +84,7 @@ def feature_dimensionality(
     return figure
 
 
+@styled
 def dimensionality_over_training(
     summaries: Mapping[str, xr.Dataset], *, ranked: Collection[str] = (), time_scale: Scale | None = None
 ) -> Figure:

@@ -19,7 +19,7 @@ from toysup.analysis.figures._statistics import statistic
 from toysup.analysis.figures._subsets import labels_of
 from toysup.analysis.figures._text import interval_of, n_of, note, wrapped
 from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
-from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, Look, looks
+from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, Look, looks, styled
 from toysup.errors import UsageError
 
 PLATEAU = "plateau"
@@ -35,6 +35,7 @@ _SHADE = "#ececec"
 _SMALL = 5.5
 
 
+@styled
 def course_of_training(
     values: Mapping[str, xr.DataArray],
     summaries: Mapping[str, xr.Dataset],
@@ -103,6 +104,7 @@ def course_of_training(
     return figure
 
 
+@styled
 def feature_events(
     values: Mapping[str, xr.Dataset],
     summaries: Mapping[str, xr.Dataset],

@@ -15,7 +15,7 @@ from toysup.analysis.figures._inputs import arranged, at_most
 from toysup.analysis.figures._panels import blank, grid
 from toysup.analysis.figures._subsets import Block, by_subset, labels_of
 from toysup.analysis.figures._text import note, number, text_width, wrapped
-from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN
+from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, styled
 from toysup.errors import UsageError
 
 ORANGE_BLUE = LinearSegmentedColormap.from_list(
@@ -24,6 +24,8 @@ ORANGE_BLUE = LinearSegmentedColormap.from_list(
 """The post's colours: blue for negative entries, white for 0, orange for positive ones; grey for NaN."""
 
 _MOST = 8
+# The side of a matrix, in inches: three fill a page.
+_LARGEST = 1.85
 _LABEL_SIZE = 6.5
 
 
@@ -35,6 +37,7 @@ class _Name(NamedTuple):
     share: float
 
 
+@styled
 def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | None = None) -> Figure:
     """Draw Gram matrices G: a row per seed (or per condition, of one seed), a column per phase of training.
 
@@ -136,8 +139,8 @@ def _checked(limit: float | None, *, default: float) -> float:
 def _square_panels(rows: int, columns: int, *, title: str | None) -> tuple[Figure, list[list[Axes]], float]:
     """The figure, its panels, and the side of a panel in points."""
     page = SINGLE_COLUMN if columns < 3 else DOUBLE_COLUMN
-    side = min(1.5, (page - 1.5) / columns, 8.0 / rows)
-    figure = blank(1.5 + side * columns, 0.8 + (side + 0.05) * rows + (0.2 if title else 0))
+    side = min(_LARGEST, (page - 1.5) / columns, 8.0 / rows)
+    figure = blank(page, 0.8 + (side + 0.05) * rows + (0.2 if title else 0))
     figure.set_layout_engine("compressed")
     if title:
         figure.suptitle(wrapped(title, width=int(figure.get_figwidth() * 14)))

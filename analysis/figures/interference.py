@@ -15,7 +15,7 @@ from toysup.analysis.figures._scale import from_zero
 from toysup.analysis.figures._statistics import statistic as named
 from toysup.analysis.figures._subsets import labels_of
 from toysup.analysis.figures._text import interval_of, note
-from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, looks
+from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, looks, styled
 
 _NULL = (
     " Grey: null, the central 95% of means if exchangeable features swap their subsets at random."
@@ -24,6 +24,7 @@ _NULL = (
 _NO_NULL = " Conditions without grey have no exact null."
 
 
+@styled
 def quadrant_interference(
     values: Mapping[str, xr.DataArray],
     summaries: Mapping[str, xr.Dataset],
@@ -90,6 +91,7 @@ def quadrant_interference(
     return figure
 
 
+@styled
 def feature_interference(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Draw the interference that every feature meets: a dot per seed, the mean with its interval.
 

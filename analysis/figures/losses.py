@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -22,12 +22,16 @@ from toysup.analysis.figures._subsets import labels_of
 from toysup.analysis.figures._text import interval_of, n_of, note, number, wrapped
 from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
 from toysup.analysis.figures.conditions import by_condition
-from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
+from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks, styled
 
 _LOSS, _MEANING, _ = statistic("loss")
+LIGHT_DARK = LinearSegmentedColormap.from_list("toysup_light_dark", ["#f0f1f2", "#6fa3d2"])
+"""From a small loss to a large one, never so dark that the numbers on it cannot be read."""
+
 _MOST_INTERVALS = 8
 
 
+@styled
 def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None = None) -> Figure:
     """Draw the mean training loss along training, a line per condition, with its interval shaded.
 
@@ -79,6 +83,7 @@ def loss_curves(summaries: Mapping[str, xr.Dataset], *, time_scale: Scale | None
     return figure
 
 
+@styled
 def loss_comparison(
     values: Mapping[str, xr.DataArray],
     summaries: Mapping[str, xr.Dataset],
@@ -164,6 +169,7 @@ def _bounds(references: Mapping[str, xr.Dataset]) -> str:
     return f" Numerical upper bound: {', '.join(found)}." if found else ""
 
 
+@styled
 def loss_by_entry(summaries: Mapping[str, xr.Dataset], *, by: str) -> Figure:
     """Draw how much each feature, or each context, contributes to the loss: a panel per condition.
 
@@ -217,6 +223,7 @@ def loss_by_entry(summaries: Mapping[str, xr.Dataset], *, by: str) -> Figure:
     return figure
 
 
+@styled
 def loss_matrix(summary: xr.Dataset) -> Figure:
     """Draw the mean loss of the models of each condition (rows) under each condition (columns), with its interval.
 
@@ -248,32 +255,26 @@ def loss_matrix(summary: xr.Dataset) -> Figure:
     ...     len(figures.loss_matrix(over_seeds(loss)).axes)
     2
     """
-    import seaborn as sns  # only this figure needs seaborn, and its import is slow
-
     summary = summary_arranged(summary, "trained_on", "evaluated_on", what="summary")
     trained, evaluated = ([str(name) for name in labels_of(summary, dim)] for dim in ("trained_on", "evaluated_on"))
     mean = np.asarray(summary["mean"].values, dtype=float)
     width = SINGLE_COLUMN if len(evaluated) == 1 else DOUBLE_COLUMN
     figure = blank(width, max(1.9, 1.1 + 0.46 * len(trained)))
     ax = figure.subplots()
-    sns.heatmap(
-        mean,
-        ax=ax,
-        mask=~np.isfinite(mean),
-        annot=_cells(summary, columns=len(evaluated)),
-        fmt="",
-        annot_kws={"size": 6.5 if len(evaluated) <= _MOST_INTERVALS else 5, "color": INK},
-        cmap=sns.light_palette("#6fa3d2", as_cmap=True),
-        norm=_shades(mean),
-        linewidths=1.0,
-        cbar_kws={"label": _LOSS, "aspect": 15},
-        xticklabels=[wrapped(name, width=14 if len(evaluated) <= _MOST_INTERVALS else 20) for name in evaluated],
-        yticklabels=[wrapped(name, width=20) for name in trained],
+    few = len(evaluated) <= _MOST_INTERVALS
+    picture = ax.pcolormesh(
+        np.ma.masked_invalid(mean), cmap=LIGHT_DARK, norm=_shades(mean), edgecolors="white", linewidth=1.0
     )
+    _write_cells(ax, _cells(summary, columns=len(evaluated)), size=6.5 if few else 5)
     _mark_missing(ax, mean, summary["n_seeds"].values)
+    ax.set_xticks(np.arange(len(evaluated)) + 0.5, [wrapped(name, width=14 if few else 20) for name in evaluated])
+    ax.set_yticks(np.arange(len(trained)) + 0.5, [wrapped(name, width=20) for name in trained])
     ax.set(xlabel="evaluated on", ylabel="trained on")
-    ax.tick_params(axis="x", length=0, rotation=0 if len(evaluated) <= _MOST_INTERVALS else 90)
-    ax.tick_params(axis="y", length=0, rotation=0)
+    ax.tick_params(axis="x", length=0, rotation=0 if few else 90)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[:].set_visible(False)
+    ax.invert_yaxis()
+    figure.colorbar(picture, ax=ax, label=_LOSS, aspect=15).outline.set_visible(False)
     brackets = interval_of([summary], drawn_as="Brackets") if len(evaluated) <= _MOST_INTERVALS else ""
     in_modes = ~np.isfinite(mean) & (summary["n_seeds"].values > 0)
     missing = "" if (np.isfinite(mean) | in_modes).all() else " Hatched: conditions that are not comparable."
@@ -305,8 +306,16 @@ def _cells(summary: xr.Dataset, *, columns: int) -> NDArray[Any]:
             if np.isfinite([low, high]).all() and columns <= _MOST_INTERVALS
             else ""
         )
-        cells[at] = number(float(mean), 3 if columns <= _MOST_INTERVALS else 2) + interval
+        cells[at] = (
+            "" if not np.isfinite(mean) else number(float(mean), 3 if columns <= _MOST_INTERVALS else 2) + interval
+        )
     return cells
+
+
+def _write_cells(ax: Axes, cells: NDArray[Any], *, size: float) -> None:
+    for (i, j), text in np.ndenumerate(cells):
+        if text:
+            ax.text(j + 0.5, i + 0.5, text, size=size, ha="center", va="center", color=INK)
 
 
 def _mark_missing(ax: Axes, mean: NDArray[Any], n_seeds: NDArray[Any]) -> None:

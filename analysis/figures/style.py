@@ -1,10 +1,12 @@
 """The look that all figures share: the style sheet, the widths, and the colour, marker and line of each condition."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import matplotlib.style
 
@@ -20,6 +22,10 @@ INK = "#222222"
 FAINT = "#999999"
 
 _SHEET = Path(__file__).with_name("toysup.mplstyle")
+_WITHIN: ContextVar[bool] = ContextVar("within", default=False)
+
+P = ParamSpec("P")
+Drawing = TypeVar("Drawing")
 
 
 class Look(NamedTuple):
@@ -32,11 +38,12 @@ class Look(NamedTuple):
 
 @contextmanager
 def style() -> Iterator[None]:
-    """A context in which matplotlib uses toysup's style sheet; the previous settings return at its end.
+    """A context in which matplotlib uses toysup's style sheet and no other setting of yours.
 
-    Draw and save a figure inside the context: matplotlib embeds fonts when it writes the file. Settings that you make
-    inside the context override the style sheet. For example, `matplotlib.rc_context({"font.sans-serif": ["Arial",
-    "DejaVu Sans"]})` changes the typeface to Arial, with the subscripts, which Arial lacks, from DejaVu Sans.
+    The previous settings return at its end. The functions of `toysup.analysis.figures` draw in this style by
+    themselves, and a figure keeps the settings with which it was drawn. Use the context to change them: settings that
+    you make inside it override the style sheet. For example, `matplotlib.rc_context({"font.sans-serif": ["Arial",
+    "DejaVu Sans"]})` inside it changes the typeface to Arial, with the subscripts, which Arial lacks, from DejaVu Sans.
 
     Returns
     -------
@@ -51,8 +58,39 @@ def style() -> Iterator[None]:
     ...     mpl.rcParams["pdf.fonttype"]  # text in a PDF stays text
     42
     """
-    with matplotlib.style.context(_SHEET):
+    with _settings_of_a_style(lambda: matplotlib.style.context(_SHEET, after_reset=True)):
         yield
+
+
+def styled(draw: Callable[P, Drawing]) -> Callable[P, Drawing]:
+    """`draw`, which draws within `style()` wherever it is called."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> Drawing:
+        with within_style(style):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+@contextmanager
+def within_style(settings: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """A context with these settings; within `style()` it changes nothing, as the user may have changed settings."""
+    if _WITHIN.get():
+        yield
+        return
+    with _settings_of_a_style(settings):
+        yield
+
+
+@contextmanager
+def _settings_of_a_style(settings: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    before = _WITHIN.set(True)
+    try:
+        with settings():
+            yield
+    finally:
+        _WITHIN.reset(before)
 
 
 def looks(n_conditions: int) -> list[Look]:

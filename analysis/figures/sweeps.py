@@ -18,7 +18,7 @@ from toysup.analysis.figures._panels import blank, flow
 from toysup.analysis.figures._scale import above_rounding, far_apart, scale_sweep, scale_values
 from toysup.analysis.figures._statistics import meanings, statistic
 from toysup.analysis.figures._text import interval_of, n_of, note, text_width, wrapped
-from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks
+from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks, styled
 
 _NAMES = {
     "feature_probability": "feature probability $p$",
@@ -34,6 +34,7 @@ _CELL_SIZE = 6.0
 _BESIDE_MAP = 0.8
 
 
+@styled
 def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
     """Draw the means of statistics along one sweep axis: a panel per statistic, a line per condition.
 
@@ -88,6 +89,7 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
     return figure
 
 
+@styled
 def sweep_map(summary: xr.Dataset) -> Figure:
     """Draw the means of statistics over two sweep axes: a map per statistic, a cell per pair of values.
 
