@@ -132,7 +132,8 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
         status = Path(name).stat()
         # Opening a pipe would wait for a writer, and reading a device would never end.
         if stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_FILE_BYTES:
-            return name, Path(name).read_text(encoding="utf-8")
+            # Some editors begin a UTF-8 file with a byte-order mark, which TOML does not know.
+            return name, Path(name).read_text(encoding="utf-8-sig")
         reason = f"not a file of at most {_MAX_FILE_BYTES >> 20} MiB"
     except (OSError, ValueError) as error:
         reason = str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text"
