@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from toysup.command.errors import with_error_line
+from toysup.command.streams import Command
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -33,7 +34,7 @@ def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) 
     context.exit()
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("experiment")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=Path("runs"), help="Write the runs to this folder."
