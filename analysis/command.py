@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ import click
 from toysup.analysis.report import report_call
 from toysup.analysis.report.calls import TOPICS
 from toysup.command.errors import with_error_line
+from toysup.command.streams import Group
 from toysup.errors import ToysupError
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ FIGURES = (
     click.Option(
         ["--figure-format"], type=click.Choice(["pdf", "png", "svg"]), default="pdf", help="Format of the figures."
     ),
+    click.Option(["--no-figures"], is_flag=True, help="Draw no figures."),
 )
 # Of the command alone, as they are about how it prints or ends.
 FURTHER = {
@@ -58,7 +61,7 @@ FURTHER = {
 }
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="toysup")
 def main() -> None:
     """Measure and draw what toysup-train wrote. RUNS is a folder of runs or one file.
@@ -124,6 +127,7 @@ def _run(
     format: str,
     output: Path | None = None,
     figure_format: str = "pdf",
+    no_figures: bool = False,
     no_fail: bool = False,
     specification: bool = False,
     **options: Any,
@@ -135,32 +139,63 @@ def _run(
             click.echo(json.dumps(found, indent=1))
             return
         report = call(runs, **options)
-    folder = output or figures_folder(runs)
-    if name not in DRAW_NOTHING:
-        from toysup.storage.atomic_files import refuse_unwritable
-
-        # What would fail after the work is refused before it.
-        refuse_unwritable(folder)
+        if output is not None and not no_figures:
+            # A folder that was asked for is refused before the work.
+            _refuse_unwritable(output)
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
-    for text in report.printed(format):
+    for text in report.printed(format, width=table_width()):
         click.echo(text, nl=False)
-    _tell(report.writing_figures(folder, [figure_format]))
+    if name not in DRAW_NOTHING and not no_figures:
+        # The rows are printed by now, as runs may lie where only others can write.
+        sys.stdout.flush()
+        folder = output or figures_folder(runs)
+        _refuse_unwritable(folder)
+        with _warnings_as_notes():
+            _tell(report.writing_figures(folder, [figure_format]))
     verdict, exit_code = EXIT_CODES.get(name, (None, 0))
     if verdict is not None and not no_fail and verdict in set(report.table.get("verdict", ())):
         raise SystemExit(exit_code)
 
 
-def _report(runs: Path, *, output: Path | None, **options: Any) -> None:
+def _report(runs: Path, *, output: Path | None, figure_format: str, no_figures: bool, **options: Any) -> None:
     _search_less_garbage()
+    folder, shown_format = output or figures_folder(runs), None if no_figures else figure_format
     with _warnings_as_notes():
-        paths = report_call.writing_report(runs, output or figures_folder(runs), **options)
-    _tell(paths)
+        with _folder_to_name("--output"):
+            paths = report_call.writing_report(runs, folder, figure_format=shown_format, **options)
+        _tell(paths)
 
 
 def _tell(paths: Iterator[Path]) -> None:
     for path in paths:
         click.echo(f"wrote {path}", err=True)
+
+
+def _refuse_unwritable(folder: Path) -> None:
+    from toysup.storage.atomic_files import refuse_unwritable
+
+    with _folder_to_name("--output, or leave the figures out with --no-figures"):
+        refuse_unwritable(folder)
+
+
+@contextmanager
+def _folder_to_name(options: str) -> Iterator[None]:
+    """Say with which options a folder that cannot be written is replaced."""
+    from toysup.storage.atomic_files import UnwritableError
+
+    try:
+        yield
+    except UnwritableError as error:
+        raise UnwritableError(f"{error}; name another folder with {options}") from None
+
+
+def table_width() -> int | None:
+    """The letters that a line of a table may have: those of the terminal; of a file, any number."""
+    columns = os.environ.get("COLUMNS", "")
+    if not sys.stdout.isatty() and not columns.isdecimal():
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def figures_folder(runs: Path) -> Path:
@@ -176,8 +211,8 @@ def _warnings_as_notes() -> Iterator[None]:
         try:
             yield
         finally:
-            for warning in caught:
-                click.echo(f"note: {warning.message}", err=True)
+            for message in dict.fromkeys(str(warning.message) for warning in caught):
+                click.echo(f"note: {message}", err=True)
 
 
 def _search_less_garbage() -> None:

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import xarray as xr
-from matplotlib.figure import Figure
 
 from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.selection import Selected, label_of
 from toysup.analysis.report.tidy_rows import stacked
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # The most conditions (or cells of a sweep) that one figure shows side by side.
 MAX_SERIES = 12
 
 # Figures under their names, and what draws those of an experiment's conditions.
-Figures = Iterator[tuple[str, Figure]]
+Figures: TypeAlias = "Iterator[tuple[str, Figure]]"
 Drawn = Callable[[list[Selected]], Figures]
 Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
 
@@ -71,7 +73,7 @@ def over_sweep(
 
 
 def in_a_name(cell: Mapping[str, float]) -> str:
-    return "-".join(f"{axis}={value!r}" for axis, value in cell.items())
+    return "-".join(f"{axis.replace('_', '-')}-{value}" for axis, value in cell.items())
 
 
 def by_context(values: Mapping[str, Labelled]) -> dict[str, Labelled]:

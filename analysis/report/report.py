@@ -1,6 +1,7 @@
 """The report: every table and figure of the selected conditions in one folder, with a page that shows them."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from importlib import import_module
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from toysup.analysis.report.html_page import SHOWN_FORMAT, Section, page, with_i
 from toysup.analysis.report.selection import Selected, by_experiment
 from toysup.analysis.report.tidy_rows import rendered
 from toysup.analysis.report.topics import against, dimensionality, losses
-from toysup.analysis.report.writing_figures import drawing_pool, submit_figures
+from toysup.analysis.report.writing_figures import drawing_pool, submit_figures, warn_of
 from toysup.errors import UsageError
 from toysup.storage.atomic_files import replacing
 
@@ -19,9 +20,12 @@ PAGE = "index.html"
 
 
 def written_report(
-    selected: Sequence[Selected], folder: Path, figure_format: str, topics: Sequence[str]
+    selected: Sequence[Selected], folder: Path, figure_format: str | None, topics: Sequence[str]
 ) -> Iterator[Path]:
-    """Write the report of these topics to `folder`: the path of each file once it is there, the page last."""
+    """Write the report of these topics to `folder`: the path of each file once it is there, the page last.
+
+    Figures are drawn if they have a format.
+    """
     written = []
     with drawing_pool() as pool:
         for section in _sections(selected, topics):
@@ -29,13 +33,14 @@ def written_report(
                 path = folder / f"{name}.csv"
                 _write_text(path, rendered(rows, "csv"))
                 yield path
-            formats = [SHOWN_FORMAT, figure_format]
-            figures = submit_figures(pool, selected, section.drawn, folder, formats) if section.drawn else []
+            figures: list[tuple[list[Path], Future[list[str]]]] = []
+            if section.drawn and figure_format is not None:
+                figures = submit_figures(pool, selected, section.drawn, folder, [SHOWN_FORMAT, figure_format])
             written.append((section, figures))
         shown = []
         for section, figures in written:
             for paths, done in figures:
-                done.result()
+                warn_of(done.result())
                 yield from paths
             shown.append((section, [path.relative_to(folder).as_posix() for paths, _ in figures for path in paths]))
     title = " and ".join(by_experiment(selected))

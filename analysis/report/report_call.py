@@ -12,7 +12,7 @@ def write_report(
     runs: Runs,
     folder: str | Path,
     *,
-    figure_format: Literal["pdf", "png", "svg"] = "pdf",
+    figure_format: Literal["pdf", "png", "svg"] | None = "pdf",
     conditions: Sequence[str] = (),
     cells: Sequence[str] = (),
     seeds: Sequence[int] = (),
@@ -27,8 +27,8 @@ def write_report(
         A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
     folder : str or Path
         Where the report goes; the page is `index.html` in it.
-    figure_format : str
-        Format of the figures, beside the PNG that the page shows.
+    figure_format : str or None
+        Format of the figures, beside the PNG that the page shows; no figures are drawn if it is None.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
     cells : sequence of str
@@ -74,7 +74,7 @@ def writing_report(
     runs: Runs,
     folder: str | Path,
     *,
-    figure_format: str = "pdf",
+    figure_format: str | None = "pdf",
     conditions: Sequence[str] = (),
     cells: Sequence[str] = (),
     seeds: Sequence[int] = (),

@@ -10,6 +10,7 @@ import xarray as xr
 
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.selection import Selected
+from toysup.analysis.report.text_table import Column, text_table
 
 NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
 # The columns of a row about the seeds in one mode, and the variables of a summary that they come from.
@@ -156,10 +157,11 @@ def typed(rows: pd.DataFrame) -> pd.DataFrame:
 Rows = pd.DataFrame | Iterable[pd.DataFrame]
 
 
-def rendered(rows: Rows, format: str) -> Iterator[str]:
+def rendered(rows: Rows, format: str, *, width: int | None = None) -> Iterator[str]:
     """The rows as "table", "csv" (empty where NaN) or "json" (a list of objects, null where NaN), in pieces.
 
-    Rows may come in several frames with the same columns. A table has to see all of them to know how wide it is.
+    Rows may come in several frames with the same columns. A table has to see all of them to know how wide it is. It
+    fits `width` letters if a width is given; otherwise each row is one line.
     """
     frames = iter([rows] if isinstance(rows, pd.DataFrame) else rows)
     if format == "csv":
@@ -167,7 +169,7 @@ def rendered(rows: Rows, format: str) -> Iterator[str]:
     elif format == "json":
         yield from _json(frames)
     else:
-        yield _table(pd.concat(frames, ignore_index=True))
+        yield _table(pd.concat(frames, ignore_index=True), width)
 
 
 def _json(frames: Iterator[pd.DataFrame]) -> Iterator[str]:
@@ -187,17 +189,19 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _table(frame: pd.DataFrame) -> str:
-    """Columns as wide as what they hold: a row is never wrapped or cut, whatever the terminal's width."""
-    lines = [list(frame.columns), *([shown(value) for value in row] for row in frame.itertuples(index=False))]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [str.rjust if column in NUMBERS else str.ljust for column in frame.columns]
-    header, *rows = [
-        "  " + "   ".join(align(cell, width) for align, cell, width in zip(aligned, line, widths, strict=True)).rstrip()
-        for line in lines
+def _table(frame: pd.DataFrame, width: int | None) -> str:
+    columns = [
+        Column(str(name), [shown(value) for value in frame[name]], numbers=_are_numbers(frame[name])) for name in frame
     ]
-    rule = " " + "─" * (sum(widths) + 3 * len(widths) - 1)
-    return "\n".join(["", header, rule, *rows, "", ""])
+    names = [column.name for column in columns]
+    keys = names.index("statistic") + 1 if "statistic" in names else names.index("condition") + 1
+    return text_table(columns, keys=keys, width=width)
+
+
+def _are_numbers(values: pd.Series) -> bool:
+    """Whether all values that are there are numbers; verdicts and truths are not."""
+    known = [value for value in values if pd.notna(value)]
+    return all(isinstance(value, int | float | np.number) and not isinstance(value, bool) for value in known)
 
 
 def shown(value: object) -> str:

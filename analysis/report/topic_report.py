@@ -4,14 +4,18 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from toysup.analysis.report.panels import Drawn
 from toysup.analysis.report.selection import Selected, by_experiment
+from toysup.analysis.report.text_table import wrapped_lines
 from toysup.analysis.report.tidy_rows import Rows, modes_note, rendered, typed
 from toysup.analysis.report.writing_figures import named_figures, write_figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,19 +60,22 @@ class TopicReport:
         return (*notes, about_modes) if about_modes else notes
 
     @functools.cached_property
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> "dict[str, Figure]":
         if self.drawn is None:
             return {}
         several = len(by_experiment(self.selected)) > 1
         named = named_figures(self.selected, self.drawn)
         return {f"{experiment}/{name}" if several else name: figure for experiment, name, figure in named}
 
-    def printed(self, format: str) -> Iterator[str]:
-        """The rows as "table", "csv" or "json", in pieces: more rows than memory holds are never held at once."""
+    def printed(self, format: str, *, width: int | None = None) -> Iterator[str]:
+        """The rows as "table", "csv" or "json", in pieces: more rows than memory holds are never held at once.
+
+        A table fits `width` letters if a width is given.
+        """
         if format == "table" and self.text is not None:
-            yield self.text(self._all_rows)
+            yield wrapped_lines(self.text(self._all_rows), width)
         else:
-            yield from rendered(self.rows() if self.streams else self._all_rows, format)
+            yield from rendered(self.rows() if self.streams else self._all_rows, format, width=width)
 
     def write_figures(self, folder: str | Path, *formats: str) -> list[Path]:
         """Write the figures to <folder>/<experiment>/<name>.<format> in each format; the paths of the files."""
@@ -79,5 +86,7 @@ class TopicReport:
         if self.drawn is not None:
             yield from write_figures(self.selected, self.drawn, folder, formats)
 
-    def _repr_html_(self) -> str:
-        return str(self.table._repr_html_())  # type: ignore[operator]
+    def _repr_html_(self) -> str | None:
+        # None, where the user has turned pandas' HTML off.
+        html: str | None = self.table._repr_html_()  # type: ignore[operator]
+        return html

@@ -9,6 +9,10 @@ from pathlib import Path
 from toysup.errors import ToysupError
 
 
+class UnwritableError(ToysupError):
+    """A folder cannot be written."""
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; if no error occurs it is flushed to disk and renamed to `path`.
@@ -37,13 +41,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def refuse_unwritable(folder: str | Path) -> None:
-    """Raise ToysupError if `folder` cannot be written; create it if it does not exist."""
+    """Raise UnwritableError if `folder` cannot be written; create it if it does not exist."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ToysupError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        raise UnwritableError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 def _read_umask() -> int:
