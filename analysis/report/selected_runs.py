@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from toysup.analysis.report.selection import Selected
 
-Runs: TypeAlias = "str | Path | xr.DataTree"
+Runs: TypeAlias = "str | Path | Sequence[str | Path] | xr.DataTree"
 
 
 def selected_from(
@@ -27,10 +27,12 @@ def selected_from(
 
     `value` is where responses are measured; None as `linear_response` chooses.
     """
-    from toysup.analysis.report.selection import refuse_unknown, select
-    from toysup.storage.runs import open_runs
+    import xarray as xr
 
-    tree = open_runs(runs) if isinstance(runs, str | Path) else runs
+    from toysup.analysis.report.selection import refuse_unknown, select
+    from toysup.storage.runs import checked_runs, open_runs
+
+    tree = checked_runs(runs) if isinstance(runs, xr.DataTree) else open_runs(runs)
     if against is not None:
         refuse_unknown(tree, [against])
         conditions = (*conditions, against) if conditions else ()

@@ -15,7 +15,7 @@ import torch
 import xarray as xr
 
 import toysup
-from toysup.storage.schema import first_difference, leading_dims, sweep_axes
+from toysup.storage.schema import condition_of, first_difference, leading_dims, sweep_axes
 from toysup.storage.validation import check
 
 
@@ -180,13 +180,16 @@ def truncated(path: Path) -> None:
         (edited(lambda ds: ds.assign_attrs(experiment="../../evil")), "'../../evil', which is not a name"),
         (edited(lambda ds: ds.isel(seed=[])), "seed has 0 entries"),
         (edited(lambda ds: ds.assign_attrs(condition_position="first")), "condition_position is not a whole number"),
-        (edited(lambda ds: ds.isel(step=[0, 1])), "step has 2 entries, but its specification gives"),
+        (edited(lambda ds: ds.isel(step=[])), "step has 0 entries"),
         (edited(lambda ds: ds.isel(hidden=slice(3))), "hidden has 3 entries"),
         (edited(lambda ds: ds.assign(W=ds.W.astype(int))), "W holds int64, not floats"),
         (edited(lambda ds: ds.assign(W=ds.W.expand_dims(extra=2))), "W has the dims extra, feature"),
         (edited(lambda ds: ds.assign(activation_probability=ds.activation_probability + 7)), "not probabilities"),
         (edited(lambda ds: ds.assign_coords(subset="one")), "coordinate subset is missing or"),
-        (edited(lambda ds: ds.assign_coords(step=ds.step + 1)), "steps are not those"),
+        (
+            edited(lambda ds: ds.assign_coords(step=ds.step + 1)),
+            "its steps are not distinct steps that its specification records",
+        ),
         (
             edited(lambda ds: ds.assign_coords(subset=("feature", ["q"] * 20))),
             "coordinate subset differs from its specification",
@@ -230,11 +233,14 @@ def test_a_dataset_without_diverged_at_diverged_nowhere(runs: Path) -> None:
     assert toysup.open_runs(path)["conditional-importance/fixed"].diverged_at.values.tolist() == [-1] * 3
 
 
-def test_one_cell_of_a_sweep_is_not_the_whole_run(swept: xr.DataTree) -> None:
+def test_one_cell_of_a_sweep_is_a_trajectory_of_that_cell(swept: xr.DataTree) -> None:
     cell = swept["tms-intro/tms-intro"].to_dataset().sel(feature_probability=0.05)
     for dataset in (cell, cell.drop_vars("diverged_at")):
-        with pytest.raises(toysup.ToysupError, match="damaged"):
-            check(dataset, where="here")
+        checked = check(dataset, where="here")
+        assert checked["W"].dims[:3] == ("feature_probability", "seed", "step")
+        assert condition_of(checked).sweeps == {"feature_probability": (0.05,)}
+    with pytest.raises(toysup.ToysupError, match="damaged: the coordinate feature_probability is missing"):
+        check(cell.drop_vars("feature_probability"), where="here")
 
 
 @pytest.mark.parametrize("limit", [9_000, 30_000])

@@ -17,20 +17,23 @@ class UnwritableError(ToysupError):
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; if no error occurs it is flushed to disk and renamed to `path`.
 
-    Raises ToysupError that names `path` if the file cannot be written. An old file at `path` then stays as it was.
+    If `path` is a link, the file that it links to is replaced, and the link stays. Raises ToysupError that names `path`
+    if the file cannot be written. An old file at `path` then stays as it was.
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=f".part{path.suffix}")
+        refuse_dangling(path)
+        target = target_of(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}.", suffix=f".part{target.suffix}")
         os.close(handle)
         temporary = Path(name)
         yield temporary
         # mkstemp makes a file that only its owner can read. A plain open would follow the umask.
         temporary.chmod(0o666 & ~_UMASK)
         _flush(temporary)
-        temporary.replace(path)
-        _flush(path.parent)
+        temporary.replace(target)
+        _flush(target.parent)
     except (OSError, RuntimeError) as error:
         # netCDF raises RuntimeError if the disk is full.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -38,6 +41,17 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def target_of(path: Path) -> Path:
+    """The path that a link leads to in the end; the path itself if it is no link."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def refuse_dangling(path: Path) -> None:
+    """Raise ToysupError if `path` is a link to nothing: nobody knows whether its target is to be made or is missing."""
+    if path.is_symlink() and not path.exists():
+        raise ToysupError(f"{path}: a link to {os.readlink(path)}, which does not exist")
 
 
 def refuse_unwritable(folder: str | Path) -> None:

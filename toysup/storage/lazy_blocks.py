@@ -16,6 +16,7 @@ from xarray.core import indexing
 
 from toysup.errors import ToysupError
 from toysup.storage.blocks import BLOCK, BLOCK_OF, BlockPlan, Seeds
+from toysup.storage.file_access import why_unreadable
 from toysup.storage.netcdf import open_trajectory
 from toysup.storage.read_timeout import reading
 from toysup.storage.schema import Layout, assembled, layouts_of
@@ -30,30 +31,32 @@ def open_blocks(stored: StoredBlocks) -> xr.Dataset | None:
     seeds, owners = stored.complete(plan)
     if len(seeds) == 0:
         return None
-    tiles = Tiles(stored, plan, seeds, owners)
+    with open_trajectory(stored.any_path()) as some:
+        attrs = {name: value for name, value in some.attrs.items() if name not in (BLOCK_OF, BLOCK)}
+        steps = some["step"].values.tolist()
+    tiles = Tiles(stored, plan, seeds, owners, steps)
     lazy = {
         name: xr.Variable(
             layout.dims,
             indexing.LazilyIndexedArray(_Mosaic(name, layout, tiles)),
             encoding={"preferred_chunks": dict(zip(layout.dims, tiles.chunks, strict=False))},
         )
-        for name, layout in layouts_of(plan.condition, len(seeds)).items()
+        for name, layout in layouts_of(plan.condition, len(seeds), len(steps)).items()
     }
-    with open_trajectory(stored.any_path()) as some:
-        attrs = {name: value for name, value in some.attrs.items() if name not in (BLOCK_OF, BLOCK)}
-    dataset = assembled(plan.condition, seeds.tolist(), lazy, attrs | {"condition": plan.condition.identity})
+    dataset = assembled(plan.condition, seeds.tolist(), lazy, attrs | {"condition": plan.condition.identity}, steps)
     dataset.encoding["source"] = str(blocks_folder(stored.file))
     return dataset
 
 
 @dataclass(frozen=True, eq=False)
 class Tiles:
-    """Which file has which cells and seeds: `owners` (part, seed) is the number of the file."""
+    """Which file has which cells and seeds: `owners` (part, seed) is the number of the file. All have these `steps`."""
 
     stored: StoredBlocks
     plan: BlockPlan
     seeds: Seeds
     owners: Owners
+    steps: Sequence[int]
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -109,20 +112,22 @@ class _Mosaic(BackendArray):
                 variable = file.variables[self.name]
                 variable.set_auto_maskandscale(False)
                 order = [self.layout.dims.index(dim) for dim in variable.dimensions]
-                values = variable[tuple(_slice(wanted[axis]) for axis in order)]
+                values = variable[tuple(as_slice(wanted[axis]) for axis in order)]
             return np.transpose(values, np.argsort(order))
         except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
-            reason = "is gone" if isinstance(error, FileNotFoundError) else "is damaged or cannot be read"
+            reason = why_unreadable(path, error) or "is damaged or cannot be read"
             raise ToysupError(f"{path}: {reason}") from None
 
     def _require_same(self, file: netCDF4.Dataset, path: Path, number: int) -> None:
-        """Raise ToysupError if a file is not the block that its name says."""
+        """Raise ToysupError if a file is not the block that its name says, or has other steps."""
         said = (getattr(file, BLOCK_OF, None), getattr(file, BLOCK, None))
         if number and said != (self.tiles.plan.stamp, path.name):
             raise ToysupError(f"{path}: its content does not match its name")
+        if file.variables["step"][:].tolist() != self.tiles.steps:
+            raise ToysupError(f"{path}: holds other steps than the files beside it")
 
 
-def _slice(positions: npt.NDArray[np.intp]) -> slice | npt.NDArray[np.intp]:
+def as_slice(positions: npt.NDArray[np.intp]) -> slice | npt.NDArray[np.intp]:
     """A slice if the positions are evenly spaced, which is read much faster; else the positions."""
     if len(positions) == 1:
         return slice(int(positions[0]), int(positions[0]) + 1)

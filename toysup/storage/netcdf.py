@@ -18,6 +18,7 @@ from xarray.core import indexing
 
 from toysup.errors import ToysupError
 from toysup.storage.atomic_files import replacing
+from toysup.storage.file_access import absolute, why_unreadable
 from toysup.storage.read_timeout import reading
 from toysup.storage.validation import check
 
@@ -32,18 +33,20 @@ _STRING_BYTES = 64
 
 def open_trajectory(path: str | Path) -> xr.Dataset:
     """The lazy dataset of one file. Raises ToysupError, now or on reading, if it is damaged or not a trajectory."""
+    # The file is opened again later, when the process may be in another folder.
+    place = absolute(path)
     try:
-        _refuse_no_file(path)
+        _refuse_no_file(place)
         with reading(path):
-            store = NetCDF4DataStore.open(str(path))  # type: ignore[no-untyped-call]
+            store = NetCDF4DataStore.open(str(place))  # type: ignore[no-untyped-call]
         try:
-            _refuse_bomb(store.ds, os.path.getsize(path))
+            _refuse_bomb(store.ds, os.path.getsize(place))
             with warnings.catch_warnings():
                 # Warnings about conflicting attributes in foreign files do not help the user.
                 warnings.simplefilter("ignore")
                 # A unit such as "days since 2000" must not turn weights into dates.
                 dataset = xr.open_dataset(store, decode_times=False)
-            dataset.encoding["source"] = str(path)
+            dataset.encoding["source"] = str(place)
         except BaseException:
             store.close()
             raise
@@ -53,10 +56,10 @@ def open_trajectory(path: str | Path) -> xr.Dataset:
         raise
     except Exception as error:
         # On foreign bytes the libraries may raise any exception.
-        reason = error.strerror if isinstance(error, PermissionError) else "not a netCDF-4 file, or damaged"
+        reason = why_unreadable(place, error) or "not a netCDF-4 file, or damaged"
         raise ToysupError(f"{path}: {reason}") from None
     try:
-        trajectory = _with_strings(check(_guarded(dataset, path), where=str(path)))
+        trajectory = _with_strings(check(_guarded(dataset, place), where=str(path)))
         trajectory.set_close(dataset.close)
         return trajectory
     except BaseException:
@@ -115,8 +118,9 @@ class _Guarded(BackendArray):
                 return self.inner[key].values
         except MemoryError:
             raise
-        except Exception:
-            raise ToysupError(f"{self.path}: is damaged or cannot be read") from None
+        except Exception as error:
+            reason = why_unreadable(self.path, error) or "is damaged or cannot be read"
+            raise ToysupError(f"{self.path}: {reason}") from None
 
 
 def write(dataset: xr.Dataset, path: Path) -> None:

@@ -1,8 +1,9 @@
 """Folders of runs: opened as one tree, and written from one."""
 
+import os
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -10,26 +11,29 @@ import numpy as np
 import xarray as xr
 
 from toysup.errors import ToysupError, UsageError, nearest
-from toysup.experiments.experiment import FIGURES_FOLDER
-from toysup.storage.blocks import is_block_name
+from toysup.storage.atomic_files import refuse_dangling
+from toysup.storage.blocks import Block, is_block_name
+from toysup.storage.file_access import absolute, files_below, user_path
+from toysup.storage.joined_seeds import SOURCES, joined
 from toysup.storage.lazy_blocks import open_blocks
 from toysup.storage.netcdf import open_trajectory
-from toysup.storage.schema import condition_of
+from toysup.storage.schema import DamagedError, condition_of
 from toysup.storage.store import Store, StoredBlocks, block_files, blocks_folder, locked, path_of
-from toysup.storage.validation import check
+from toysup.storage.validation import check, conforming
 
 
-def open_runs(path: str | Path) -> xr.DataTree:
-    """Open the trajectories in a folder, or in one file, lazily.
+def open_runs(path: str | Path | Sequence[str | Path]) -> xr.DataTree:
+    """Open the trajectories in a folder, in one file, or in several of them, lazily.
 
     Values are read from disk when they are used. All blocks of a condition are one dataset, which has the seeds that
-    are trained in every cell. A condition without such a seed is left out with a warning. Hidden folders and folders
-    named `figures` are skipped.
+    are trained in every cell. A condition without such a seed is left out with a warning. Seeds of one condition that
+    lie in several places are one dataset, too. Links are followed. Hidden folders and folders named `figures` are
+    skipped.
 
     Parameters
     ----------
-    path : str or Path
-        Folder of runs, at any level, or one netCDF file of them.
+    path : str, Path or sequence of these
+        Folder of runs, at any level, or a netCDF file of them; or several such folders and files.
 
     Returns
     -------
@@ -39,61 +43,83 @@ def open_runs(path: str | Path) -> xr.DataTree:
     Raises
     ------
     ToysupError
-        If the path does not exist or holds no runs, a file is damaged or is not a trajectory, or two files hold the
-        same condition.
+        If a path does not exist or holds no runs, a folder may not be listed, a file is damaged or is not a trajectory,
+        or two files hold the same seed of a condition, or the same condition with different specifications.
     UsageError
-        If a file needs an architecture that is not registered, or the files of a condition have different
-        specifications.
+        If no path is given, a file needs an architecture that is not registered, or the files of a condition have
+        different specifications.
 
     Examples
     --------
     >>> import toysup
     >>> runs = toysup.open_runs("runs")  # doctest: +SKIP
     >>> runs["conditional-importance/fixed"].W.isel(step=-1).mean("seed")  # doctest: +SKIP
+    >>> both = toysup.open_runs(["runs", "~/more-seeds"])  # doctest: +SKIP
     """
-    path = Path(path)
-    if not path.exists():
-        raise ToysupError(f"{path}: no such file or folder")
-    nodes: dict[str, xr.Dataset] = {}
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path)
+    if not paths:
+        raise UsageError("open_runs needs the path of at least one folder or file of runs")
+    nodes: dict[str, dict[str, xr.Dataset]] = {}
     unfinished: list[Path] = []
-    for place, dataset in _datasets(path):
+    for place, dataset in _all_datasets([user_path(own) for own in paths]):
         if dataset is None:
             unfinished.append(place)
             continue
-        node = f"/{dataset.attrs['experiment']}/{dataset.attrs['condition_name']}"
-        if node in nodes:
-            raise ToysupError(f"{place}: a second file of {node[1:]}, after {nodes[node].encoding['source']}")
-        nodes[node] = dataset
+        node = f"{dataset.attrs['experiment']}/{dataset.attrs['condition_name']}"
+        nodes.setdefault(node, {})[str(place)] = dataset
     for place in unfinished:
         warnings.warn(f"{place}: no seed is trained in every cell yet; left out", stacklevel=2)
     if not nodes:
-        missing = "no runs here (no .nc file)" if not unfinished else "no seed is trained in every cell yet"
-        raise ToysupError(f"{path}: {missing}; toysup-train EXPERIMENT --output {path} makes some")
+        raise ToysupError(f"{paths[0]}: no seed is trained in every cell yet; the same toysup-train goes on")
+    opened = {node: joined(parts, node) for node, parts in nodes.items()}
     # The conditions of an experiment keep the order of the experiment's file.
-    order = sorted(nodes, key=lambda node: (node.split("/")[1], nodes[node].attrs.get("condition_position", 0)))
-    return xr.DataTree.from_dict({node: nodes[node] for node in order})
+    order = sorted(opened, key=lambda node: (node.split("/")[0], opened[node].attrs.get("condition_position", 0)))
+    return xr.DataTree.from_dict({f"/{node}": opened[node] for node in order})
 
 
-def _datasets(path: Path) -> Iterator[tuple[Path, xr.Dataset | None]]:
-    """The dataset of each file and each folder of blocks at `path`, with its place."""
-    if path.is_file():
-        yield path, open_trajectory(path)
-        return
-    files = sorted(
-        file
-        for file in path.rglob("*.nc")
-        if not any(part.startswith(".") or part == FIGURES_FOLDER for part in file.relative_to(path).parts[:-1])
-        and not file.name.startswith(".")
-    )
+def _all_datasets(paths: Sequence[Path]) -> Iterator[tuple[Path, xr.Dataset | None]]:
+    """The dataset of each file and each folder of blocks at the paths, with its place; each place once."""
+    seen: set[str] = set()
+    for path in paths:
+        places = _places(path)
+        if not places:
+            raise ToysupError(f"{path}: no runs here (no .nc file); toysup-train EXPERIMENT --output {path} makes some")
+        for place, is_folder in places.items():
+            if (real := os.path.realpath(place)) in seen:
+                continue
+            seen.add(real)
+            yield place, _open_blocks_in(place) if is_folder else open_trajectory(place)
+
+
+def _places(path: Path) -> dict[Path, bool]:
+    """The files and the folders of blocks at `path`, and whether each is a folder."""
+    try:
+        if not path.exists():
+            refuse_dangling(path)
+            raise ToysupError(f"{path}: no such file or folder")
+        is_file = path.is_file()
+    except OSError as error:
+        raise ToysupError(f"{error.filename or path}: {error.strerror or error}") from None
+    if is_file:
+        if not is_block_name(path.name) and block_files(folder := blocks_folder(path)):
+            warnings.warn(f"{path}: {folder} holds more seeds of this condition; left out", stacklevel=4)
+        return {path: False}
+    files = files_below(path)
     folders = dict.fromkeys(file.parent for file in files if is_block_name(file.name))
-    for folder in folders:
-        # The path "." has no name.
-        named = folder if folder.name else folder.absolute()
-        yield folder, open_blocks(StoredBlocks.at(named.with_name(f"{named.name}.nc")))
-    for file in files:
-        # A file beside a folder of blocks belongs to that folder.
-        if not is_block_name(file.name) and blocks_folder(file) not in folders:
-            yield file, open_trajectory(file)
+    # A file beside a folder of blocks belongs to that folder.
+    single = [file for file in files if not is_block_name(file.name) and blocks_folder(file) not in folders]
+    return dict.fromkeys(folders, True) | dict.fromkeys(single, False)
+
+
+def _open_blocks_in(folder: Path) -> xr.Dataset | None:
+    # The files are opened later, when the process may be in another folder. The path "." has no name.
+    place = absolute(folder)
+    return open_blocks(StoredBlocks.at(place.with_name(f"{place.name}.nc")))
+
+
+def checked_runs(runs: xr.DataTree) -> xr.DataTree:
+    """A tree in memory whose leaves are trajectories or selections of them, in the form that `open_runs` gives."""
+    return xr.DataTree.from_dict({leaf.path: check(leaf.to_dataset(), where=leaf.path) for leaf in runs.leaves})
 
 
 def open_example(name: str) -> xr.DataTree:
@@ -129,16 +155,18 @@ def open_example(name: str) -> xr.DataTree:
         return open_runs(folder)
 
 
-def save_runs(runs: xr.DataTree, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
+def save_runs(runs: xr.DataTree | xr.Dataset, folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     """Write each trajectory of a tree to <folder>/<experiment>/<condition>.nc.
 
     A condition that is many blocks goes to a folder <folder>/<experiment>/<condition>/ instead. Each file is written
-    whole or not at all. Seeds that are stored already stay as they are; the others are added.
+    whole or not at all. Seeds that are stored already stay as they are; the others are added. A selection of seeds,
+    steps and cells is saved as what it is; a dim of which one entry was selected has length 1 again. The attributes
+    `experiment` and `condition_name` of a dataset say where it goes, whatever the names of the tree's nodes are.
 
     Parameters
     ----------
-    runs : DataTree
-        The trajectories, as `train` and `open_runs` give them.
+    runs : DataTree or Dataset
+        The trajectories, as `train` and `open_runs` give them, or selections of them; or one of them as a Dataset.
     folder : str or Path
         Folder to write to; it is created if it does not exist.
     overwrite : bool, default False
@@ -152,48 +180,88 @@ def save_runs(runs: xr.DataTree, folder: str | Path, *, overwrite: bool = False)
     Raises
     ------
     UsageError
-        If the folder holds runs of another specification; the message names the first key that differs.
+        If a dataset is no trajectory and no selection of one, or the folder holds runs of another specification or with
+        other steps; the message names the first difference. Nothing is written if a dataset is no trajectory.
     ToysupError
-        If a dataset is not a trajectory, the folder cannot be written, or another trainer is at work in it.
+        If the folder cannot be written, another trainer is at work in it, or two datasets hold the same seed.
 
     Examples
     --------
     >>> import tempfile, toysup
     >>> runs = toysup.open_example("conditional-importance")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     print([path.name for path in toysup.save_runs(runs, folder)])
+    ...     print([path.name for path in toysup.save_runs(runs.isel(step=[0, -1]), folder)])
     ['fixed.nc', 'conditional.nc', 'anticorrelated.nc', 'split-40.nc']
     """
-    return [
-        _save(check(leaf.to_dataset(), where=f"runs{leaf.path}"), Path(folder), overwrite=overwrite)
-        for leaf in runs.leaves
-    ]
+    folder = user_path(folder)
+    given = (
+        {"the dataset": runs}
+        if isinstance(runs, xr.Dataset)
+        else {leaf.path: leaf.to_dataset() for leaf in runs.leaves}
+    )
+    targets: dict[Path, dict[str, xr.Dataset]] = {}
+    for place, dataset in given.items():
+        target = _target(dataset, folder)
+        targets.setdefault(target, {})[place] = _savable(dataset, place, target)
+    whole = [joined(parts, str(target)) for target, parts in targets.items()]
+    return [_save(dataset, folder, overwrite=overwrite) for dataset in whole]
+
+
+def _target(dataset: xr.Dataset, folder: Path) -> Path:
+    """The file that a dataset is for; the folder if the dataset does not tell."""
+    names = [dataset.attrs.get(name) for name in ("experiment", "condition_name")]
+    return path_of(folder, *names) if all(isinstance(name, str) for name in names) else folder
+
+
+def _savable(dataset: xr.Dataset, place: str, target: Path) -> xr.Dataset:
+    try:
+        trajectory = conforming(dataset, where=f"{target}: cannot be written from {place}")
+    except DamagedError as error:
+        raise UsageError(
+            f"{target}: cannot be written from {place}: {error}; select seeds, steps and cells only and keep all "
+            "variables, or write the dataset with its method to_netcdf"
+        ) from None
+    return trajectory if (np.diff(trajectory["seed"]) > 0).all() else trajectory.sortby("seed")
 
 
 def _save(dataset: xr.Dataset, folder: Path, *, overwrite: bool) -> Path:
     attrs = dataset.attrs
     condition = condition_of(dataset).model_copy(update={"name": attrs["condition_name"]})
+    steps = dataset["step"].values.tolist()
     with locked(path_of(folder, attrs["experiment"], condition.name), uuid.uuid4().hex):
-        store = Store(folder, attrs["experiment"], condition, attrs["engine"], overwrite=overwrite)
+        store = Store(folder, attrs["experiment"], condition, attrs["engine"], overwrite=overwrite, steps=steps)
         blocks = store.missing(dataset["seed"].values.tolist())
         store.begin(blocks)
-        for block in blocks:
-            job = store.job(block)
-            part = dataset.isel(seed=np.isin(dataset["seed"], block.seeds))
-            if block.part is not None:
-                part = part.isel(dict(zip(condition.sweeps, store.plan.box(block.part), strict=True)))
-                part = part.assign_attrs(condition=job.condition.identity)
-            job.keep(part)
+        try:
+            for block in blocks:
+                _write_block(dataset, store, block)
+        except ToysupError as error:
+            if not store.undo():
+                raise
+            raise ToysupError(
+                f"{error}; {store.where()} is as it was (runs that are read from there cannot overwrite it before "
+                "runs.load())"
+            ) from None
         store.finish()
         return store.where()
 
 
+def _write_block(dataset: xr.Dataset, store: Store, block: Block) -> None:
+    job = store.job(block)
+    part = dataset.isel(seed=np.isin(dataset["seed"], block.seeds))
+    if block.part is not None:
+        part = part.isel(dict(zip(store.condition.sweeps, store.plan.box(block.part), strict=True)))
+        part = part.assign_attrs(condition=job.condition.identity)
+    job.keep(part)
+
+
 def files_of(dataset: xr.Dataset) -> list[Path]:
     """The files of an opened trajectory; none if it was trained in memory."""
-    source = dataset.encoding.get("source")
-    if source is None:
-        return []
-    path = Path(source)
+    places = dataset.encoding.get(SOURCES, [dataset.encoding.get("source")])
+    return [file for place in places if place is not None for file in _files_at(Path(place))]
+
+
+def _files_at(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     beside = path.with_name(f"{path.name}.nc")

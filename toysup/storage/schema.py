@@ -117,26 +117,36 @@ def trajectory_of(
 
 
 def assembled(
-    condition: Condition, seeds: Sequence[int], run: Mapping[str, Any], attrs: Mapping[str, Any]
+    condition: Condition,
+    seeds: Sequence[int],
+    run: Mapping[str, Any],
+    attrs: Mapping[str, Any],
+    steps: Sequence[int] | None = None,
 ) -> xr.Dataset:
-    """The dataset of `condition`: the variables `run`, with the coords and tables that follow from the condition."""
+    """The dataset of `condition`: the variables `run`, with the coords and tables that follow from the condition.
+
+    `steps` are those that `run` has; all recorded steps by default.
+    """
+    steps = condition.recorded_steps if steps is None else steps
     regimes = condition.regimes()
     tables = {
         name: _table(condition, TABLE_DIMS.get(name, ()), rows)
         for name in (*TABLES, *ADDED_NUMBERS)
         if (rows := [value for regime in regimes if (value := number_of(regime, name)) is not None])
     }
-    dataset = xr.Dataset({**tables, **run}, _coords(condition, seeds, regimes[0]), {**attrs, **_additions(regimes[0])})
+    dataset = xr.Dataset(
+        {**tables, **run}, _coords(condition, seeds, steps, regimes[0]), {**attrs, **_additions(regimes[0])}
+    )
     layouts = layouts_of(condition, len(seeds))
     for variable in map(str, dataset.variables):
         dataset[variable].attrs.update(layouts[variable].attrs if variable in layouts else attrs_of(variable))
     return dataset
 
 
-def layouts_of(condition: Condition, n_seeds: int) -> dict[str, Layout]:
-    """The layout of each variable that training fills."""
+def layouts_of(condition: Condition, n_seeds: int, n_steps: int | None = None) -> dict[str, Layout]:
+    """The layout of each variable that training fills, with this number of steps; by default all recorded ones."""
     sizes = {name: len(values) for name, values in condition.sweeps.items()}
-    sizes |= {"seed": n_seeds, "step": len(condition.recorded_steps)}
+    sizes |= {"seed": n_seeds, "step": len(condition.recorded_steps) if n_steps is None else n_steps}
     leading = (*condition.sweeps, "seed")
 
     def layout(name: str, dims: tuple[str, ...], dtype: type[np.generic]) -> Layout:
@@ -195,8 +205,7 @@ def _table(
     return (*axes, *dims), table
 
 
-def _coords(condition: Condition, seeds: Sequence[int], regime: Regime) -> dict[str, Any]:
-    steps = condition.recorded_steps
+def _coords(condition: Condition, seeds: Sequence[int], steps: Sequence[int], regime: Regime) -> dict[str, Any]:
     per_epoch = condition.training.steps_per_epoch
     return {
         **{name: (name, np.asarray(values)) for name, values in condition.sweeps.items()},

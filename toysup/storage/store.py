@@ -16,7 +16,10 @@ from filelock import FileLock, Timeout
 
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments.experiment import Condition
+from toysup.experiments.spec import shown
+from toysup.storage.atomic_files import refuse_dangling, target_of
 from toysup.storage.blocks import BLOCK, BLOCK_OF, Block, BlockPlan, Seeds, in_order, is_block_name
+from toysup.storage.file_access import listed
 from toysup.storage.netcdf import BY_TURNS, extended, open_trajectory, write
 from toysup.storage.schema import condition_of, first_difference
 
@@ -39,11 +42,12 @@ def blocks_folder(file: Path) -> Path:
 
 def block_files(folder: Path) -> list[Path]:
     """The files of the blocks in a folder, sorted by name."""
-    return sorted((path for path in folder.glob("*.nc") if is_block_name(path.name)), key=lambda path: path.name)
+    return [folder / name for name in sorted(entry.name for entry in listed(folder)) if is_block_name(name)]
 
 
 def lock_of(file: Path) -> Path:
-    """The lock of the condition whose file this is."""
+    """The lock of the condition whose file this is; if the file is a link, it lies beside the file that is written."""
+    file = target_of(file)
     return file.with_name(f".{file.name.removesuffix('.nc')}.lock")
 
 
@@ -168,7 +172,10 @@ class Job:
             dataset.attrs = {k: v for k, v in dataset.attrs.items() if k not in (BLOCK_OF, BLOCK)}
             if self.path.exists() and not self.replaces:
                 with BY_TURNS, open_trajectory(self.path) as there:
-                    refuse_other(there, identity=self.condition.identity, engine=self.engine, where=self.path)
+                    steps = dataset["step"].values.tolist()
+                    refuse_other(
+                        there, identity=self.condition.identity, engine=self.engine, where=self.path, steps=steps
+                    )
                     dataset = extended(there.load(), dataset)
         write(dataset, self.path)
 
@@ -179,15 +186,26 @@ class Store:
     The runs are one file as long as they are one block; further blocks go to a folder beside that file. With
     `overwrite` the stored runs are trained anew: `begin` moves the old blocks to a hidden folder, and `finish` removes
     them once the new ones are complete. If that call was killed, a later call without `overwrite` keeps the hidden
-    folder until all seeds in it are trained again. Raises UsageError, which names the first key that differs, if the
-    folder holds runs of another specification.
+    folder until all seeds in it are trained again. `steps` are those of the runs to store; all recorded ones by
+    default. Raises UsageError, which names the first key that differs, if the folder holds runs of another
+    specification or with other steps.
     """
 
     def __init__(
-        self, folder: str | Path, experiment: str, condition: Condition, engine: str, *, overwrite: bool = False
+        self,
+        folder: str | Path,
+        experiment: str,
+        condition: Condition,
+        engine: str,
+        *,
+        overwrite: bool = False,
+        steps: Sequence[int] | None = None,
     ) -> None:
         self.condition, self.engine = condition, engine
+        self.steps = condition.recorded_steps if steps is None else tuple(steps)
         self.file = path_of(folder, experiment, condition.name)
+        for path in (self.file, blocks_folder(self.file)):
+            refuse_dangling(path)
         self.aside = self.file.with_name(f".{condition.name}.replaced")
         fresh = BlockPlan.of(condition, engine)
         self.overwrite = overwrite
@@ -197,12 +215,22 @@ class Store:
         )
         if self.stored:
             with open_trajectory(self.stored.any_path()) as there:
-                refuse_other(there, identity=condition.identity, engine=engine, where=self.where())
+                refuse_other(there, identity=condition.identity, engine=engine, where=self.where(), steps=self.steps)
         self.plan = self.stored.plan or fresh
 
     def where(self) -> Path:
         """The folder of blocks if there are blocks, else the file."""
-        return folder if any((folder := blocks_folder(self.file)).glob("*.nc")) else self.file
+        folder = blocks_folder(self.file)
+        return folder if any(entry.name.endswith(".nc") for entry in listed(folder)) else self.file
+
+    def folders(self) -> list[Path]:
+        """The folders that must be writable."""
+        blocks = blocks_folder(self.file)
+        return [
+            self.file.parent,
+            *([target_of(self.file).parent] if self.file.is_symlink() else []),
+            *([blocks] if blocks.exists() else []),
+        ]
 
     def missing(self, seeds: Sequence[int]) -> list[Block]:
         """The blocks that hold the missing instances of these seeds."""
@@ -230,7 +258,23 @@ class Store:
         self._tidy(half_written_only=True)
         if self.replaces and (folder.exists() or any(block.part is not None for block in blocks)):
             for path in (self.file, folder):
+                _refuse_link(path)
+            for path in (self.file, folder):
                 _move(path, self.aside / path.name)
+
+    def undo(self) -> bool:
+        """Put back the old blocks that `begin` has hidden, if no new one was written. Returns whether it did."""
+        folder = blocks_folder(self.file)
+        if not self.aside.exists() or self.file.exists() or block_files(folder):
+            return False
+        with suppress(OSError):
+            folder.rmdir()
+        for path in (self.file, folder):
+            if (hidden := self.aside / path.name).exists():
+                hidden.rename(path)
+        with suppress(OSError):
+            self.aside.rmdir()
+        return True
 
     def finish(self) -> None:
         """Clean up after all blocks are trained: remove replaced blocks, and files that killed workers left."""
@@ -257,7 +301,11 @@ class Store:
         checkpoint = "" if half_written_only else r"|\.checkpoint\.npz"
         own = re.compile(rf"\.{name}(\.\w{{8}}\.part\.nc{checkpoint})|\.\.{name}\.checkpoint\.\w{{8}}\.part\.npz")
         block = re.compile(rf"\..*(\.part\.\w+{checkpoint})")
-        for folder, pattern in ((self.file.parent, own), (blocks_folder(self.file), block)):
+        places = [(self.file.parent, own), (blocks_folder(self.file), block)]
+        if self.file.is_symlink():
+            target = target_of(self.file)
+            places.append((target.parent, re.compile(rf"\.{re.escape(target.stem)}\.\w{{8}}\.part\.nc")))
+        for folder, pattern in places:
             yield from (path for path in folder.glob(".*") if pattern.fullmatch(path.name))
 
     def _is_one_file(self, seeds: Seeds) -> bool:
@@ -286,6 +334,12 @@ class Store:
         )
 
 
+def _refuse_link(path: Path) -> None:
+    """Raise ToysupError for a link: moving it would leave its target where it is, and break a relative link."""
+    if path.is_symlink():
+        raise ToysupError(f"{path}: a link, which --overwrite cannot set aside; remove it, or give another --output")
+
+
 def _move(path: Path, target: Path) -> None:
     """Move `path` to `target`, or delete it if `target` exists, because the older copy is the last complete one."""
     if not path.exists():
@@ -308,8 +362,10 @@ def specification_of(dataset: xr.Dataset) -> tuple[Condition, str]:
     return plan.condition, plan.engine
 
 
-def refuse_other(there: xr.Dataset, *, identity: str, engine: str, where: Path) -> None:
-    """Raise UsageError if stored runs have another specification than the runs that would join them."""
+def refuse_other(
+    there: xr.Dataset, *, identity: str, engine: str, where: Path, steps: Sequence[int] | None = None
+) -> None:
+    """Raise UsageError if stored runs have another specification or other steps than the runs that would join them."""
     # The stored specification is parsed first, so that keys added since then get their defaults.
     condition, own = specification_of(there)
     old = {**json.loads(condition.identity), "engine": own}
@@ -317,3 +373,18 @@ def refuse_other(there: xr.Dataset, *, identity: str, engine: str, where: Path) 
         raise UsageError(
             f"{where}: holds runs of another specification ({difference}); use --overwrite or another --output"
         )
+    stored = there["step"].values.tolist()
+    if steps is not None and stored != list(steps):
+        raise UsageError(
+            f"{where}: holds runs with other steps ({shown(stored)} there, {shown(list(steps))} here), so no seeds "
+            "can be added; use --overwrite or another --output"
+        )
+
+
+def difference_of(one: xr.Dataset, other: xr.Dataset) -> str | None:
+    """The first difference of two datasets that are to be one: in specification, cells, engine or steps."""
+    tables = [{**json.loads(condition_of(own).identity), "engine": own.attrs["engine"]} for own in (one, other)]
+    if difference := first_difference(*tables):
+        return difference
+    steps = [dataset["step"].values.tolist() for dataset in (one, other)]
+    return None if steps[0] == steps[1] else f"steps {shown(steps[0])} there, {shown(steps[1])} here"

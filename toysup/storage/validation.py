@@ -24,6 +24,7 @@ from toysup.storage.schema import (
     layouts_of,
     number_of,
 )
+from toysup.storage.selections import whole_trajectory
 
 # Functions from a dataset of a schema to one of the next. A new schema adds one, and a file in tests/storage/schemas.
 MIGRATIONS: dict[int, Callable[[xr.Dataset], xr.Dataset]] = {}
@@ -32,23 +33,33 @@ MIGRATIONS: dict[int, Callable[[xr.Dataset], xr.Dataset]] = {}
 def check(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
     """`dataset`, if it follows the schema and matches its specification; ToysupError that names the fault otherwise.
 
-    The order of dims is free. A dataset without `diverged_at` gets one in which no model diverged.
+    The order of dims is free, and a selection of seeds, steps and cells is a trajectory too. A dataset without
+    `diverged_at` gets one in which no model diverged.
     """
-    dataset = _migrated(dataset, where)
     try:
-        condition = _specification(dataset)
-        _check_plan(dataset)
-        dims = (*condition.sweeps, "seed")
-        if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
-            shape = tuple(dataset.sizes[dim] for dim in dims)
-            dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
-        _check_variables(dataset, condition)
-        _check_coords(dataset, condition)
+        return conforming(dataset, where=where)
     except DamagedError as error:
         raise ToysupError(f"{where}: damaged: {error}") from None
+
+
+def conforming(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
+    """The same, but a dataset that differs from its specification raises DamagedError, which does not name `where`."""
+    dataset = _migrated(dataset, where)
+    try:
+        _check_attributes(dataset)
+        dataset = whole_trajectory(dataset)
+        condition = condition_of(dataset)
+    except DamagedError:
+        raise
     except UsageError as error:
         # The architecture is not registered in this process.
         raise UsageError(f"{where}: {error}") from None
+    dims = (*condition.sweeps, "seed")
+    if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
+        shape = tuple(dataset.sizes[dim] for dim in dims)
+        dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
+    _check_variables(dataset, condition)
+    _check_coords(dataset, condition)
     return dataset
 
 
@@ -65,7 +76,7 @@ def _migrated(dataset: xr.Dataset, where: str) -> xr.Dataset:
     return dataset
 
 
-def _specification(dataset: xr.Dataset) -> Condition:
+def _check_attributes(dataset: xr.Dataset) -> None:
     for name in ("experiment", "condition_name"):
         value = dataset.attrs.get(name)
         if not isinstance(value, str) or not re.fullmatch(NAME_PATTERN, value):
@@ -75,10 +86,6 @@ def _specification(dataset: xr.Dataset) -> Condition:
             raise DamagedError(f"the attribute {name} is missing")
     if not isinstance(dataset.attrs.get("condition_position", 0), int | np.integer):
         raise DamagedError("the attribute condition_position is not a whole number")
-    return condition_of(dataset)
-
-
-def _check_plan(dataset: xr.Dataset) -> None:
     try:
         if BLOCK_OF in dataset.attrs:
             BlockPlan.stamped(dataset.attrs[BLOCK_OF])
@@ -88,7 +95,8 @@ def _check_plan(dataset: xr.Dataset) -> None:
 
 def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
     sweeps = set(condition.sweeps)
-    for name, layout in layouts_of(condition, dataset.sizes.get("seed", 0)).items():
+    n_seeds, n_steps = dataset.sizes.get("seed", 0), dataset.sizes.get("step", 0)
+    for name, layout in layouts_of(condition, n_seeds, n_steps).items():
         _check_variable(dataset, name, required=set(layout.dims), allowed=set(layout.dims))
         for dim, size in zip(layout.dims, layout.shape, strict=True):
             if dataset.sizes[dim] != size or size == 0:
@@ -140,5 +148,6 @@ def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
     seeds = dataset["seed"].values
     if seeds.min() < 0 or len(in_order(seeds)) != len(seeds):
         raise DamagedError("its seeds are not distinct non-negative integers")
-    if dataset["step"].values.tolist() != list(condition.recorded_steps):
-        raise DamagedError("its steps are not those that its specification records")
+    steps = dataset["step"].values.tolist()
+    if not set(steps) <= set(condition.recorded_steps) or sorted(set(steps)) != steps:
+        raise DamagedError("its steps are not distinct steps that its specification records")

@@ -92,8 +92,8 @@ class TrainingPlan:
         """
         missing = [self.missing_of(condition) for condition in self.conditions]
         for part in missing:
-            if part.blocks:
-                refuse_unwritable(part.store.file.parent)
+            for folder in part.store.folders() if part.blocks else ():
+                refuse_unwritable(folder)
         return missing
 
     def missing_of(self, condition: Condition) -> MissingBlocks:

@@ -98,6 +98,9 @@ def _verified(item: Selected, random: np.random.Generator) -> dict[str, object]:
     condition = condition.at({axis: tuple(sample[axis].values.tolist()) for axis in item.sweeps})
     again = trained_arrays(condition, sample["seed"].values.tolist(), choose_engine(condition, engine, "cpu"))
     layouts = layouts_of(condition, sample.sizes["seed"])
+    # A selection has some of the recorded steps.
+    at = np.flatnonzero(np.isin(condition.recorded_steps, sample["step"]))
+    again |= {name: again[name].take(at, own.dims.index("step")) for name, own in layouts.items() if "step" in own.dims}
     worst = max(_difference(again[name], sample[name].transpose(*own.dims).values) for name, own in layouts.items())
     return {
         "experiment": item.experiment,
