@@ -45,7 +45,9 @@ FORMAT = click.Option(
 )
 FIGURES = (
     click.Option(
-        ["--output"], type=click.Path(path_type=Path), help="Folder for the figures.  [default: RUNS/figures]"
+        ["--output"],
+        type=click.Path(path_type=Path),
+        help="Folder for the figures.  [default: the folder figures in the first of RUNS]",
     ),
     click.Option(
         ["--figure-format"], type=click.Choice(["pdf", "png", "svg"]), default="pdf", help="Format of the figures."
@@ -64,7 +66,7 @@ FURTHER = {
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.version_option(package_name="toysup")
 def main() -> None:
-    """Measure and draw what toysup-train wrote. RUNS is a folder of runs or one file.
+    """Measure and draw what toysup-train wrote. RUNS are folders of runs or files.
 
     Rows go to stdout, figures to --output, notes to stderr.
     """
@@ -81,7 +83,7 @@ def _command(name: str, call: Callable[..., "TopicReport"]) -> click.Command:
     options += [FURTHER[name]] if name in FURTHER else []
     figures = () if name in DRAW_NOTHING else FIGURES
 
-    def run(runs: Path, **given: Any) -> None:
+    def run(runs: tuple[Path, ...], **given: Any) -> None:
         _run(name, call, runs, **given)
 
     return click.Command(
@@ -94,7 +96,7 @@ def _command(name: str, call: Callable[..., "TopicReport"]) -> click.Command:
     )
 
 
-RUNS = click.Argument(["runs"], type=click.Path(path_type=Path))
+RUNS = click.Argument(["runs"], type=click.Path(path_type=Path), nargs=-1, required=True)
 
 
 def described(call: Callable[..., object]) -> tuple[str, str, dict[str, str]]:
@@ -122,7 +124,7 @@ def _option(parameter: inspect.Parameter, text: str) -> click.Option:
 def _run(
     name: str,
     call: Callable[..., "TopicReport"],
-    runs: Path,
+    runs: Sequence[Path],
     *,
     format: str,
     output: Path | None = None,
@@ -139,9 +141,10 @@ def _run(
             click.echo(json.dumps(found, indent=1))
             return
         report = call(runs, **options)
+        folder = figures_folder(runs, output)
         if output is not None and not no_figures:
             # A folder that was asked for is refused before the work.
-            _refuse_unwritable(output)
+            _refuse_unwritable(folder)
     for note in report.notes:
         click.echo(f"note: {note}", err=True)
     for text in report.printed(format, width=table_width()):
@@ -149,7 +152,6 @@ def _run(
     if name not in DRAW_NOTHING and not no_figures:
         # The rows are printed by now, as runs may lie where only others can write.
         sys.stdout.flush()
-        folder = output or figures_folder(runs)
         _refuse_unwritable(folder)
         with _warnings_as_notes():
             _tell(report.writing_figures(folder, [figure_format]))
@@ -158,9 +160,9 @@ def _run(
         raise SystemExit(exit_code)
 
 
-def _report(runs: Path, *, output: Path | None, figure_format: str, no_figures: bool, **options: Any) -> None:
+def _report(runs: Sequence[Path], *, output: Path | None, figure_format: str, no_figures: bool, **options: Any) -> None:
     _search_less_garbage()
-    folder, shown_format = output or figures_folder(runs), None if no_figures else figure_format
+    folder, shown_format = figures_folder(runs, output), None if no_figures else figure_format
     with _warnings_as_notes():
         with _folder_to_name("--output"):
             paths = report_call.writing_report(runs, folder, figure_format=shown_format, **options)
@@ -198,9 +200,12 @@ def table_width() -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def figures_folder(runs: Path) -> Path:
+def figures_folder(runs: Sequence[Path], output: Path | None) -> Path:
+    """The folder of --output, or else the folder `figures` in the first folder of runs."""
+    # A shell leaves ~ as it is in --output=~/figures.
+    first = Path(os.path.expanduser(runs[0]))
     # Unlike Path.is_dir, it is false where the name cannot even be looked up.
-    return (runs if os.path.isdir(runs) else runs.parent) / "figures"
+    return Path(os.path.expanduser(output)) if output else (first if os.path.isdir(first) else first.parent) / "figures"
 
 
 @contextmanager

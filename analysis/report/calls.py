@@ -46,8 +46,8 @@ def claims(
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
     cells : sequence of str
@@ -93,8 +93,8 @@ def info(
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     verify : bool
         Train some seeds of each condition again, and compare their weights with the recorded ones.
     conditions : sequence of str
@@ -146,8 +146,8 @@ def gram(
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     by : str
         What a row is about: an entry, as its mean over seeds, or an entry of one seed. Features are not aligned across
         seeds: where seeds pair different features, the mean describes none of them.
@@ -202,8 +202,8 @@ def dimensionality(
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     by : str
         What a row is about: a feature; the k-th largest value of each seed; or a feature of one seed. Features with
         equal tables exchange roles from seed to seed: their ranks have a mean that describes them, single ones do not.
@@ -268,8 +268,8 @@ def interference(
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     by : str
         What a row is about: a quadrant (over seeds), a quadrant of one seed, or a feature.
     statistic : str
@@ -334,8 +334,8 @@ def losses(
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     by : str
         Split the loss by feature, by context, by part (features that are not represented, own entries, interference,
         bias) or by the number of active features; `reference` lists the losses of simple baselines; `seed` lists the
@@ -397,8 +397,8 @@ def dynamics(
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     by : str
         What a row is about: a recorded step, a feature, an event of one seed, or a recorded step of one seed.
     value : float

@@ -23,8 +23,8 @@ def write_report(
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     folder : str or Path
         Where the report goes; the page is `index.html` in it.
     figure_format : str or None
@@ -84,10 +84,12 @@ def writing_report(
     """`write_report`, giving each path as soon as its file is there; what cannot be done is refused at once."""
     from toysup.analysis.report.report import written_report
     from toysup.storage.atomic_files import refuse_unwritable
+    from toysup.storage.file_access import user_path
 
     selected = selected_from(runs, conditions, step, epoch, cells=cells, seeds=seeds)
+    folder = user_path(folder)
     refuse_unwritable(folder)
-    return written_report(selected, Path(folder), figure_format, list(TOPICS))
+    return written_report(selected, folder, figure_format, list(TOPICS))
 
 
 def specifications(runs: Runs, *, conditions: Sequence[str] = ()) -> dict[str, object]:
@@ -95,8 +97,8 @@ def specifications(runs: Runs, *, conditions: Sequence[str] = ()) -> dict[str, o
 
     Parameters
     ----------
-    runs : str, Path or DataTree
-        A folder of runs, one file of runs, or a tree as `toysup.open_runs` and `toysup.train` give it.
+    runs : str, Path, sequence of these or DataTree
+        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
     conditions : sequence of str
         Names of the conditions to use; all if empty.
 

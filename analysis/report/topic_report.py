@@ -13,6 +13,7 @@ from toysup.analysis.report.selection import Selected, by_experiment
 from toysup.analysis.report.text_table import wrapped_lines
 from toysup.analysis.report.tidy_rows import Rows, modes_note, rendered, typed
 from toysup.analysis.report.writing_figures import named_figures, write_figures
+from toysup.storage.file_access import user_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +80,7 @@ class TopicReport:
 
     def write_figures(self, folder: str | Path, *formats: str) -> list[Path]:
         """Write the figures to <folder>/<experiment>/<name>.<format> in each format; the paths of the files."""
-        return list(self.writing_figures(Path(folder), formats or ("pdf",)))
+        return list(self.writing_figures(user_path(folder), formats or ("pdf",)))
 
     def writing_figures(self, folder: Path, formats: Sequence[str]) -> Iterator[Path]:
         """The same, giving each path as soon as its file is there."""

@@ -92,7 +92,7 @@ def main(
     all. Finished runs are kept: the same command resumes after an interruption, and adds seeds that are missing.
     """
     from toysup.experiments.experiment_file import load_experiment, parse_change
-    from toysup.training.train_runs import TrainingPlan
+    from toysup.training.train_runs import LEFT, TrainingPlan
 
     if workers is not None and scheduler is not None:
         raise click.UsageError("--workers and --scheduler exclude one another; give one of them")
@@ -115,6 +115,8 @@ def main(
         with _client(workers, scheduler) as client:
             _train_missing(plan, missing, client, workers, quiet)
     if not quiet:
+        for path in plan.left_conditions():
+            click.echo(f"note: {path}: {LEFT.format(loaded.name)}", err=True)
         for part in missing:
             click.echo(_summary(part))
 

@@ -1,5 +1,6 @@
 """Experiment files: TOML in, an `Experiment` out."""
 
+import os
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -129,11 +130,12 @@ def _read(name_or_path: str | Path) -> tuple[str, str]:
             raise UsageError(f"no experiment {name!r}; {nearest(name, known)} (or give the path of a .toml file)")
         return name, known[name].read_text(encoding="utf-8")
     try:
-        status = Path(name).stat()
+        path = Path(os.path.expanduser(name))
+        status = path.stat()
         # Opening a pipe would wait for a writer, and reading a device would never end.
         if stat.S_ISREG(status.st_mode) and status.st_size <= _MAX_FILE_BYTES:
             # Some editors begin a UTF-8 file with a byte-order mark, which TOML does not know.
-            return name, Path(name).read_text(encoding="utf-8-sig")
+            return name, path.read_text(encoding="utf-8-sig")
         reason = f"not a file of at most {_MAX_FILE_BYTES >> 20} MiB"
     except (OSError, ValueError) as error:
         reason = str(error.strerror) if isinstance(error, OSError) else "not UTF-8 text"

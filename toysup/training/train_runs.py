@@ -1,6 +1,7 @@
 """Training to a folder: the missing blocks of an experiment are planned, trained here or on a cluster, and kept."""
 
 import uuid
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,13 +18,17 @@ from toysup.experiments.experiment_file import load_experiment
 from toysup.storage.atomic_files import refuse_unwritable
 from toysup.storage.blocks import Block
 from toysup.storage.checkpoints import seconds_between
+from toysup.storage.file_access import listed, user_path
 from toysup.storage.runs import open_runs
-from toysup.storage.store import Store, locked
+from toysup.storage.store import Store, block_files, locked
 from toysup.training.one_block import ProgressListener, train_and_keep
 from toysup.training.train import DEFAULT_SEEDS, refuse_seeds, whole_numbers
 
 if TYPE_CHECKING:
     from distributed import Client
+
+# What is said of runs of a condition that the experiment with this name does not have.
+LEFT = "not a condition of {} (any more); analyses of the folder include it"
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class TrainingPlan:
         seconds_between()
         chosen = experiment.select(conditions)
         engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
-        return cls(experiment, Path(folder), seeds, chosen, engines, device, overwrite)
+        return cls(experiment, user_path(folder), seeds, chosen, engines, device, overwrite)
 
     def missing(self) -> list[MissingBlocks]:
         """The missing blocks of each condition; a complete condition has none.
@@ -101,6 +106,17 @@ class TrainingPlan:
         engine = self.engines[condition.name]
         store = Store(self.folder, self.experiment.name, condition, engine, overwrite=self.overwrite)
         return MissingBlocks(store, store.missing(self.seeds))
+
+    def left_conditions(self) -> list[Path]:
+        """The files and folders of conditions that the experiment does not have, such as one that left its file."""
+        folder, known = self.folder / self.experiment.name, {own.name for own in self.experiment.conditions}
+        found: dict[str, Path] = {}
+        for entry in sorted(listed(folder), key=lambda entry: entry.name):
+            name = entry.name.removesuffix(".nc")
+            is_condition = name != entry.name or bool(block_files(folder / name))
+            if is_condition and not name.startswith(".") and name not in known:
+                found.setdefault(name, folder / entry.name)
+        return list(found.values())
 
     @contextmanager
     def locked(self) -> Iterator[list[MissingBlocks]]:
@@ -205,6 +221,8 @@ def train_runs(
     )
     with plan.locked() as missing:
         train_missing(plan, missing, listener or ProgressListener(), client, threads=threads)
+    for path in plan.left_conditions():
+        warnings.warn(f"{path}: {LEFT.format(loaded.name)}", stacklevel=2)
     return open_runs(plan.folder / loaded.name)
 
 
