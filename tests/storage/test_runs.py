@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -154,12 +155,11 @@ def test_each_reason_has_its_own_words(models: xr.Dataset, in_blocks: None, tmp_
                 call()
         other.kill()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    used = len(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 1, hard))
     held = []
     try:
-        with pytest.raises(OSError, match="Too many open files"):
-            while len(held) <= used + 10000:
+        with suppress(OSError):
+            while True:
                 held.append(os.open("/dev/null", os.O_RDONLY))
         for call in (lambda: toysup.open_runs(second), lambda: opened["W"].load()):
             with pytest.raises(toysup.ToysupError, match=r"too many files are open; .* \(ulimit -n\)"):

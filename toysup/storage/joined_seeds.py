@@ -11,6 +11,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from toysup.errors import ToysupError
+from toysup.storage.blocks import BLOCK_OF
 from toysup.storage.lazy_blocks import as_slice
 from toysup.storage.store import difference_of
 
@@ -29,7 +30,10 @@ def joined(parts: Mapping[str, xr.Dataset], what: str) -> xr.Dataset:
         return first
     for place, other in others:
         if difference := difference_of(first, other):
-            raise ToysupError(f"{place}: a second file of {what}, with other runs than {first_place} ({difference})")
+            advice = "; give the folder of the blocks" if BLOCK_OF in other.attrs else ""
+            raise ToysupError(
+                f"{place}: a second file of {what}, with other runs than {first_place} ({difference}){advice}"
+            )
     order = _order(parts, what)
     datasets = list(parts.values())
     names = [name for name, own in first.variables.items() if "seed" in own.dims and name != "seed"]
