@@ -52,7 +52,9 @@ def _reason(path: str | Path, error: OSError) -> str:
 
 
 def _why_not_locked(descriptor: int) -> str | None:
-    """Why HDF5 cannot take the shared lock that it takes before it reads; None if it can."""
+    """Why HDF5 cannot take the shared lock that it takes before it reads; None if it can, or is told not to."""
+    if os.environ.get(_LOCKING, "").upper() in ("FALSE", "0", "BEST_EFFORT"):
+        return None
     with suppress(ImportError):
         import fcntl
 

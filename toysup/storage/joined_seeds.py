@@ -46,7 +46,8 @@ def joined(parts: Mapping[str, xr.Dataset], what: str) -> xr.Dataset:
     result = (
         first.drop_vars([*names, "seed"]).assign_coords(seed=("seed", seeds, first["seed"].attrs)).assign(variables)
     )
-    result.encoding = {"source": first_place, SOURCES: list(parts)}
+    sources = [part.encoding["source"] for part in datasets if "source" in part.encoding]
+    result.encoding = {SOURCES: sources} | ({"source": sources[0]} if sources else {})
     result.set_close(partial(_close, datasets))
     return result
 

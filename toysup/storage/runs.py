@@ -18,8 +18,9 @@ from toysup.storage.joined_seeds import SOURCES, joined
 from toysup.storage.lazy_blocks import open_blocks
 from toysup.storage.netcdf import open_trajectory
 from toysup.storage.schema import DamagedError, condition_of
+from toysup.storage.selections import whole_trajectory
 from toysup.storage.store import Store, StoredBlocks, block_files, blocks_folder, locked, path_of
-from toysup.storage.validation import check, conforming
+from toysup.storage.validation import conforming
 
 
 def open_runs(path: str | Path | Sequence[str | Path]) -> xr.DataTree:
@@ -119,7 +120,13 @@ def _open_blocks_in(folder: Path) -> xr.Dataset | None:
 
 def checked_runs(runs: xr.DataTree) -> xr.DataTree:
     """A tree in memory whose leaves are trajectories or selections of them, in the form that `open_runs` gives."""
-    return xr.DataTree.from_dict({leaf.path: check(leaf.to_dataset(), where=leaf.path) for leaf in runs.leaves})
+    nodes = {}
+    for leaf in runs.leaves:
+        try:
+            nodes[leaf.path] = whole_trajectory(leaf.to_dataset())
+        except DamagedError as error:
+            raise UsageError(f"{leaf.path}: not a trajectory: {error}") from None
+    return xr.DataTree.from_dict(nodes)
 
 
 def open_example(name: str) -> xr.DataTree:

@@ -383,8 +383,8 @@ def refuse_other(
 
 def difference_of(one: xr.Dataset, other: xr.Dataset) -> str | None:
     """The first difference of two datasets that are to be one: in specification, cells, engine or steps."""
-    tables = [{**json.loads(condition_of(own).identity), "engine": own.attrs["engine"]} for own in (one, other)]
-    if difference := first_difference(*tables):
+    there, here = ({**json.loads(condition_of(own).identity), "engine": own.attrs["engine"]} for own in (one, other))
+    if difference := first_difference(there, here):
         return difference
     steps = [dataset["step"].values.tolist() for dataset in (one, other)]
     return None if steps[0] == steps[1] else f"steps {shown(steps[0])} there, {shown(steps[1])} here"
