@@ -98,6 +98,6 @@ class _Joined(BackendArray):
             inside = [*wanted]
             inside[self.axis] = places[here] - self.starts[number]
             part = self.parts[number].isel(dict(zip(self.parts[number].dims, map(as_slice, inside), strict=True)))
-            values[(*[slice(None)] * self.axis, here)] = part.values
+            np.moveaxis(values, self.axis, 0)[here] = np.moveaxis(part.values, self.axis, 0)
         kept = [len(own) for own, index in zip(wanted, key, strict=True) if not isinstance(index, int | np.integer)]
         return values.reshape(kept)

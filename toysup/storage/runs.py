@@ -216,8 +216,9 @@ def save_runs(runs: xr.DataTree | xr.Dataset, folder: str | Path, *, overwrite: 
 
 def _target(dataset: xr.Dataset, folder: Path) -> Path:
     """The file that a dataset is for; the folder if the dataset does not tell."""
-    names = [dataset.attrs.get(name) for name in ("experiment", "condition_name")]
-    return path_of(folder, *names) if all(isinstance(name, str) for name in names) else folder
+    experiment, condition = (dataset.attrs.get(name) for name in ("experiment", "condition_name"))
+    known = isinstance(experiment, str) and isinstance(condition, str)
+    return path_of(folder, str(experiment), str(condition)) if known else folder
 
 
 def _savable(dataset: xr.Dataset, place: str, target: Path) -> xr.Dataset:
