@@ -347,3 +347,22 @@ def test_experiments_are_frozen_and_their_identity_is_complete() -> None:
     assert set(identity) == {"model", "regime", "training", "record"}
     rebuilt = toysup.Condition(name="again", **identity)
     assert rebuilt.identity == experiment.conditions[0].identity
+
+
+def test_experiments_conditions_and_specs_print_what_was_given() -> None:
+    experiment = toysup.load_experiment("conditional-importance")
+    assert (
+        repr(experiment)
+        == str(experiment)
+        == (
+            "<Experiment 'conditional-importance' 'Conditional importance in toy models of superposition': "
+            "fixed, conditional, anticorrelated, split-40>"
+        )
+    )
+    lines = str(experiment.conditions[1]).splitlines()
+    assert lines[:2] == ["Condition('conditional',", "  model=ModelSpec(n_features=20, n_hidden=10),"]
+    assert lines[-1] == "  record=RecordSpec(every_epochs=1))"
+    table = toysup.RegimeSpec(activation_probability=[0.5] * 1000)
+    assert repr(table) == "RegimeSpec(activation_probability=" + repr((0.5,) * 1000)[:57] + "...)"
+    crowd = [experiment.conditions[0].model_copy(update={"name": f"c{number}"}) for number in range(30)]
+    assert repr(toysup.Experiment(name="e", conditions=crowd)).endswith("c6, c7, … (30 in all)>")

@@ -20,6 +20,7 @@ FIGURES_FOLDER = "figures"
 MAX_CHECKED_CELLS, MAX_CHECKED_FEATURES = 10_000, 200_000
 MAX_CELLS = 10**7
 MAX_PARAMETERS = 10**9
+_NAMES_SHOWN = 8
 
 
 class Condition(Spec):
@@ -61,6 +62,11 @@ class Condition(Spec):
     regime: RegimeSpec
     training: TrainingSpec
     record: RecordSpec = RecordSpec()
+
+    def __repr__(self) -> str:
+        """A line for each part."""
+        parts = ",\n".join(f"  {name}={part!r}" for name, part in self._given() if name != "name")
+        return f"Condition({self.name!r},\n{parts})"
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Condition":
@@ -192,6 +198,13 @@ class Experiment(Spec):
     title: str = ""
     references: tuple[str, ...] = ()
     conditions: tuple[Condition, ...] = Field(min_length=1)
+
+    def __repr__(self) -> str:
+        """Its name and title, and the names of its conditions."""
+        title = f" {self.title!r}" if self.title else ""
+        names = [condition.name for condition in self.conditions]
+        more = f", … ({len(names)} in all)" if len(names) > _NAMES_SHOWN else ""
+        return f"<Experiment {self.name!r}{title}: {', '.join(names[:_NAMES_SHOWN])}{more}>"
 
     @field_validator("name")
     @classmethod

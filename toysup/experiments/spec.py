@@ -34,6 +34,18 @@ class Spec(BaseModel):
             and isinstance(value := getattr(self, name), tuple)
         }
 
+    def __repr__(self) -> str:
+        """The keys that differ from their defaults, each in a few characters."""
+        return f"{type(self).__name__}({', '.join(f'{name}={shown(value)}' for name, value in self._given())})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def _given(self) -> list[tuple[str, Any]]:
+        fields = type(self).model_fields.items()
+        values = [(name, getattr(self, name), field.get_default(call_default_factory=True)) for name, field in fields]
+        return [(name, value) for name, value, default in values if value != default]
+
     def check_alternatives(self) -> None:
         """Raise ValueError if two keys of a group of alternatives are given."""
         for group in self.alternatives:
@@ -95,7 +107,7 @@ def merged(table: Mapping[str, Any], change: Mapping[str, Any], spec: type[Spec]
 def shown(value: object) -> str:
     """A value as an error message shows it: at most 60 characters."""
     try:
-        text = repr(value)
+        text = " ".join(repr(value).split())
     except (ValueError, RecursionError):
         # Python refuses to print integers of thousands of digits, and tables nested thousands deep.
         return f"a {type(value).__name__}"
