@@ -270,3 +270,18 @@ def test_a_file_without_a_label_of_its_regime_is_damaged(small: Small, changes: 
     check(dataset, where="here")
     with pytest.raises(toysup.ToysupError, match=f"the coordinate {name} is missing"):
         check(dataset.drop_vars(name), where="here")
+
+
+def test_probabilities_that_sum_to_one_up_to_rounding_are_taken(small: Small) -> None:
+    """Seven digits of 1/6 and of 1/3, and what a computation in float32 leaves."""
+    for p in (0.1666667, float(np.float32(1 / 6)), 1 / 6):
+        changes = {"regime__feature_probability": p, "regime__exclusive": ["1-6"]}
+        (condition,) = small(**changes).conditions
+        assert condition.first_regime.group == ("exclusive-1",) * 6
+    with pytest.raises(toysup.UsageError, match=r"sum to 1\.0002 in context all; the sum must be at most 1"):
+        small(regime__feature_probability=0.1667, regime__exclusive=["1-6"])
+    thirds = {"a": 0.3333333, "b": 0.3333333, "c": 0.3333333}
+    (condition,) = small(regime__context_probability=thirds).conditions
+    assert condition.first_regime.context_probability.sum() == pytest.approx(1, abs=1e-12)
+    with pytest.raises(toysup.UsageError, match=r"these sum to 0\.999"):
+        small(regime__context_probability={"a": 0.333, "b": 0.333, "c": 0.333})

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 TOGETHER, EXCLUSIVE = "together", "exclusive"
+# By how much probabilities may sum to more than 1: as much as seven written digits, such as 0.3333334, are off.
+ROUNDING = 1e-6
 
 
 def group_labels(
@@ -42,9 +44,9 @@ def _check(kind: str, members: Sequence[int], probability: npt.NDArray[np.float6
     for context, row in zip(contexts, probability[:, np.array(members) - 1], strict=True):
         if kind == TOGETHER and (row != row[0]).any():
             raise ValueError(f"{kind}: features {shown} differ in probability in context {context}; they must be equal")
-        if kind == EXCLUSIVE and row.sum() > 1 + 1e-9:
+        if kind == EXCLUSIVE and row.sum() > 1 + ROUNDING:
             raise ValueError(
-                f"{kind}: features {shown} have probabilities that sum to {row.sum():.4g} in context {context}; "
+                f"{kind}: features {shown} have probabilities that sum to {row.sum():.8g} in context {context}; "
                 "the sum must be at most 1"
             )
 

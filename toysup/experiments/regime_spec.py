@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from toysup.experiments import context_rules
 from toysup.experiments.context_rules import Rule
-from toysup.experiments.feature_groups import EXCLUSIVE, TOGETHER, group_labels
+from toysup.experiments.feature_groups import EXCLUSIVE, ROUNDING, TOGETHER, group_labels
 from toysup.experiments.feature_ranges import as_range, feature_range
 from toysup.experiments.regime import FloatArray, Regime, value_range
 from toysup.experiments.spec import NOT_NEGATIVE, POSITIVE, PROBABILITY, Number, Spec, Swept, Whole, single
@@ -118,9 +118,11 @@ class RegimeSpec(Spec):
     def _is_a_law(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         if value is None:
             return value
-        if not value or min(value.values()) < 0 or not math.isclose(sum(value.values()), 1, abs_tol=1e-9):
-            raise ValueError("must be probabilities that sum to 1, one for each context")
-        return value
+        total = sum(value.values())
+        if not value or min(value.values()) < 0 or abs(total - 1) > ROUNDING:
+            raise ValueError(f"must be probabilities that sum to 1, one for each context; these sum to {total:.8g}")
+        # Written digits, such as 0.3333333 three times, sum to 1 only up to rounding.
+        return value if math.isclose(total, 1, abs_tol=1e-9) else {name: p / total for name, p in value.items()}
 
     @field_validator("context_probability", "contexts")
     @classmethod
