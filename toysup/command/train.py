@@ -110,6 +110,7 @@ def main(
         if not quiet:
             for condition in plan.conditions:
                 _note_floor(condition)
+                _note_decay(condition)
         if any(part.blocks and part.store.engine == "fused" for part in missing) and scheduler is None:
             _prepare_fused(quiet)
         with _client(workers, scheduler) as client:
@@ -168,6 +169,29 @@ def _note_floor(condition: Condition) -> None:
     click.echo(
         f"note: {condition.name}: outputs of {name} cannot be negative, so no model of this condition {floor}", err=True
     )
+
+
+def _note_decay(condition: Condition) -> None:
+    """Print to stderr for how many features an L2 penalty outweighs what representing them gains."""
+    from toysup.experiments.model import is_plain
+
+    training, regimes = condition.training, condition.checked_regimes()
+    if training.optimizer == "adamw" or not is_plain(condition.model, regimes[0]):
+        return
+    decay = max(training.sweeps.get("weight_decay", (training.weight_decay,)))
+    low, high = regimes[0].value_range
+    # A feature alone with ‖W_i‖² = q costs g (1 − q)² + decay q / 2 with g = Σ_c P(c) I_i(c) p_i(c) E[x²]: least at
+    # q = 1 − decay / 4g.
+    weights = [(r.context_probability[:, None] * r.importance * r.activation_probability).sum(axis=0) for r in regimes]
+    square = (low**2 + low * high + high**2) / 3
+    count = max(int(((weight > 0) & (weight * square < decay / 2)).sum()) for weight in weights)
+    if count:
+        click.echo(
+            f"note: {condition.name}: the weight decay of {training.optimizer} is an L2 penalty, under which "
+            f"{count} of {condition.model.n_features} features hardly reach ‖W_i‖² = 0.5 (p·I·E[x²] is below "
+            f"{decay / 2:g}, half of weight_decay); adamw decays apart from the loss",
+            err=True,
+        )
 
 
 def _prepare_fused(quiet: bool) -> None:
