@@ -51,8 +51,9 @@ def to_module(dataset: xr.Dataset) -> ToyModel:
     -------
     ToyModel
         A module with copies of the parameters, under the names of the dataset's variables (`model.W`, `model.b`, …).
-        Calling it with x (..., feature) gives the outputs (..., output). A model that sees its context also takes the
-        index of each sample's context (...).
+        Calling it with x (..., feature) gives the outputs (..., output). `model.states(x)` gives the hidden state
+        (..., hidden) and the output before its activation (..., output). For a model that sees its context, both also
+        take the index of each sample's context (...).
 
     Raises
     ------
@@ -64,8 +65,9 @@ def to_module(dataset: xr.Dataset) -> ToyModel:
     >>> import toysup
     >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
     >>> model = toysup.to_module(dataset.isel(seed=0, step=-1))
-    >>> model.W.shape
-    torch.Size([10, 20])
+    >>> hidden, before = model.states(model.W.new_ones(3, 20))
+    >>> model.W.shape, hidden.shape, before.shape
+    (torch.Size([10, 20]), torch.Size([3, 10]), torch.Size([3, 20]))
     """
     condition = condition_of(dataset)
     require_known(condition.model)
