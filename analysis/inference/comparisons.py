@@ -11,7 +11,7 @@ from toysup.analysis.inference.modes import modes_of, widest_mode
 from toysup.analysis.inference.permutations import relabelling_p, sign_flip_p
 from toysup.analysis.inference.seeds import by_seed, summary_of
 from toysup.analysis.statistics.arrays import FloatArray, Mask
-from toysup.analysis.statistics.labels import range_of, require_dims
+from toysup.analysis.statistics.labels import numbers, range_of, require_dataset
 from toysup.errors import UsageError
 from toysup.storage.schema import leading_dims
 
@@ -173,7 +173,7 @@ def holm_adjusted(p_values: xr.DataArray, *, dim: str | None = None) -> xr.DataA
     Raises
     ------
     UsageError
-        If there is no such dim.
+        If `p_values` is not a DataArray, or has no such dim.
 
     Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
 
@@ -183,10 +183,10 @@ def holm_adjusted(p_values: xr.DataArray, *, dim: str | None = None) -> xr.DataA
     >>> toysup.analysis.holm_adjusted(xr.DataArray([0.01, 0.04, 0.03], dims='test')).values.round(2).tolist()
     [0.03, 0.06, 0.06]
     """
+    p_values = numbers(p_values, () if dim is None else (dim,), what="p_values")
     if dim is None:
         adjusted = _holm(p_values.values.reshape(1, -1).astype(float)).reshape(p_values.shape)
         return p_values.copy(data=adjusted)
-    require_dims(p_values, (dim,), what="p_values")
     last = p_values.transpose(..., dim)
     table = last.values.reshape(-1, last.sizes[dim]).astype(float)
     return last.copy(data=_holm(table).reshape(last.shape)).transpose(*p_values.dims)
@@ -227,6 +227,8 @@ def paired_by_seed(one: xr.Dataset, other: xr.Dataset) -> bool:
     >>> toysup.analysis.paired_by_seed(fixed, conditional), toysup.analysis.paired_by_seed(fixed, anticorrelated)
     (True, False)
     """
+    require_dataset(one, what="one")
+    require_dataset(other, what="other")
     if _shapes(one) != _shapes(other) or _labels(one) != _labels(other) or not _share_seeds(one, other):
         return False
     tables = ("context_probability", "activation_probability", "group_correlation", "rule_threshold", "rule_tie")
@@ -352,8 +354,7 @@ class _Seeds(NamedTuple):
 
 
 def _seeds(a: xr.DataArray, b: xr.DataArray, paired: bool) -> _Seeds:
-    for name, values in (("a", a), ("b", b)):
-        require_dims(values, ("seed",), what=name)
+    a, b = (numbers(values, ("seed",), what=name) for name, values in (("a", a), ("b", b)))
     # From here on arithmetic drops the declared ranges.
     (a_low, a_high), (b_low, b_high) = range_of(a), range_of(b)
     labelled = ["seed" in values.indexes for values in (a, b)]

@@ -17,7 +17,7 @@ from toysup.analysis.inference.relabelling import Relabelled
 from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.cells import RegimeCell, regime_cells
 from toysup.analysis.statistics.interference import INTERFERING_THRESHOLD, features_of_rows
-from toysup.analysis.statistics.labels import require_dims
+from toysup.analysis.statistics.labels import numbers, require_dataset
 from toysup.analysis.statistics.piecewise import by_seeds, loaded_if_small
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS
 from toysup.analysis.statistics.responses import linear_response
@@ -96,6 +96,7 @@ def quadrant_null(
     >>> round(float(energy.null_mean.item()), 1), round(float(energy.p_value.item()), 3)
     (4.5, 0.002)
     """
+    require_dataset(dataset)
     whole = linear_response(dataset)["G"] if G is None else G
     return _null(dataset, whole, lambda cell: [whole.isel(cell)], threshold, _EACH, _each)
 
@@ -149,9 +150,9 @@ def pooled_quadrant_null(
     """
     if G is not None and response is not None:
         raise UsageError("G and response exclude one another; give only one of them, not both")
+    require_dataset(dataset, () if G is not None else ("seed",))
     if G is not None:
         return _null(dataset, G, lambda cell: [G.isel(cell)], threshold, _POOLED, _pooled, over=("seed",))
-    require_dims(dataset, ("seed",), what="dataset")
     make = response or (lambda models: linear_response(models)["G"])
     first = make(dataset.isel(seed=slice(1)))
     values = math.prod(first.sizes[dim] for dim in first.dims if dim not in leading_dims(dataset))
@@ -183,8 +184,8 @@ def _null(
     `parts` yields G of the models of one cell, some of them along the dims `over` at a time. `G` has the dims of these
     parts and the axes of the cells.
     """
-    rows, axes = "output" if "output" in G.dims else "feature", regime_axes(dataset)
-    require_dims(G, (*axes, *over, rows, "other_feature"), what="G")
+    rows, axes = "output" if "output" in getattr(G, "dims", ()) else "feature", regime_axes(dataset)
+    G = numbers(G, (*axes, *over, rows, "other_feature"), what="G")
     leading = [str(dim) for dim in G.dims if dim not in (*axes, *over, rows, "other_feature")]
     subsets = list(dict.fromkeys(map(str, dataset["subset"].values)))
     shape = (*(G.sizes[dim] for dim in leading), len(QUADRANT_STATISTICS), len(subsets), len(subsets))

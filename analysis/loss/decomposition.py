@@ -12,7 +12,7 @@ from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
 from toysup.analysis.statistics.forward_pass import Models, elementwise
-from toysup.analysis.statistics.labels import named
+from toysup.analysis.statistics.labels import named, require_dataset
 from toysup.errors import UsageError
 from toysup.experiments.model import is_plain
 from toysup.experiments.regime import Regime
@@ -79,6 +79,7 @@ def loss_decomposition(
     >>> dict(zip(parts.part.values.tolist(), parts.mean('seed').values.round(3).tolist()))
     {'unrepresented': 0.005, 'own': 0.0, 'interference': 0.01, 'bias': -0.0}
     """
+    require_dataset(dataset)
     if reason := no_parts(dataset):
         raise UsageError(f"the loss of {dataset.attrs['condition_name']} has no parts: {reason}")
     stages = evaluated(dataset, None, STAGES, kinds=("part", _STAGES), n_samples=n_samples, by_batch=by_batch)
@@ -154,6 +155,7 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int | None = None, by_batc
     >>> by_active.probability.sum('context').values.round(2).tolist()
     [0.04, 0.13, 0.23, 0.24, 0.18, 0.17]
     """
+    require_dataset(dataset)
     loss = evaluated(dataset, None, active=ACTIVE, n_samples=n_samples, by_batch=by_batch)
     axes = regime_sizes(dataset)
     shares = [_shares(cell.regime) for cell in regime_cells(dataset)]

@@ -6,7 +6,7 @@ import xarray as xr
 
 from toysup.analysis.loss.evaluation import evaluated
 from toysup.analysis.loss.samples import BATCHES
-from toysup.analysis.statistics.labels import named, require_dims
+from toysup.analysis.statistics.labels import named, numbers, require_dataset
 
 # How many arrays of the size of a loss, by batch, are held at once.
 _ARRAYS_HELD = 4
@@ -59,6 +59,9 @@ def expected_loss(
     >>> loss.dims, round(float(loss.sum(['context', 'feature']).mean()), 3)
     (('seed', 'context', 'feature'), 0.014)
     """
+    require_dataset(trained, what="trained")
+    if under is not None:
+        require_dataset(under, what="under")
     return evaluated(trained, under, n_samples=n_samples, by_batch=by_batch)
 
 
@@ -110,7 +113,7 @@ def sampling_error(values: xr.DataArray) -> xr.DataArray:
     >>> bool(error < 0.02 * loss.sum(['context', 'feature']).mean())
     True
     """
-    require_dims(values, ("batch",), what="values")
+    values = numbers(values, ("batch",), what="values")
     error = values.std("batch", ddof=1, skipna=False) / values.sizes["batch"] ** 0.5
     what = values.attrs.get("long_name", values.name or "value")
     return named(error, "sampling_error", f"{what}, standard error over samples")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.statistics.labels import require_dataset
 from toysup.experiments.regime import Regime
 from toysup.storage.schema import regime_axes, regime_of
 
@@ -24,6 +25,7 @@ class RegimeCell(NamedTuple):
 
 def regime_sizes(dataset: xr.Dataset) -> dict[str, int]:
     """The size of each axis along which the regime of `dataset` varies; empty if there is only one regime."""
+    require_dataset(dataset)
     return {axis: dataset.sizes[axis] for axis in regime_axes(dataset)}
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.statistics.arrays import ModelArray
-from toysup.analysis.statistics.gram import feature_norms, gram_kernel
+from toysup.analysis.statistics.gram import feature_norms, gram_kernel, norms_kernel
 from toysup.analysis.statistics.kernels import in_blocks
-from toysup.analysis.statistics.labels import named, require_dims
+from toysup.analysis.statistics.labels import named, numbers
 
 REPRESENTED_THRESHOLD = 0.5
 
@@ -47,7 +47,7 @@ def feature_dimensionality(W: xr.DataArray) -> xr.DataArray:
     >>> toysup.analysis.feature_dimensionality(W).sel(feature=[1, 2]).mean('seed').values.round(1).tolist()
     [0.5, 0.5]
     """
-    require_dims(W, ("hidden", "feature"), what="W")
+    W = numbers(W, ("hidden", "feature"), what="W")
     result = xr.apply_ufunc(
         _dimensionality,
         W,
@@ -116,7 +116,9 @@ def represented(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) ->
     >>> toysup.analysis.represented(W).sel(seed=0, feature=[1, 2, 10, 20]).values.tolist()
     [True, True, False, True]
     """
-    result = feature_norms(W) ** 2 >= threshold
+    # A square that overflows reaches any threshold.
+    with np.errstate(over="ignore"):
+        result = feature_norms(W) ** 2 >= threshold
     return named(result, "represented", "represented: ‖W_i‖² reaches the threshold", threshold=threshold)
 
 
@@ -159,11 +161,12 @@ def _dimensionality(W: ModelArray) -> ModelArray:
 
 
 def _block_dimensionality(W: ModelArray, out: ModelArray) -> None:
-    # D does not depend on the scale of W. Division by the largest weight keeps squares of tiny weights from underflow.
-    largest = np.abs(W).max(axis=(-2, -1), keepdims=True)
-    largest[largest == 0] = 1
-    with np.errstate(invalid="ignore"):
-        G = gram_kernel(W / largest)
-        total = np.einsum("mij,mij->mi", G, G)
-        total[total == 0] = 1
-        np.divide(np.diagonal(G, axis1=-2, axis2=-1) ** 2, total, out=out)
+    # D_i = ‖W_i‖² / Σ_j cos²(W_i, W_j) ‖W_j‖². Norms in float64 and relative to the largest can be squared, however far
+    # apart they lie.
+    norms = norms_kernel(W)
+    with np.errstate(invalid="ignore", over="ignore"):
+        cosines = gram_kernel(W / np.where(norms == 0, 1, norms)[:, None, :])
+        largest = norms.max(axis=-1, keepdims=True, initial=0).astype(np.float64)
+        squares = (norms / np.where(largest == 0, 1, largest)) ** 2
+        total = (np.square(cosines, dtype=np.float64) * squares[:, None, :]).sum(axis=-1)
+        out[:] = squares / np.where(total == 0, 1, total)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import xarray as xr
+from scipy import special
 
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
 from toysup.analysis.statistics.gram import feature_norms, gram
-from toysup.analysis.statistics.labels import is_finite, named, require_dims
+from toysup.analysis.statistics.labels import is_finite, named, numbers, require_dims
 from toysup.errors import UsageError
 
 SHARING_THRESHOLD = 0.9
@@ -41,6 +42,7 @@ def shared_directions(
     See Also
     --------
     shared_direction_count : the number of pairs that share a direction.
+    sharing_chance : how often a pair of random directions shares one.
     merge_step : the step from which a pair shares a direction.
 
     Examples
@@ -51,9 +53,8 @@ def shared_directions(
     >>> float(shared.sel(seed=0, feature=1).min())
     -1.0
     """
-    require_dims(W, ("hidden", "feature"), what="W")
-    if not 0 < threshold <= 1:
-        raise UsageError(f"threshold must be above 0 and at most 1, got {threshold}")
+    W = numbers(W, ("hidden", "feature"), what="W")
+    _refuse_threshold(threshold)
     is_represented, norms = represented(W, threshold=represented_threshold), feature_norms(W)
     cosine = gram((W / norms.where(norms > 0)).where(is_represented, 0).transpose(..., "hidden", "feature"))
     # Rounding can make the cosine of two equal directions slightly less than 1.
@@ -94,3 +95,45 @@ def shared_direction_count(shared: xr.DataArray) -> xr.DataArray:
     count = abs(shared).sum(["feature", "other_feature"], skipna=False) / 2
     pairs = shared.sizes["feature"] * (shared.sizes["feature"] - 1) / 2
     return named(count, "sharing_pairs", "pairs of features that share a direction", within=(0, pairs))
+
+
+def sharing_chance(n_hidden: int, *, threshold: float = SHARING_THRESHOLD) -> float:
+    """The probability that two random directions share one: P(|cos| ≥ `threshold`) in `n_hidden` dimensions.
+
+    For directions that are uniform on the sphere in m dimensions it is I_{1−c²}((m−1)/2, 1/2), where c is the threshold
+    and I is the regularised incomplete beta function: 1 for m = 1, 2 arccos(c)/π for m = 2, and 1 − c for m = 3.
+    Weights at initialisation have such directions. Of k represented features, k(k−1)/2 times this many pairs share a
+    direction by chance.
+
+    Parameters
+    ----------
+    n_hidden : int
+        The number m of hidden dimensions, at least 1.
+    threshold : float
+        The least |cos| of a pair that shares a direction, above 0 and at most 1; 0.9 by default.
+
+    Returns
+    -------
+    float
+        Between 0 and 1.
+
+    Raises
+    ------
+    UsageError
+        If `n_hidden` is no whole number of at least 1, or the threshold is not above 0 and at most 1.
+
+    Examples
+    --------
+    >>> import toysup
+    >>> [round(toysup.analysis.sharing_chance(m), 3) for m in (1, 2, 3, 5, 10)]
+    [1.0, 0.287, 0.1, 0.014, 0.0]
+    """
+    _refuse_threshold(threshold)
+    if not isinstance(n_hidden, int | np.integer) or n_hidden < 1:
+        raise UsageError(f"n_hidden must be a whole number of at least 1, got {n_hidden!r}")
+    return 1.0 if n_hidden == 1 else float(special.betainc((n_hidden - 1) / 2, 0.5, 1 - threshold**2))
+
+
+def _refuse_threshold(threshold: float) -> None:
+    if not 0 < threshold <= 1:
+        raise UsageError(f"threshold must be above 0 and at most 1, got {threshold}")

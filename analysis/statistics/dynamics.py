@@ -10,7 +10,7 @@ import xarray as xr
 
 from toysup.analysis.statistics.arrays import FloatArray
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
-from toysup.analysis.statistics.labels import is_finite, named, require_dims
+from toysup.analysis.statistics.labels import is_finite, named, numbers
 from toysup.errors import UsageError
 
 PLATEAU_FALL = 0.01
@@ -77,7 +77,7 @@ def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) 
     >>> onset.entry_step.sel(feature=[1, 10]).values.tolist()
     [0.0, 782.0]
     """
-    _with_steps(W, ("hidden", "feature"), what="W")
+    W = _with_steps(W, ("hidden", "feature"), what="W")
     holds, finite = represented(W, threshold=threshold), is_finite(W, over=("step", "context", "hidden", "feature"))
     earlier, later = holds.isel(step=slice(-1)).drop_vars("step"), holds.isel(step=slice(1, None)).drop_vars("step")
     came, went = (later & ~earlier).sum("step"), (earlier & ~later).sum("step")
@@ -120,7 +120,7 @@ def merge_step(shared: xr.DataArray) -> xr.DataArray:
     >>> steps.dims, float(steps.min())
     (('seed', 'feature', 'other_feature'), 391.0)
     """
-    _with_steps(shared, ("feature", "other_feature"), what="shared")
+    shared = _with_steps(shared, ("feature", "other_feature"), what="shared")
     last = shared.isel(step=-1, drop=True)
     finite = shared.notnull().all([dim for dim in ("step", "context") if dim in shared.dims])
     since = _since((shared == last) & (last != 0)).where(finite)
@@ -138,11 +138,11 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     A plateau is where the loss falls far more slowly than on average over the training, by at most a tenth of the mean
     rate. The series is log10 of the loss, divided by its range over the recorded training: its total fall is then 1.
     It is cut into straight lines by least squares, with a penalty of 4 σ² ln n for each line. σ is estimated from the
-    second differences of the n losses (times 1 + 4/n), and is at least 0.005 of the total fall. A line is flat if it changes by at most
-    `fall` of the total fall per tenth of the recorded training, or by at most 2 √ln n of its standard errors. A plateau
-    is one or more successive flat lines. It lasts at least a twentieth of the training and at least three snapshots. A
-    plateau ends, and another starts, where the loss changes from one flat line to the next by more than `fall` and by
-    more than 2 √ln n standard errors. A loss that ranges over less than 1.2% stands still throughout.
+    second differences of the n losses (times 1 + 4/n), and is at least 0.005 of the total fall. A line is flat if it
+    changes by at most `fall` of the total fall per tenth of the recorded training, or by at most 2 √ln n of its
+    standard errors. A plateau is one or more successive flat lines. It lasts at least a twentieth of the training and
+    at least three snapshots. A plateau ends, and another starts, where the loss changes from one flat line to the next
+    by more than `fall` and by more than 2 √ln n standard errors. A loss that ranges over less than 1.2% stands still.
 
     Training is counted in snapshots. A tenth of it is a tenth of the steps if the snapshots are evenly spaced, and a
     tenth of log(step) if they are log-spaced.
@@ -177,7 +177,7 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     >>> plateau.sel(seed=0).values.tolist()[-3:]
     [1.0, 1.0, 1.0]
     """
-    _with_steps(train_loss, (), what="train_loss")
+    train_loss = _with_steps(train_loss, (), what="train_loss")
     # The first loss is NaN, as there is no training before the first snapshot. It is dropped unless it is the only one.
     initial = train_loss.sizes["step"] > 1 and train_loss.isel(step=0).isnull().all()
     losses = train_loss.isel(step=slice(1, None)) if initial else train_loss
@@ -233,16 +233,18 @@ def level_jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArra
     >>> toysup.analysis.level_jumps(D).values.tolist()
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]
     """
-    _with_steps(values, (), what="values")
+    values = _with_steps(values, (), what="values")
 
     jumps = _along_steps(values, partial(_jumps, size=size), order=1, least=_LEAST_DIMENSIONS)
     return named(jumps, "jumps", "sudden change of level", size=size)
 
 
-def _with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> None:
-    require_dims(array, ("step", *dims), what=what)
+def _with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> xr.DataArray:
+    """The array in floating point; UsageError if it lacks a dim, or the steps themselves."""
+    array = numbers(array, ("step", *dims), what=what)
     if "step" not in array.coords:
         raise UsageError(f"{what} needs the coordinate step, which has the number of each recorded step")
+    return array
 
 
 def _since(holds: xr.DataArray) -> xr.DataArray:

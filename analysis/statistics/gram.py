@@ -5,7 +5,7 @@ import xarray as xr
 
 from toysup.analysis.statistics.arrays import ModelArray
 from toysup.analysis.statistics.kernels import in_blocks
-from toysup.analysis.statistics.labels import named, require_dims, with_other_feature
+from toysup.analysis.statistics.labels import named, numbers, with_other_feature
 
 
 def gram(W: xr.DataArray) -> xr.DataArray:
@@ -44,7 +44,7 @@ def gram(W: xr.DataArray) -> xr.DataArray:
     >>> round(float(G.sel(seed=0, feature=1, other_feature=1)), 2)
     1.0
     """
-    require_dims(W, ("hidden", "feature"), what="W")
+    W = numbers(W, ("hidden", "feature"), what="W")
     result = xr.apply_ufunc(
         _gram,
         W,
@@ -82,11 +82,31 @@ def feature_norms(W: xr.DataArray) -> xr.DataArray:
     >>> toysup.analysis.feature_norms(W).sel(feature=[1, 20]).mean('seed').astype(float).round(1).values.tolist()
     [1.0, 0.1]
     """
-    require_dims(W, ("hidden", "feature"), what="W")
-    # As in gram_kernel, a model that diverged may overflow.
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = (W**2).sum("hidden", skipna=False) ** 0.5
+    W = numbers(W, ("hidden", "feature"), what="W")
+    norms = xr.apply_ufunc(
+        norms_kernel,
+        W,
+        input_core_dims=[["hidden", "feature"]],
+        output_core_dims=[["feature"]],
+        dask="parallelized",
+        dask_gufunc_kwargs={"allow_rechunk": True},
+        output_dtypes=[W.dtype],
+    )
+    if "feature" in W.coords:
+        norms = norms.assign_coords(feature=W["feature"])
     return named(norms, "feature_norm", "norm of the feature's direction ‖W_i‖", within=(0, np.inf))
+
+
+def norms_kernel(W: ModelArray) -> ModelArray:
+    """The norms (..., feature) of W (..., hidden, feature), of which the squares may lie outside of the dtype."""
+    largest = np.abs(W).max(axis=-2, initial=0)
+    # Division by a power of two is exact, so the norms of usual weights are those without it, to the bit.
+    _, exponent = np.frexp(np.where(np.isfinite(largest), largest, 0))
+    scaled = np.ldexp(W, -exponent[..., None, :])
+    # A model that diverged may overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms: ModelArray = np.ldexp(np.sqrt(np.square(scaled).sum(axis=-2)), exponent)
+    return norms
 
 
 def _gram(W: ModelArray) -> ModelArray:

@@ -11,7 +11,14 @@ import xarray as xr
 from toysup.analysis.statistics.arrays import Mask, ModelArray
 from toysup.analysis.statistics.gram import feature_norms, gram_kernel
 from toysup.analysis.statistics.kernels import in_blocks, never_alone
-from toysup.analysis.statistics.labels import named, require_dims, subset_labels, with_other_feature
+from toysup.analysis.statistics.labels import (
+    named,
+    numbers,
+    require_dataset,
+    require_dims,
+    subset_labels,
+    with_other_feature,
+)
 from toysup.analysis.statistics.quadrants import QUADRANT_STATISTICS, SHARES, QuadrantSums, quadrant_statistics
 from toysup.experiments.feature_groups import TOGETHER
 
@@ -91,7 +98,8 @@ def probability_weighted_interference(dataset: xr.Dataset, directions: xr.DataAr
     >>> met.dims, round(float(met.mean()), 2)
     (('seed', 'feature'), 0.14)
     """
-    W = dataset["W"] if directions is None else directions
+    require_dataset(dataset)
+    W = numbers(dataset["W"] if directions is None else directions, ("hidden", "feature"), what="directions")
     together, context = active_together(dataset), dataset["context_probability"]
     marginal = (context * dataset["activation_probability"]).sum("context")
     given = (context * together / marginal.where(marginal > 0, 1)).where(marginal > 0, 0)
@@ -163,7 +171,7 @@ def quadrant_interference(W: xr.DataArray, *, threshold: float = INTERFERING_THR
     >>> energy.astype(float).values.round(1).tolist()
     [[0.0, 10.1], [10.1, 0.0]]
     """
-    require_dims(W, ("hidden", "feature"), what="W")
+    W = numbers(W, ("hidden", "feature"), what="W")
     sides = _Side.of(subset_labels(W), range(W.sizes["feature"]))
     return _quadrants(W, ("hidden", "feature"), sides, sides, threshold)
 
@@ -200,8 +208,8 @@ def gram_quadrants(G: xr.DataArray, *, threshold: float = INTERFERING_THRESHOLD)
     >>> energy.mean('seed').astype(float).values.round(1).tolist()
     [[0.0, 10.1], [10.1, 0.0]]
     """
-    rows = "output" if "output" in G.dims else "feature"
-    require_dims(G, (rows, "other_feature"), what="G")
+    rows = "output" if "output" in getattr(G, "dims", ()) else "feature"
+    G = numbers(G, (rows, "other_feature"), what="G")
     n = G.sizes["other_feature"]
     labels = [str(label) for label in G["other_subset"].values] if "other_subset" in G.coords else ["all"] * n
     about = features_of_rows(G)
@@ -278,7 +286,7 @@ def _quadrants(
 
 def _off_diagonal_projections(W: xr.DataArray) -> xr.DataArray:
     """(Ŵ_i·W_j)² with the dims (..., feature i, other_feature j); 0 on the diagonal and for a zero column i."""
-    require_dims(W, ("hidden", "feature"), what="W")
+    W = numbers(W, ("hidden", "feature"), what="W")
     norms = feature_norms(W)
     unit = W / norms.where(norms != 0, 1)
     other = W.rename(feature="other_feature").drop_vars(["subset", "other_feature"], errors="ignore")

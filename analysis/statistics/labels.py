@@ -8,14 +8,51 @@ import xarray as xr
 from toysup.errors import UsageError
 
 
-def require_dims(array: xr.DataArray | xr.Dataset, dims: Sequence[str], *, what: str) -> None:
-    """Raise UsageError if `array` lacks one of the dims; `what` is the name of the argument in the message."""
-    if not isinstance(array, xr.DataArray | xr.Dataset):
-        raise UsageError(f"{what} must be an xarray object with the dims {', '.join(dims)}, not {type(array).__name__}")
-    missing = [dim for dim in dims if dim not in array.dims]
-    if missing:
+def require_dims(array: object, dims: Sequence[str], *, what: str) -> None:
+    """Raise UsageError unless `array` is a DataArray with these dims; `what` is the name of the argument."""
+    if not isinstance(array, xr.DataArray):
+        with_dims = f" with the dims {', '.join(dims)}" if dims else ""
+        raise UsageError(f"{what} must be a DataArray{with_dims}, {_instead(array, dims)}")
+    _refuse_missing(array, dims, what)
+
+
+def require_dataset(
+    dataset: object, dims: Sequence[str] = (), *, what: str = "dataset", has: str = "context_probability"
+) -> None:
+    """Raise UsageError unless `dataset` is a Dataset of trained models with these dims and the variable `has`."""
+    if not isinstance(dataset, xr.Dataset) or has not in dataset:
+        kind = f"not {_a(dataset)}" if not isinstance(dataset, xr.Dataset) else f"but this Dataset lacks {has}"
+        raise UsageError(
+            f"{what} must be the Dataset of a condition, as open_runs and train give it, {kind}; "
+            'take tree["experiment/condition"].to_dataset()'
+        )
+    _refuse_missing(dataset, dims, what)
+
+
+def numbers(array: xr.DataArray, dims: Sequence[str], *, what: str) -> xr.DataArray:
+    """The array in floating point: integers as float64, floats as they are. UsageError as in `require_dims`."""
+    require_dims(array, dims, what=what)
+    if array.dtype.kind not in "biuf":
+        raise UsageError(f"{what} must hold real numbers, not {array.dtype}")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _refuse_missing(array: xr.DataArray | xr.Dataset, dims: Sequence[str], what: str) -> None:
+    if missing := [dim for dim in dims if dim not in array.dims]:
         present = ", ".join(map(str, array.dims)) or "none"
-        raise UsageError(f"{what} needs the dims {', '.join(dims)}; it has {present}")
+        raise UsageError(f"{what} needs the dims {', '.join(dims)}; it has {present}, and lacks {', '.join(missing)}")
+
+
+def _instead(value: object, dims: Sequence[str]) -> str:
+    """What was given in place of a DataArray, and what to give."""
+    if isinstance(value, xr.Dataset | xr.DataTree):
+        return f"not {type(value).__name__}; take one of its variables, such as W"
+    labelled = f", dims=[..., {', '.join(map(repr, dims))}]" if dims else ""
+    return f"not {_a(value)}; label an array with xarray.DataArray(array{labelled})"
+
+
+def _a(value: object) -> str:
+    return "None" if value is None else type(value).__name__
 
 
 def named(
@@ -47,7 +84,7 @@ def with_range(values: xr.DataArray, low: float, high: float = np.inf) -> xr.Dat
 
 def range_of(values: xr.DataArray) -> tuple[float, float]:
     """The declared range of the statistic; unbounded if there is none."""
-    low, high = values.encoding.get(_RANGE, (-np.inf, np.inf))
+    low, high = getattr(values, "encoding", {}).get(_RANGE, (-np.inf, np.inf))
     return float(low), float(high)
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import xarray as xr
 
-from toysup.analysis.statistics.labels import require_dims
+from toysup.analysis.statistics.labels import require_dataset
 from toysup.storage.schema import leading_dims, sweep_axes
 
 # How many numbers (of 4 or 8 bytes) are read at once, and how many a statistic may hold for a piece.
@@ -56,7 +56,7 @@ def piecewise(dataset: xr.Dataset, statistic: Callable[[xr.Dataset], Result], *,
     >>> counts.dims, dict(counts.sizes)
     (('seed', 'step'), {'seed': 30, 'step': 13})
     """
-    require_dims(dataset, ("seed",), what="dataset")
+    require_dataset(dataset, ("seed",), has="train_loss")
 
     def of_read(part: xr.Dataset) -> Result:
         return _split(part.load(), _dims(dataset), _HELD // max(1, values), statistic)

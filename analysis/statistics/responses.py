@@ -5,7 +5,7 @@ import xarray as xr
 
 from toysup.analysis.statistics.forward_pass import Models
 from toysup.analysis.statistics.gram import gram
-from toysup.analysis.statistics.labels import named, with_other_feature
+from toysup.analysis.statistics.labels import named, require_dataset, with_other_feature
 from toysup.errors import UsageError
 from toysup.experiments.model import is_plain
 from toysup.experiments.regime import Regime
@@ -62,6 +62,7 @@ def linear_response(dataset: xr.Dataset, *, value: float | None = None) -> xr.Da
     >>> bool((response.H == fixed.W.isel(step=-1)).all())
     True
     """
+    require_dataset(dataset)
     values = values_of_responses(dataset, value)
     condition = condition_of(dataset)
     regime = condition.first_regime
@@ -165,6 +166,7 @@ def context_selectivity(dataset: xr.Dataset, *, value: float | None = None) -> x
     >>> toysup.analysis.context_selectivity(fixed.isel(step=-1, seed=0)).sel(feature=1).item()
     0.0
     """
+    require_dataset(dataset)
     squares = (linear_response(dataset, value=value)["H"].astype(np.float64) ** 2).sum("hidden", skipna=False)
     if "context" not in squares.dims:
         squares = squares.expand_dims(context=dataset["context"].values)

@@ -52,3 +52,20 @@ def test_sharing_is_symmetric_and_does_not_depend_on_order_or_rotation(
     cosine = np.cos(np.deg2rad(degrees[:, :, None] - degrees[:, None, :]))
     clear = np.abs(np.abs(cosine) - 0.9) > 1e-4
     np.testing.assert_array_equal(analysis.shared_directions(at_angles(degrees + turn)).values[clear], found[clear])
+
+
+def test_the_chance_of_sharing_is_that_of_random_directions() -> None:
+    rng = np.random.default_rng(0)
+    for m in (1, 2, 3, 5):
+        directions = rng.normal(size=(20_000, 2, m))
+        cosine = (directions[:, 0] * directions[:, 1]).sum(1) / np.linalg.norm(directions, axis=2).prod(axis=1)
+        for threshold in (0.5, 0.9):
+            expected = (np.abs(cosine) >= threshold - 1e-9).mean()
+            assert analysis.sharing_chance(m, threshold=threshold) == pytest.approx(expected, abs=0.012)
+    # Of the ten pairs of five features in the plane.
+    assert 10 * analysis.sharing_chance(2) == pytest.approx(10 * 2 * np.arccos(0.9) / np.pi)
+    for wrong in (0, 2.5):
+        with pytest.raises(UsageError, match="n_hidden must be a whole number of at least 1, got"):
+            analysis.sharing_chance(wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="threshold"):
+        analysis.sharing_chance(2, threshold=0)

@@ -280,7 +280,7 @@ def test_rows_by_step(run_analyze: Command, runs: Path, trained: xr.DataTree) ->
     table = table_of(trained, "step")
     assert list(table[0]) == ["experiment", "condition", "step", "statistic", *NUMBERS, "epoch"]
     # Of four snapshots nobody can tell plateaus and jumps.
-    assert len(table) == 4 * 4 * 4  # conditions × statistics × steps
+    assert len(table) == 4 * 5 * 4  # conditions × statistics × steps
     (row,) = [r for r in table if (r["condition"], r["statistic"], r["step"]) == ("fixed", "represented", "20")]
     W = trained["conditional-importance/fixed"].W.sel(step=20)
     assert float(row["mean"]) == pytest.approx(float(analysis.represented_count(W).mean()))

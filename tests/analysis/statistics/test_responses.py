@@ -238,12 +238,14 @@ def test_what_overflows_is_not_finite_without_a_warning(small: Small) -> None:
     weights = [name for name, variable in dataset.data_vars.items() if variable.dtype == np.float32]
     found = analysis.linear_response(dataset.assign({name: dataset[name] * 1e20 for name in weights}))
     assert np.isinf(found["G"]).any()
-    # Squares that are finite, and their sum that is not.
+    # Norms that are finite although their squares are not, and projections whose sum is not.
     plain = dataset_with(small)
     plain = plain.assign(W=xr.full_like(plain["W"], 1.5e19))
-    assert np.isinf(analysis.feature_norms(plain["W"])).all()
-    assert np.isnan(analysis.represented_count(plain["W"])).all()
-    # So with projections onto directions.
-    plain = plain.assign(W=plain["W"] * 0.6)
+    np.testing.assert_allclose(analysis.feature_norms(plain["W"]), 1.5e19 * 3**0.5, rtol=1e-6)
+    assert (analysis.represented_count(plain["W"]) == 6).all()
     assert np.isinf(analysis.feature_interference(plain["W"])).all()
     assert np.isinf(analysis.probability_weighted_interference(plain)).all()
+    # Norms that no float32 holds.
+    beyond = xr.full_like(plain["W"], 3e38)
+    assert np.isinf(analysis.feature_norms(beyond)).all()
+    assert np.isnan(analysis.represented_count(beyond)).all()
