@@ -11,15 +11,15 @@ summarised.
 """
 
 from toysup.analysis.figures import _backend  # noqa: F401 (before matplotlib is imported)
-from toysup.analysis.figures.conditions import by_condition
-from toysup.analysis.figures.decomposition import loss_by_active, loss_parts
-from toysup.analysis.figures.dimensionality import dimensionality_over_training, feature_dimensionality
-from toysup.analysis.figures.dynamics import course_of_training, feature_events
-from toysup.analysis.figures.gram import gram_grid
-from toysup.analysis.figures.interference import feature_interference, quadrant_interference
-from toysup.analysis.figures.losses import loss_by_entry, loss_comparison, loss_curves, loss_matrix
+from toysup.analysis.figures._by_condition import by_condition
+from toysup.analysis.figures._decomposition import loss_by_active, loss_parts
+from toysup.analysis.figures._dimensionality import dimensionality_over_training, feature_dimensionality
+from toysup.analysis.figures._dynamics import course_of_training, feature_events
+from toysup.analysis.figures._gram import gram_grid
+from toysup.analysis.figures._interference import feature_interference, quadrant_interference
+from toysup.analysis.figures._losses import loss_by_entry, loss_comparison, loss_curves, loss_matrix
+from toysup.analysis.figures._sweeps import along_sweep, sweep_map
 from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, style
-from toysup.analysis.figures.sweeps import along_sweep, sweep_map
 
 __all__ = [  # noqa: RUF022 (under headings)
     # The look of all figures

@@ -1,13 +1,18 @@
 """Statistics by condition: a horizontal line for each condition, a panel for each statistic."""
 
-from collections.abc import Mapping
-
 import numpy as np
-import xarray as xr
 from matplotlib.figure import Figure
 
 from toysup.analysis.figures._conditions import condition_lines, key, lines_high, name_lines
-from toysup.analysis.figures._inputs import all_summaries, all_values, same_conditions, same_labels
+from toysup.analysis.figures._inputs import (
+    Summaries,
+    Values,
+    all_summaries,
+    all_values,
+    by_name,
+    same_conditions,
+    same_labels,
+)
 from toysup.analysis.figures._panels import blank, flow
 from toysup.analysis.figures._scale import scale_values
 from toysup.analysis.figures._statistics import meanings, statistic
@@ -18,7 +23,7 @@ _MOST_COLUMNS = 4
 
 
 @styled
-def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.Dataset]) -> Figure:
+def by_condition(values: Values, summaries: Summaries) -> Figure:
     """Draw statistics of each condition: a dot per seed, the mean with its interval.
 
     Each statistic has a panel. In it each condition has a horizontal line, the first at the top. The line is empty if
@@ -29,10 +34,10 @@ def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.
 
     Parameters
     ----------
-    values : mapping of str to DataArray (statistic, seed)
+    values : mapping of str to DataArray (statistic, seed), or one such DataArray
         For each condition, the statistics of each seed, in the units of the statistics. The labels of `statistic`, such
         as "loss" or "represented", name the axes. `statistic` may be a scalar coord.
-    summaries : mapping of str to Dataset (statistic)
+    summaries : mapping of str to Dataset (statistic), or one such Dataset
         For the same conditions, the summaries over seeds that `toysup.analysis.over_seeds` returns.
 
     Returns
@@ -55,6 +60,7 @@ def by_condition(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.
     ...     len(analysis.figures.by_condition({"fixed": count}, {"fixed": analysis.over_seeds(count)}).axes)
     1
     """
+    values, summaries = by_name(values, what="values"), by_name(summaries, what="summaries")
     same_conditions(values, summaries)
     values, summaries = all_values(values, "statistic", "seed"), all_summaries(summaries, "statistic")
     names = same_labels({**values, **{f"summary of {name}": data for name, data in summaries.items()}}, "statistic")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from toysup.analysis.figures._inputs import all_summaries, all_values, arranged, same_conditions, same_labels
 from toysup.analysis.figures._marks import line, seed_dots
 from toysup.analysis.figures._panels import blank, grid
-from toysup.analysis.figures._scale import scale_values
+from toysup.analysis.figures._scale import scale_values, show_constant
 from toysup.analysis.figures._statistics import statistic
 from toysup.analysis.figures._subsets import labels_of
 from toysup.analysis.figures._text import interval_of, n_of, note, wrapped
@@ -23,6 +23,8 @@ from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, Loo
 from toysup.errors import UsageError
 
 PLATEAU = "plateau"
+# Drawn with a statistic instead of in a row of their own: what chance would make of it.
+CHANCES = {"sharing_pairs": "sharing_pairs_chance"}
 # For each event of a feature that is drawn, the name of the share of seeds in which it happens.
 EVENTS = {"entry_step": "represented", "merge_step": "merged"}
 
@@ -52,10 +54,12 @@ def course_of_training(
     ----------
     values : mapping of str to DataArray (statistic, seed, step)
         For each condition, the statistics of the seeds that get a thin line, in the units of the statistics. The labels
-        of `statistic` name the rows; "plateau" has no row. `statistic` may be a scalar coord.
+        of `statistic` name the rows; "plateau" and "sharing_pairs_chance" have no row. `statistic` may be a scalar
+        coord.
     summaries : mapping of str to Dataset (statistic, step)
         For the same conditions, the summaries over all seeds that `toysup.analysis.over_seeds` returns. If there is a
-        statistic "plateau", its mean is the share of seeds that are on a plateau. The x axis is the coord `epoch(step)`
+        statistic "plateau", its mean is the share of seeds that are on a plateau. "sharing_pairs_chance" is dashed, in
+        the row of "sharing_pairs". The x axis is the coord `epoch(step)`
         if all conditions have it, else `step`.
     first : int, default 0
         How many looks (colours and markers) to skip. If several figures share the conditions of an experiment, give the
@@ -86,7 +90,7 @@ def course_of_training(
     """
     same_conditions(values, summaries)
     values, summaries = all_values(values, "statistic", "seed", "step"), all_summaries(summaries, "statistic", "step")
-    names = [name for name in same_labels(summaries, "statistic") if name != PLATEAU]
+    names = [name for name in same_labels(summaries, "statistic") if name not in (PLATEAU, *CHANCES.values())]
     time = time_axis(summaries)
     figure = blank(_width(len(values)), 0.7 + 1.05 * len(names))
     axes = grid(figure, len(names), len(values), sharex="col", sharey=False)
@@ -95,6 +99,9 @@ def course_of_training(
         for ax, what in zip(column, names, strict=True):
             _one_course(ax, time.at[name], values[name].sel(statistic=what), data.sel(statistic=what), look)
             _shade_plateaus(ax, time.at[name], data)
+            if (chance := CHANCES.get(what)) in data["statistic"]:
+                mean = data["mean"].sel(statistic=chance).values
+                ax.plot(time.at[name], mean, color=INK, linestyle=(0, (2, 2)), linewidth=0.8, zorder=3, gid="chance")
         column[0].set_title(wrapped(f"{name} ({n_of(data.sel(statistic=names))})", width=_letters(len(values))))
         scale_time(column[-1], time, scale=time_scale or scale_of(time))
     for row, what in zip(axes, names, strict=True):
@@ -230,6 +237,8 @@ def _scale_statistic(row: list[Axes], name: str, summaries: list[xr.Dataset]) ->
             ax.tick_params(labelleft=False)
     if not statistic(name).log:
         row[0].autoscale(axis="y")
+        drawn = np.concatenate([np.ravel(data[part].values) for data in summaries for part in ("mean", "ci_low")])
+        show_constant(row[0], drawn[np.isfinite(drawn)], along="y")
         row[0].yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
@@ -242,6 +251,8 @@ def _course_note(values: Mapping[str, xr.DataArray], summaries: Mapping[str, xr.
         PLATEAU in data["statistic"] and (data["mean"].sel(statistic=PLATEAU) >= 0.5).any()
         for data in summaries.values()
     )
+    if any(set(CHANCES.values()) & set(data["statistic"].values.tolist()) for data in summaries.values()):
+        lines += " Dashed: pairs that as many random directions would share."
     whose = "at least half of the seeds are" if count > 1 else "the seed is"
     return f"{lines} Grey: steps at which {whose} on a plateau of the loss." if still else lines
 

@@ -1,6 +1,6 @@
 """Gram matrices as images: a row per seed, a column per phase of training."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import xarray as xr
@@ -38,7 +38,9 @@ class _Name(NamedTuple):
 
 
 @styled
-def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | None = None) -> Figure:
+def gram_grid(
+    gram: xr.DataArray, *, limit: float | None = None, title: str | None = None, ax: Axes | None = None
+) -> Figure:
     """Draw Gram matrices G: a row per seed (or per condition, of one seed), a column per phase of training.
 
     Features are grouped by subset, with lines between subsets. All panels share one colour scale, symmetric about 0:
@@ -57,16 +59,20 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
         |G_ij| that is drawn.
     title : str, optional
         The title of the figure, such as the name of the condition. There is none by default.
+    ax : Axes, optional
+        Your own Axes, into which one matrix is drawn: G of one seed at one step, with or without these dims. The matrix
+        then has neither caption nor colour bar; `ax.figure.colorbar(ax.images[-1], ax=ax)` adds the bar.
 
     Returns
     -------
     Figure
-        One panel per seed (or condition) and step, and a colour bar.
+        The figure of `ax`, if given. Otherwise one panel per seed (or condition) and step, and a colour bar.
 
     Raises
     ------
     UsageError
-        If a dim is missing or not drawn, there are too many panels, or the limit is not positive.
+        If a dim is missing or not drawn, there are too many panels (more than one for `ax`), or the limit is not
+        positive.
 
     Examples
     --------
@@ -77,6 +83,8 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
     ...     len(analysis.figures.gram_grid(G).axes)  # 2 × 3 matrices and a colour bar
     7
     """
+    if ax is not None:
+        gram = _one_matrix(gram)
     rows = "condition" if "condition" in gram.dims else "seed"
     gram = arranged(gram, rows, "step", "feature", "other_feature", what="gram")
     labels, phases = labels_of(gram, rows), _phases(gram)
@@ -88,6 +96,13 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
     largest = float(np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max())
     limit = _checked(limit, default=largest)
 
+    if ax is not None:
+        _picture(ax, values[0, 0], limit, output_blocks, input_blocks)
+        _name_outputs([ax], _names(gram, "feature", outputs, output_blocks), _side_of(ax))
+        _name_inputs([ax], _names(gram, "other_feature", inputs, input_blocks), _side_of(ax))
+        if title:
+            ax.set_title(title)
+        return cast(Figure, ax.figure)
     figure, axes, side = _square_panels(len(labels), len(phases), title=title)
     beyond = _beyond(values, limit) if largest > limit else ""
     note(figure, f"{_shown(gram, rows)}. Rows of each matrix are outputs i, columns are inputs j.{beyond}")
@@ -101,6 +116,21 @@ def gram_grid(gram: xr.DataArray, *, limit: float | None = None, title: str | No
     _name_inputs(axes[-1], _names(gram, "other_feature", inputs, input_blocks), side)
     _colour_bar(figure, axes, picture, clipped=largest > limit)
     return figure
+
+
+def _one_matrix(gram: xr.DataArray) -> xr.DataArray:
+    """G with a seed and a step, of which there must be one at most."""
+    for dim in ("seed", "step"):
+        if dim not in gram.dims and dim not in gram.coords:
+            gram = gram.expand_dims(dim)
+        elif gram.sizes.get(dim, 1) > 1:
+            raise UsageError(f"ax takes one matrix, but gram has {gram.sizes[dim]} along {dim!r}: select one first")
+    return gram
+
+
+def _side_of(ax: Axes) -> float:
+    """The side of a square in these Axes, in points."""
+    return 72 * float(min(ax.bbox.width, ax.bbox.height) / ax.figure.dpi)
 
 
 def _shown(gram: xr.DataArray, rows: str) -> str:

@@ -11,6 +11,19 @@ SUMMARY = ("mean", "ci_low", "ci_high", "n_seeds", "n_excluded")
 
 Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
 
+Values = Mapping[str, xr.DataArray] | xr.DataArray
+Summaries = Mapping[str, xr.Dataset] | xr.Dataset
+"""What the figures of any statistic take: an entry per condition, under its name, or one condition without a name."""
+
+
+def by_name(data: Mapping[str, Labelled] | Labelled, *, what: str) -> Mapping[str, Labelled]:
+    """The entries of conditions by name; one condition alone has the name ""."""
+    if isinstance(data, xr.DataArray | xr.Dataset):
+        return {"": data}
+    if not isinstance(data, Mapping):
+        raise UsageError(f"{what} must be a dict from the names of conditions to data, not {type(data).__name__}")
+    return data
+
 
 def arranged(data: Labelled, *dims: str, what: str) -> Labelled:
     """A view of `data` with its dims in this order; a scalar coordinate becomes a dim of length 1."""
@@ -37,13 +50,13 @@ def summary_arranged(summary: xr.Dataset, *dims: str, what: str) -> xr.Dataset:
 
 def all_values(values: Mapping[str, xr.DataArray], *dims: str) -> dict[str, xr.DataArray]:
     """The values of every condition, each `arranged`."""
-    _some(values)
+    _some(values, "values", xr.DataArray)
     return {name: arranged(array, *dims, what=f"values of {name!r}") for name, array in values.items()}
 
 
 def all_summaries(summaries: Mapping[str, xr.Dataset], *dims: str) -> dict[str, xr.Dataset]:
     """The summary of every condition, each `summary_arranged`."""
-    _some(summaries)
+    _some(summaries, "summary", xr.Dataset)
     return {name: summary_arranged(data, *dims, what=f"summary of {name!r}") for name, data in summaries.items()}
 
 
@@ -66,8 +79,8 @@ def same_labels(data: Mapping[str, xr.DataArray | xr.Dataset], dim: str) -> list
 
 
 def swept(data: xr.DataArray | xr.Dataset, count: int, *, what: str) -> tuple[str, ...]:
-    """The names of the sweep axes, all dims but `statistic`. Raise UsageError unless there are `count` of them."""
-    axes = tuple(str(dim) for dim in data.sizes if dim != "statistic")
+    """The names of the sweep axes, all dims but `statistic` and the modes of an entry. Raise UsageError unless there are `count` of them."""
+    axes = tuple(str(dim) for dim in data.sizes if dim not in ("statistic", "mode"))
     if len(axes) != count:
         raise UsageError(f"{what} has {axes or 'no dims'} beside 'statistic', but {count} sweep {_AXES[count]} drawn")
     return axes
@@ -82,6 +95,15 @@ def at_most(limit: int, items: Sequence[object], *, what: str) -> None:
         raise UsageError(f"{len(items)} {what} are too many to read in one figure: select at most {limit}")
 
 
-def _some(conditions: Mapping[str, object]) -> None:
+def _some(conditions: Mapping[str, object], what: str, kind: type) -> None:
+    """Raise UsageError unless there are conditions, each with data of this kind."""
+    if not isinstance(conditions, Mapping) or isinstance(conditions, xr.Dataset):
+        raise UsageError(
+            f"a {kind.__name__} for each condition is needed, such as {{'fixed': {what}}}, not a "
+            f"{type(conditions).__name__}"
+        )
     if not conditions:
         raise UsageError("no conditions were given: there is nothing to draw")
+    for name, data in conditions.items():
+        if not isinstance(data, kind):
+            raise UsageError(f"{what} of {name!r} must be a {kind.__name__}, not a {type(data).__name__}")

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from toysup.analysis.figures._by_condition import by_condition
 from toysup.analysis.figures._conditions import condition_lines, key, lines_high, name_lines
 from toysup.analysis.figures._inputs import all_summaries, all_values, arranged, same_conditions, summary_arranged
 from toysup.analysis.figures._legend import legend_above
@@ -21,7 +22,6 @@ from toysup.analysis.figures._statistics import statistic
 from toysup.analysis.figures._subsets import labels_of
 from toysup.analysis.figures._text import interval_of, n_of, note, number, wrapped
 from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
-from toysup.analysis.figures.conditions import by_condition
 from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks, styled
 
 _LOSS, _MEANING, _ = statistic("loss")

@@ -15,6 +15,8 @@ Along = Literal["x", "y"]
 # The least ratio of the largest to the smallest value on a log axis; a shorter axis could lack ticks.
 _LOG_FROM = 5.0
 _ROUNDING = 1e-8
+# Values that differ by less, relative to the largest, are equal up to the rounding of float32.
+_ALIKE = 1e-5
 
 
 def scale_values(ax: Axes, drawn: ArrayLike, *, along: Along, log: bool) -> None:
@@ -34,7 +36,21 @@ def scale_values(ax: Axes, drawn: ArrayLike, *, along: Along, log: bool) -> None
     elif log or (values.size and values.min() >= 0 and 3 * values.min() <= values.max()):
         from_zero(ax, along=along)
     else:
+        show_constant(ax, values, along=along)
         _axis(ax, along).set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+
+
+def constant(values: NDArray[np.float64]) -> bool:
+    """Whether values differ by no more than rounding, as weights of float32 do."""
+    return bool(values.size and np.ptp(values) <= _ALIKE * np.abs(values).max())
+
+
+def show_constant(ax: Axes, values: NDArray[np.float64], *, along: Along) -> None:
+    """Widen a linear axis whose values differ only by rounding, so that they look as alike as they are."""
+    if constant(values):
+        middle = float(values.mean())
+        half = 0.05 * abs(middle) or 0.05
+        (ax.set_xlim if along == "x" else ax.set_ylim)(middle - half, middle + half)
 
 
 def above_rounding(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
-from toysup.analysis.figures._inputs import all_summaries, same_labels, summary_arranged, swept
+from toysup.analysis.figures._inputs import Summaries, all_summaries, by_name, same_labels, swept
 from toysup.analysis.figures._legend import legend_above
 from toysup.analysis.figures._marks import line
 from toysup.analysis.figures._panels import blank, flow
-from toysup.analysis.figures._scale import above_rounding, far_apart, scale_sweep, scale_values
+from toysup.analysis.figures._scale import above_rounding, constant, far_apart, scale_sweep, scale_values
 from toysup.analysis.figures._statistics import meanings, statistic
 from toysup.analysis.figures._text import interval_of, n_of, note, text_width, wrapped
 from toysup.analysis.figures.style import DOUBLE_COLUMN, INK, SINGLE_COLUMN, looks, styled
@@ -35,7 +35,7 @@ _BESIDE_MAP = 0.8
 
 
 @styled
-def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
+def along_sweep(summaries: Summaries) -> Figure:
     """Draw the means of statistics along one sweep axis: a panel per statistic, a line per condition.
 
     The interval of the mean is shaded. The x axis is logarithmic if the values of the sweep are spaced by ratios. The y
@@ -44,7 +44,7 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
 
     Parameters
     ----------
-    summaries : mapping of str to Dataset (statistic, sweep axis)
+    summaries : mapping of str to Dataset (statistic, sweep axis), or one such Dataset
         For each condition, the summary over seeds that `toysup.analysis.over_seeds` returns, in the units of the
         statistics. The labels of `statistic`, such as "loss" or "represented", name the y axes. `statistic` may be a
         scalar coord. The sweep axis is the one other dim, such as `feature_probability`.
@@ -69,6 +69,7 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
     ...     figures.along_sweep({"fixed": over_seeds(count)}).axes[0].get_ylabel()
     'represented features'
     """
+    summaries = by_name(summaries, what="summaries")
     first = next(iter(summaries), None)
     (axis,) = swept(summaries[first], 1, what=f"summary of {first!r}") if first is not None else ("",)
     summaries = all_summaries(summaries, "statistic", axis)
@@ -90,28 +91,30 @@ def along_sweep(summaries: Mapping[str, xr.Dataset]) -> Figure:
 
 
 @styled
-def sweep_map(summary: xr.Dataset) -> Figure:
-    """Draw the means of statistics over two sweep axes: a map per statistic, a cell per pair of values.
+def sweep_map(summaries: Summaries) -> Figure:
+    """Draw the means of statistics over two sweep axes: a map per condition and statistic, a cell per pair of values.
 
     The mean is written in its cell if all numbers of the map fit. Losses that lie far apart have a logarithmic colour
-    scale, on which a loss of 0 up to rounding has the darkest colour. A cell whose mean is NaN is grey.
+    scale, on which a loss of 0 up to rounding has the darkest colour. A cell whose mean is NaN is grey. Means that
+    differ only by rounding have one colour.
 
     Parameters
     ----------
-    summary : Dataset (statistic, sweep axis, another sweep axis)
-        The summary over seeds that `toysup.analysis.over_seeds` returns, in the units of the statistics. The labels of
-        `statistic` name the colour bars; `statistic` may be a scalar coord. The first sweep axis is drawn along x, the
-        second along y.
+    summaries : mapping of str to Dataset (statistic, sweep axis, another sweep axis), or one such Dataset
+        For each condition, the summary over seeds that `toysup.analysis.over_seeds` returns, in the units of the
+        statistics. The labels of `statistic` name the colour bars; `statistic` may be a scalar coord. The first sweep
+        axis is drawn along x, the second along y.
 
     Returns
     -------
     Figure
-        One map and one colour bar per statistic, at most two maps in a row.
+        One map and one colour bar per condition and statistic, at most two maps in a row.
 
     Raises
     ------
     UsageError
-        If the summary lacks a variable, or does not have two sweep axes.
+        If there are no conditions, a summary lacks a variable or does not have two sweep axes, or conditions differ in
+        their sweep axes or statistics.
 
     Examples
     --------
@@ -119,28 +122,37 @@ def sweep_map(summary: xr.Dataset) -> Figure:
     >>> from toysup.analysis import figures, over_seeds
     >>> count = DataArray([[[9, 8], [7, 6]], [[9, 9], [7, 5]]], {"statistic": "represented"}, ["seed", "p", "decay"])
     >>> with figures.style():
-    ...     figures.sweep_map(over_seeds(count)).axes[0].get_xlabel()
+    ...     figures.sweep_map({"fixed": over_seeds(count)}).axes[0].get_xlabel()
     'p'
     """
-    x, y = swept(summary, 2, what="summary")
-    summary = summary_arranged(summary, "statistic", y, x, what="summary")
-    names = [str(name) for name in summary["statistic"].values]
-    columns = min(len(names), _MOST_MAPS)
-    rows, width = -(-len(names) // columns), SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
-    high = float(np.clip(0.24 * summary.sizes[y], 0.9, 2.4))
-    figure = blank(width, 0.35 + rows * (0.5 + high))
-    room = (width / columns - _BESIDE_MAP) * 72 / summary.sizes[x]
-    tall = high * 72 / summary.sizes[y]
-    for at, (ax, name) in enumerate(zip(flow(figure, len(names), columns=columns), names, strict=True)):
-        means = np.asarray(summary["mean"].sel(statistic=name).values, dtype=float)
+    summaries = by_name(summaries, what="summaries")
+    first = next(iter(summaries), None)
+    x, y = swept(summaries[first], 2, what=f"summary of {first!r}") if first is not None else ("", "")
+    summaries = all_summaries(summaries, "statistic", y, x)
+    names = same_labels(summaries, "statistic")
+    maps = [(condition, name) for condition in summaries for name in names]
+    columns = min(len(maps), _MOST_MAPS)
+    rows, width = -(-len(maps) // columns), SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN
+    high = float(np.clip(0.24 * max(data.sizes[y] for data in summaries.values()), 0.9, 2.4))
+    figure = blank(width, 0.35 + rows * (0.5 + high + 0.2 * (len(summaries) > 1)))
+    for at, (ax, (condition, name)) in enumerate(zip(flow(figure, len(maps), columns=columns), maps, strict=True)):
+        data = summaries[condition].sel(statistic=name)
+        room = (width / columns - _BESIDE_MAP) * 72 / data.sizes[x]
+        tall = high * 72 / data.sizes[y]
+        means = np.asarray(data["mean"].values, dtype=float)
         picture = _map(ax, means, log=statistic(name).log)
         _number_cells(ax, means, picture, room=room if tall > 1.2 * _CELL_SIZE else 0)
         bar = figure.colorbar(picture, ax=ax, aspect=12, pad=0.02)
         bar.set_label(wrapped(statistic(name).label, width=int(high * 72 / 4.2) + 8))
         bar.outline.set_linewidth(0.6)
-        _name_cells(ax, summary[x].values, summary[y].values, room=room, tall=tall)
+        _name_cells(ax, data[x].values, data[y].values, room=room, tall=tall)
         ax.set(xlabel=_axis_name(x), ylabel=_axis_name(y) if at % columns == 0 else "")
-    note(figure, f"{meanings(names)} Means over seeds ({n_of(summary)}).".strip())
+        if len(summaries) > 1:
+            ax.set_title(wrapped(condition, width=40 if columns > 1 else 44))
+    counts = " and ".join(dict.fromkeys(map(n_of, summaries.values())))
+    in_modes = any("mode" in data.sizes for data in summaries.values())
+    grey = " Grey: seeds lie in several modes, and have no common mean." if in_modes else ""
+    note(figure, f"{meanings(names)} Means over seeds ({counts}).{grey}".strip())
     return figure
 
 
@@ -151,7 +163,7 @@ def _axis_name(key: str) -> str:
 def _lines(ax: Axes, summaries: Mapping[str, xr.Dataset], axis: str) -> None:
     for (name, data), look in zip(summaries.items(), looks(len(summaries)), strict=True):
         rising = data.sortby(axis)
-        line(ax, rising[axis].values, rising, look=look, label=f"{name} ({n_of(data)})")
+        line(ax, rising[axis].values, rising, look=look, label=f"{name} ({n_of(data)})".strip())
     ax.grid(axis="y")
 
 
@@ -162,7 +174,8 @@ def _map(ax: Axes, means: NDArray[Any], *, log: bool) -> AxesImage:
         norm: Normalize = LogNorm(float(above.min()), float(above.max()), clip=True)
     else:
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-        norm = Normalize(low, high if high > low else low + 1)
+        # Values that differ only by rounding have one colour.
+        norm = Normalize(low, high) if high > low and not constant(known) else Normalize(low, low + max(1.0, abs(low)))
     ax.set_facecolor("#dddddd")
     ax.spines[["top", "right"]].set_visible(True)
     return ax.imshow(np.ma.masked_invalid(means), cmap="viridis", norm=norm, origin="lower", aspect="auto")

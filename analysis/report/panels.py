@@ -65,7 +65,7 @@ def over_sweep(
             for cell in product(*(summary[axis].values.tolist() for axis in rest)):
                 at = dict(zip(rest, cell, strict=True))
                 suffix = "-".join(filter(None, [label.replace(", ", "-"), in_a_name(at)]))
-                yield f"{name}-map-{suffix}", figures.sweep_map(summary.sel(at))
+                yield f"{name}-map-{suffix}", figures.sweep_map({label: summary.sel(at)})
     for axis, groups in lines.items():
         for number, summaries in enumerate(groups.values(), start=1):
             end = f"-{number}" if len(groups) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterable, Mapping
 from itertools import combinations
 
@@ -18,6 +19,7 @@ from matplotlib.image import AxesImage
 from matplotlib.text import Text
 from matplotlib.transforms import BboxBase
 
+from toysup import analysis
 from toysup.analysis import figures
 from toysup.errors import UsageError
 
@@ -846,3 +848,70 @@ def test_numbers_are_written_without_powers_where_they_are_short(value: float, d
     from toysup.analysis.figures._text import number
 
     assert number(value, digits) == text
+
+
+def test_no_public_name_of_figures_is_a_module() -> None:
+    public = [name for name in vars(figures) if not name.startswith("_")]
+    assert [name for name in public if isinstance(getattr(figures, name), types.ModuleType)] == []
+
+
+def test_values_that_differ_by_rounding_look_alike() -> None:
+    rounding = 1 + 2e-8 * np.random.default_rng(0).normal(size=(2, 3, 4))
+    table = xr.DataArray(rounding, {"statistic": "represented"}, ["seed", "p", "decay"])
+    for factor in (1, 1e6, -1e-6):
+        summary = analysis.over_seeds(factor * table)
+        picture = figures.sweep_map(summary).axes[0].images[0]
+        assert np.ptp(picture.norm(np.asarray(summary["mean"]))) < 1e-4
+        line = figures.along_sweep({"fixed": summary.isel(decay=0)}).axes[0]
+        seeds = factor * table.isel(p=0, decay=0)
+        dots = figures.by_condition(seeds, analysis.over_seeds(seeds)).axes[0]
+        for low, high in (line.get_ylim(), dots.get_xlim()):
+            assert high - low > 0.05 * abs(factor)
+
+
+def test_a_condition_alone_and_several_take_one_form() -> None:
+    swept = xr.DataArray(np.arange(24.0).reshape(2, 3, 4), {"statistic": "represented"}, ["seed", "p", "decay"])
+    over = analysis.over_seeds(swept)
+    assert len(figures.sweep_map({"a": over, "b": over}).axes) == 4
+    assert [ax.get_title() for ax in figures.sweep_map({"a": over, "b": over}).axes[:2]] == ["a", "b"]
+    assert len(figures.sweep_map(over).axes) == len(figures.sweep_map({"a": over}).axes) == 2
+    assert len(figures.along_sweep(over.isel(p=0)).axes) == 1
+    seeds = swept.isel(p=0, decay=0)
+    assert len(figures.by_condition(seeds, analysis.over_seeds(seeds)).axes) == 1
+    for wrong in (
+        lambda: figures.sweep_map([over]),  # type: ignore[arg-type]
+        lambda: figures.along_sweep({"a": swept.isel(p=0)}),  # type: ignore[dict-item]
+        lambda: figures.by_condition({"a": over}, {"a": over}),  # type: ignore[dict-item]
+        lambda: figures.dimensionality_over_training(over),
+    ):
+        with pytest.raises(UsageError, match=r"must be a (dict|Dataset|DataArray)|for each condition is needed"):
+            wrong()
+
+
+def test_one_matrix_is_drawn_into_axes_of_ones_own() -> None:
+    mine = Figure()
+    left, right = mine.subplots(1, 2)
+    G = xr.DataArray(np.eye(4), dims=("feature", "other_feature"))
+    assert figures.gram_grid(G, ax=left, title="mine") is mine
+    assert figures.gram_grid(G.expand_dims(["seed", "step"]), ax=right, limit=0.5) is mine
+    assert (len(mine.axes), left.get_title()) == (2, "mine")
+    assert left.images[0].get_clim() == (-1, 1)
+    assert right.images[0].get_clim() == (-0.5, 0.5)
+    with pytest.raises(UsageError, match="ax takes one matrix, but gram has 3 along 'seed'"):
+        figures.gram_grid(G.expand_dims(seed=3), ax=left)
+
+
+def test_chance_is_dashed_beside_the_pairs_that_share_a_direction() -> None:
+    names = ["sharing_pairs", "sharing_pairs_chance"]
+    table = xr.DataArray(
+        np.ones((2, 3, 4)) * np.array([5.0, 2.9])[:, None, None],
+        {"statistic": names, "step": [0, 1, 2, 3]},
+        ["statistic", "seed", "step"],
+    )
+    figure = figures.course_of_training({"a": table}, {"a": analysis.over_seeds(table)})
+    (ax,) = figure.axes
+    (dashed,) = (line for line in ax.lines if line.get_gid() == "chance")
+    assert dashed.get_ydata().tolist() == [2.9] * 4
+    assert "Dashed: pairs that as many random directions would share." in " ".join(
+        text.get_text().replace("\n", " ") for text in figure.findobj(Text)
+    )
