@@ -174,7 +174,7 @@ def gram(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, the value is 0 or not finite.
+        If there is no such condition or recorded step, the value is not allowed.
 
     Examples
     --------
@@ -233,7 +233,7 @@ def dimensionality(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, the value is 0 or not finite, or `against` leaves no other condition to compare.
+        If there is no such condition or recorded step, the value is not allowed, or `against` leaves none to compare.
 
     Examples
     --------
@@ -299,8 +299,8 @@ def interference(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, the value is 0 or not finite, `against` leaves no other condition, or it is given with another
-        `by`.
+        If there is no such condition or recorded step, the value is not allowed, `against` leaves no other condition,
+        or it is given with another `by`.
 
     Examples
     --------
@@ -424,7 +424,7 @@ def dynamics(
     ToysupError
         If there are no runs, or a file is damaged.
     UsageError
-        If there is no such condition or recorded step, the value is 0 or not finite, or no training was recorded up to it.
+        If there is no such condition or recorded step, the value is not allowed, or no training was recorded up to it.
 
     Examples
     --------

@@ -45,7 +45,7 @@ def report(selected: Sequence[Selected], *, by: str = "feature", against: str | 
 
 
 def _notes(selected: Sequence[Selected], *, by: str) -> Iterator[str]:
-    yield from notes_on_signs(selected)
+    yield from notes(selected)
     if by == "feature":
         yield from exchanged_roles(selected)
 
@@ -54,7 +54,7 @@ def sections(selected: Sequence[Selected]) -> Iterator[Section]:
     """The counts, with all rows beside them."""
     whole = rows(selected)
     counted = with_interval(of_statistics(whole, "represented", "total_dimensionality"))
-    text = MEANING + "".join(f" {note}." for note in notes_on_signs(selected))
+    text = MEANING + "".join(f" {note}." for note in notes(selected))
     yield Section("Dimensionality", text, [("", counted)], {"dimensionality": whole}, drawn)
 
 
@@ -92,6 +92,19 @@ def sorted_within(values: xr.DataArray, groups: Sequence[Sequence[int]]) -> xr.D
     for places in groups:
         table[..., places] = -np.sort(-table[..., places], axis=-1)
     return moved.copy(data=table).transpose(*values.dims)
+
+
+def notes(selected: Sequence[Selected]) -> Iterator[str]:
+    """Which conditions have rows for either sign; in which no feature is represented although dimensions are used."""
+    yield from notes_on_signs(selected)
+    for item in selected:
+        counted = _counts(item)
+        used = counted["total_dimensionality"] > item.dataset.sizes["hidden"] / 2
+        if (used & (counted["represented"] == 0)).any():
+            yield (
+                f"{item.condition}: models in which no feature reaches ‖W_i‖² = 0.5 use their dimensions all the same "
+                "(total_dimensionality): many features have a part of each"
+            )
 
 
 def counts(item: Selected) -> dict[str, xr.DataArray]:

@@ -16,6 +16,7 @@ from toysup.analysis.report.tidy_rows import Rows, about_contexts, each_seed, jo
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics.training_course import (
     ALONG,
+    CHANCE,
     finite_trainings,
     important_features,
     recorded_training,
@@ -24,6 +25,7 @@ from toysup.analysis.report.topics.training_course import (
     trainings,
 )
 from toysup.analysis.report.topics.training_events import events, no_events
+from toysup.analysis.statistics.directions import sharing_chance
 
 MEANING = (
     "Along training: losses with their plateaus, represented features, and pairs that share a direction. For each "
@@ -31,7 +33,9 @@ MEANING = (
 )
 # Conditions that stand side by side in a figure.
 COLUMNS = 4
-DRAWN = ("train_loss", "represented", "total_dimensionality", "sharing_pairs", "plateau")
+DRAWN = ("train_loss", "represented", "total_dimensionality", "sharing_pairs", CHANCE, "plateau")
+# Where random directions share one this often, a note says so.
+NOTED_CHANCE = 0.01
 
 
 def report(selected: Sequence[Selected], *, by: str = "step") -> TopicReport:
@@ -97,8 +101,14 @@ def _notes(selected: Sequence[Selected], *, by: str) -> Iterator[str]:
 
 
 def left_out(selected: Sequence[Selected]) -> Iterator[str]:
-    """Lines on the statistics that take more snapshots than conditions have, and on trainings that are not finite."""
+    """Lines on signs, on chance, on statistics that need more snapshots, and on trainings that are not finite."""
     yield from notes_on_signs(selected)
+    for n_hidden in dict.fromkeys(item.dataset.sizes["hidden"] for item in selected):
+        if (chance := sharing_chance(n_hidden)) >= NOTED_CHANCE:
+            yield (
+                f"two random directions in {n_hidden} dimension{'s' * (n_hidden > 1)} share one with probability "
+                f"{chance:.2g}; {CHANCE} has the pairs that do so by chance"
+            )
     short: dict[str, list[str]] = {}
     for item in selected:
         if names := too_short(item):

@@ -18,14 +18,16 @@ from toysup.analysis.statistics.dimensionality import (
     represented_count,
     total_dimensionality,
 )
-from toysup.analysis.statistics.directions import shared_direction_count, shared_directions
+from toysup.analysis.statistics.directions import shared_direction_count, shared_directions, sharing_chance
 from toysup.analysis.statistics.piecewise import by_cells, fits_in_memory, piecewise
 from toysup.analysis.statistics.responses import linear_response
 from toysup.errors import UsageError
 
 # Seeds that figures draw one by one.
 SEEDS_DRAWN = 5
-ALONG = ("train_loss", "plateau", "represented", "total_dimensionality", "sharing_pairs", "jumps")
+# The pairs that random directions would share, beside those that do.
+CHANCE = "sharing_pairs_chance"
+ALONG = ("train_loss", "plateau", "represented", "total_dimensionality", "sharing_pairs", CHANCE, "jumps")
 FEATURES = ("represented_at_end", "entry_step", "entries", "exits", "merge_step")
 
 
@@ -64,12 +66,14 @@ class Training:
         """`ALONG` for each seed and step, and `FEATURES` for each seed and feature."""
         H, merged = self.H, dynamics.merge_step(self.sharing).min("other_feature")
         at_end = represented(H.isel(step=-1, drop=True)).where(self.onset["entries"].notnull())
+        count = represented_count(H)
         along = {
             "train_loss": self.dataset["train_loss"],
             "plateau": self.plateau,
-            "represented": represented_count(H),
+            "represented": count,
             "total_dimensionality": total_dimensionality(H),
             "sharing_pairs": shared_direction_count(self.sharing),
+            CHANCE: count * (count - 1) / 2 * sharing_chance(H.sizes["hidden"]),
             "jumps": (self.jumps != 0).where(self.jumps.notnull()).sum("feature", skipna=False),
         }
         return xr.Dataset(along | {"represented_at_end": at_end, **self.onset, "merge_step": merged})
