@@ -55,6 +55,8 @@ def widened(summary: xr.Dataset, error: xr.DataArray, *, confidence: float = CON
     """
     refuse_confidence(confidence)
     error = error.fillna(0).drop_vars([name for name in error.coords if name not in error.dims])
+    if not (error > 0).any():
+        return summary
     reach = special.stdtrit(DEGREES, (1 + confidence) / 2) * error
     mean, low, high = (summary[name] for name in ("mean", "ci_low", "ci_high"))
     lowest = xr.where(low >= 0, 0.0, -np.inf)

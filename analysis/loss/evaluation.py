@@ -288,9 +288,8 @@ class _Sampled:
         total = np.zeros((len(self.models), *self.slots))
         for c, least in self.least.items():
             at = [k for k, same in enumerate(self.seen_as) if same == c]
-            points = [zero_point(self.regime, c), single_points(self.regime, c)][:least]
-            for some in points:
-                total[:, :, :, at] += self._at_points(self.models, some, c, pool)
+            for points_of in (zero_point, single_points)[:least]:
+                total[:, :, :, at] += self._at_points(self.models, points_of(self.regime, c), c, pool)
         return total
 
 

@@ -26,6 +26,17 @@ class Moments(NamedTuple):
     weight: FloatArray
 
 
+def target_moments(regime: Regime) -> Moments:
+    """As `exact_moments` with u = (1,) alone, which takes no matrix over the features."""
+    p, P = regime.activation_probability, regime.context_probability
+    (mean_value, mean_square), (size, _) = _value_moments(*regime.value_range)
+    mean, square = p * (size if regime.target == "abs" else mean_value), p * mean_square
+    if regime.target == "z":
+        one_hot = np.eye(len(p))[:, :, None]
+        mean, square = ((one_hot * each[:, None]).reshape(len(p), -1) for each in (mean, square))
+    return Moments(P[:, None, None], (P[:, None] * mean)[:, :, None], P[:, None] * square, _weight(regime))
+
+
 def exact_moments(dataset: xr.Dataset, regime: Regime) -> Moments:
     """The moments of a regime whose context does not follow from x, computed from its tables."""
     p = regime.activation_probability

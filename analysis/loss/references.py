@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from toysup.analysis.loss.active_counts import MOST_FEATURES
 from toysup.analysis.loss.linear_map import linear_loss
-from toysup.analysis.loss.moments import Moments, exact_moments, sampled_moments
+from toysup.analysis.loss.moments import Moments, exact_moments, sampled_moments, target_moments
 from toysup.analysis.statistics.arrays import FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.forward_pass import elementwise
@@ -87,7 +88,11 @@ def loss_references(dataset: xr.Dataset, *, n_samples: int = MOMENT_SAMPLES) -> 
 def _references(dataset: xr.Dataset, regime: Regime, n_samples: int) -> Iterator[_Reference]:
     """The references of one cell, in the order of REFERENCES."""
     model = condition_of(dataset).model
-    moments = exact_moments(dataset, regime) if regime.rule is None else sampled_moments(regime, n_samples)
+    many = len(regime.subset) > MOST_FEATURES
+    if regime.rule is None:
+        moments = target_moments(regime) if many else exact_moments(dataset, regime)
+    else:
+        moments = sampled_moments(regime, n_samples)
     kind = "exact" if regime.rule is None else "sampled"
     low, high = _output_range(model.activation)
     constant = _constant_losses(moments, low, high)
@@ -103,6 +108,10 @@ def _references(dataset: xr.Dataset, regime: Regime, n_samples: int) -> Iterator
         )
     else:
         yield _Reference(float(np.sort(constant)[: max(0, len(constant) - model.n_hidden)].sum()), kind)
+    if many:
+        for _ in ("linear", "antipodal"):
+            yield _undefined(f"it is not computed for more than {MOST_FEATURES:,} features")
+        return
     loss, exact = linear_loss(moments, model.n_hidden)
     yield _Reference(loss, kind if exact else "bound")
     yield _antipodal(regime, model.activation, model.n_hidden)
