@@ -79,7 +79,7 @@ def same_labels(data: Mapping[str, xr.DataArray | xr.Dataset], dim: str) -> list
 
 
 def swept(data: xr.DataArray | xr.Dataset, count: int, *, what: str) -> tuple[str, ...]:
-    """The names of the sweep axes, all dims but `statistic` and the modes of an entry. Raise UsageError unless there are `count` of them."""
+    """The names of the sweep axes, all dims but `statistic` and `mode`. Raise UsageError unless there are `count`."""
     axes = tuple(str(dim) for dim in data.sizes if dim not in ("statistic", "mode"))
     if len(axes) != count:
         raise UsageError(f"{what} has {axes or 'no dims'} beside 'statistic', but {count} sweep {_AXES[count]} drawn")
