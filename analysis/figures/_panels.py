@@ -5,7 +5,7 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from toysup.analysis.figures.styled_figure import StyledFigure
+from toysup.analysis.figures._styled_figure import StyledFigure
 
 TALLEST = 8.5
 """The height of a page, in inches; more panels than fit stand side by side, or are less high."""

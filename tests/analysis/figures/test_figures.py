@@ -767,7 +767,11 @@ def test_a_legend_takes_no_room_from_the_panels(n_conditions: int) -> None:
             assert_readable(figure)
             (legend,) = figure.legends
             assert all(ax.get_window_extent().height > 72 for ax in figure.axes)
-            assert all(ax.get_window_extent().y1 < legend.get_window_extent().y0 for ax in figure.axes)
+            box = legend.get_window_extent()
+            panels = [ax.get_window_extent() for ax in figure.axes]
+            assert all(panel.y1 < box.y0 or panel.x1 < box.x0 for panel in panels)
+            # Many names stand beside the panels of a single column; twelve long ones take two lines each above two panels.
+            assert box.height < 1.5 * max(panel.height for panel in panels)
 
 
 def test_names_on_several_lines_lie_clear_of_their_neighbours() -> None:
@@ -915,3 +919,19 @@ def test_chance_is_dashed_beside_the_pairs_that_share_a_direction() -> None:
     assert "Dashed: pairs that as many random directions would share." in " ".join(
         text.get_text().replace("\n", " ") for text in figure.findobj(Text)
     )
+
+
+@pytest.mark.parametrize("kind", ["training", "features", "quadrants"])
+def test_twelve_conditions_fit_on_a_page(kind: str) -> None:
+    with figures.style():
+        figure = all_kinds(12, seeds=2)[kind]()
+    assert figure.get_figheight() <= 9.0
+    assert figure.get_figwidth() <= figures.DOUBLE_COLUMN
+
+
+def test_a_word_breaks_only_where_it_is_too_long() -> None:
+    from toysup.analysis.figures._text import wrapped
+
+    assert wrapped("fixed, feature_probability = 0.1", width=26) == "fixed,\nfeature_probability = 0.1"
+    assert wrapped("weight-decay of-all", width=13) == "weight-decay\nof-all"
+    assert wrapped("a-very-long-identifier", width=13) == "a-very-long-\nidentifier"

@@ -314,7 +314,8 @@ def test_relabellings_that_do_not_define_a_statistic_are_left_out() -> None:
         # Of the four, a = {1, 2} has the share 1, {1, 4} has 0, and {3, 2} and {3, 4} have no pair that interferes.
         assert float(found["null_mean"].sel(share)) == 0.5
     assert float(found["z"].sel(share)) == pytest.approx(50**0.5)
-    assert float(found["p_value"].sel(share)) == 1 / (1 + DRAWS)
+    # Every seed has the larger one of two values; all draws together would hardly show that once.
+    assert float(found["p_value"].sel(share)) == pytest.approx(2 * 0.5**50, rel=0.05)
     assert float(found["null_high"].sel(share)) == pytest.approx(0.5 + 1.96 * 0.5 / 50**0.5, abs=0.02)
 
 
@@ -361,7 +362,7 @@ def test_interference_of_the_post_is_arranged_by_subset_only_where_features_excl
     null = analysis.pooled_quadrant_null(models).sel(statistic="energy")
     within = null["subset"] == null["other_subset"]
     if arranged:
-        assert bool((null["p_value"] == 1 / (1 + DRAWS)).all())
+        assert bool((null["p_value"] < 1e-9).all())
         assert bool((null["z"].where(within) < -10).sum() == 2)
         assert bool((null["z"].where(~within) > 10).sum() == 2)
     else:
