@@ -117,6 +117,51 @@ def test_a_sweep_is_a_list_where_one_value_is_allowed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("spread", "values"),
+    [
+        ({"log": [0.001, 1, 4]}, (0.001, 0.01, 0.1, 1.0)),
+        ({"log": [1, 0.05, 3]}, (1.0, 0.22360679775, 0.05)),
+        ({"linear": [0.1, 0.7, 7]}, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)),
+        ({"linear": [0, 1, 4]}, (0.0, 0.333333333333, 0.666666666667, 1.0)),
+        ({"linear": [1, 0, 2]}, (1.0, 0.0)),
+    ],
+)
+def test_a_range_is_the_list_of_its_values(tmp_path: Path, spread: dict, values: tuple[float, ...]) -> None:
+    (condition,) = load(tmp_path, MINIMAL, regime__feature_probability=spread).conditions
+    assert condition.sweeps == {"feature_probability": values}
+    (written_out,) = load(tmp_path, MINIMAL, regime__feature_probability=list(values)).conditions
+    assert condition.identity == written_out.identity
+    ((kind, ends),) = spread.items()
+    in_file = MINIMAL.replace("feature_probability = 0.1", f"feature_probability = {{ {kind} = {ends} }}")
+    assert load(tmp_path, in_file).conditions[0].identity == written_out.identity
+    path, value = parse_change(f"regime.feature_probability={{ {kind} = {ends} }}")
+    assert load(tmp_path, MINIMAL, **{path: value}).conditions[0].identity == written_out.identity
+
+
+@pytest.mark.parametrize(
+    ("spread", "words"),
+    [
+        ({"lin": [0.1, 1, 3]}, ["a range is { log = [first, last, count] }"]),
+        ({"log": [0.1, 1]}, ["a range is"]),
+        ({}, ["a range is"]),
+        ({"log": [0.1, 1, 3], "linear": [0.1, 1, 3]}, ["a range is"]),
+        ({"log": [0, 1, 3]}, ["above 0"]),
+        ({"log": [0.1, 1, 3.0]}, ["whole number of values"]),
+        ({"linear": [0.1, 1, 1]}, ["whole number of values, from 2"]),
+        ({"linear": [0.1, 1, 10**9]}, ["whole number of values"]),
+        ({"linear": ["a", 1, 3]}, ["are numbers"]),
+        ({"linear": [0, 10**400, 3]}, ["are numbers"]),
+        ({"linear": [0.5, 0.5, 3]}, ["different numbers"]),
+        ({"linear": [0.5, 1.5, 3]}, ["from 0 to 1"]),
+    ],
+)
+def test_a_wrong_range_is_refused(tmp_path: Path, spread: dict, words: list[str]) -> None:
+    message = refusal(tmp_path, MINIMAL, regime__feature_probability=spread)
+    assert all(word in message for word in ["regime.feature_probability", *words]), message
+    assert "range" in refusal(tmp_path, MINIMAL, training__learning_rate={"log": [1, 2]})
+
+
+@pytest.mark.parametrize(
     ("training", "record", "steps"),
     [
         ({"steps": 1000}, {"log_spaced": 4}, (0, 1, 10, 100, 1000)),
@@ -124,12 +169,48 @@ def test_a_sweep_is_a_list_where_one_value_is_allowed(tmp_path: Path) -> None:
         ({"epochs": 4, "dataset_size": 16}, {"every_epochs": 3}, (0, 6, 8)),
         ({"epochs": 4, "dataset_size": 16}, {"epochs": [1, 2]}, (0, 2, 4, 8)),
         ({"epochs": 2, "dataset_size": 16}, {}, (0, 2, 4)),
+        ({"steps": 10}, {"every_steps": 4}, (0, 4, 8, 10)),
+        ({"epochs": 2, "dataset_size": 16}, {"every_steps": 3}, (0, 3, 4)),
+        # What lies beyond the end is left out.
+        ({"steps": 10}, {"steps": [3, 11]}, (0, 3, 10)),
+        ({"epochs": 1, "dataset_size": 16}, {"epochs": [1, 4, 8]}, (0, 2)),
+        ({"steps": 3, "dataset_size": 16}, {"epochs": [1, 2]}, (0, 2, 3)),
+        ({"epochs": 1, "dataset_size": 16}, {"every_epochs": 5}, (0, 2)),
     ],
 )
 def test_recorded_steps(tmp_path: Path, training: dict, record: dict, steps: tuple[int, ...]) -> None:
     changes = {f"training__{key}": value for key, value in training.items()}
     changes |= {f"record__{key}": value for key, value in record.items()}
     assert load(tmp_path, MINIMAL, **changes).conditions[0].recorded_steps == steps
+
+
+def test_recordings_that_are_left_out_are_named(tmp_path: Path) -> None:
+    def left_out(**changes: object) -> str:
+        (condition,) = load(tmp_path, MINIMAL, **changes).conditions
+        return condition.record.left_out(condition.training)
+
+    epochs = {"training__epochs": 2, "training__dataset_size": 16}
+    assert left_out() == left_out(record__steps=[3, 10]) == left_out(**epochs, record__epochs=[1, 2]) == ""
+    assert left_out(**epochs, record__epochs=[1, 4, 8]) == (
+        "training ends at epoch 2, so epochs 4, 8 of [record] cannot be recorded"
+    )
+    assert left_out(record__steps=[3, 11]) == "training ends at step 10, so step 11 of [record] cannot be recorded"
+    assert "step 10, so steps 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, … of" in left_out(record__steps=[*range(31)])
+
+
+def test_what_is_left_out_is_no_part_of_the_identity(tmp_path: Path) -> None:
+    """Runs of a shortened file are extended by the file that never asked for more."""
+    long, short = ({"record__steps": steps} for steps in ([3, 20], [3]))
+    one, other = (load(tmp_path, MINIMAL, **changes).conditions[0].identity for changes in (long, short))
+    assert one == other
+    assert toysup.Condition(name="again", **json.loads(one)).recorded_steps == (0, 3, 10)
+
+
+def test_every_built_in_experiment_can_be_shortened(tmp_path: Path) -> None:
+    for name in toysup.builtin_experiments():
+        steps = {"training.epochs": 1} if name not in ("tms-intro",) else {"training.steps": 5}
+        for condition in toysup.load_experiment(name, changes=steps).conditions:
+            assert condition.recorded_steps[-1] == condition.training.n_steps
 
 
 def test_default_record_of_steps_is_twenty_log_spaced(tmp_path: Path) -> None:
@@ -165,7 +246,10 @@ def test_learning_rate_schedules(tmp_path: Path) -> None:
         ({"regime__importance": [1, 2]}, ["importance does not fit", "4 numbers"]),
         ({"regime__importance": [-1, 2, 3, 4]}, ["0 or more"]),
         ({"regime__context_probability": {"a": 0.4, "b": 0.4}}, ["sum to 1"]),
-        ({"record__steps": [11]}, ["step 11", "0 to 10"]),
+        ({"record__steps": [-1]}, ["record.steps", "= -1", "greater than or equal to 0"]),
+        ({"record__epochs": [-1], "training__dataset_size": 8}, ["record.epochs", "= -1"]),
+        ({"record__every_steps": 0}, ["record.every_steps = 0"]),
+        ({"record__every_steps": 1, "training__steps": 10**7}, ["asks for 10000000 snapshots"]),
         ({"record__epochs": [1]}, ["dataset_size"]),
         ({"training__steps": "10"}, ["training.steps = '10'"]),
         ({"training__batch_size": True}, ["training.batch_size = True"]),

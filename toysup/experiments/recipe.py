@@ -7,9 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from toysup.experiments.spec import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Count, Number, Spec, Swept, Whole
+from toysup.experiments.spec import BELOW_ONE, NOT_NEGATIVE, POSITIVE, Count, Number, Spec, Swept
 
 DEFAULT_LOG_SPACED = 20
+NotNegative = Annotated[int, Field(strict=True, ge=0)]
 # The schedule is a table in memory with one entry for each step.
 MAX_STEPS = 10**8
 # Each snapshot is a copy of all weights.
@@ -136,16 +137,19 @@ class RecordSpec(Spec):
     """The `[record]` table of an experiment file: which steps are recorded.
 
     Step 0 (the initial state) and the last step are always recorded. At most one key may be given. Without a key, every
-    epoch is recorded if the training has `epochs`, else 20 steps that are evenly spaced on a log scale.
+    epoch is recorded if the training has `epochs`, else 20 steps that are evenly spaced on a log scale. Steps and
+    epochs after the end of the training are left out.
 
     Parameters
     ----------
+    every_steps : int, optional
+        Record every k-th step.
     every_epochs : int, optional
         Record every k-th epoch. It needs `training.dataset_size`.
     epochs : list of int, optional
-        Record the ends of these epochs. It needs `training.dataset_size`.
+        Record the ends of these epochs, from 0. It needs `training.dataset_size`.
     steps : list of int, optional
-        Record these steps.
+        Record these steps, from 0.
     log_spaced : int, optional
         Record this many steps, evenly spaced on a log scale from 1 to the last step; fewer if several round to the
         same step.
@@ -153,8 +157,8 @@ class RecordSpec(Spec):
     Raises
     ------
     ValueError
-        If a key is unknown, a value is of the wrong type, or two keys are given (pydantic's ValidationError).
-        `steps_of` raises it if the training has no such step.
+        If a key is unknown, a value is of the wrong type or range, or two keys are given (pydantic's ValidationError).
+        `steps_of` raises it if there are too many snapshots, or epochs without `training.dataset_size`.
 
     Examples
     --------
@@ -164,11 +168,12 @@ class RecordSpec(Spec):
     (0, 10, 20)
     """
 
-    alternatives: ClassVar = (("every_epochs", "epochs", "steps", "log_spaced"),)
+    alternatives: ClassVar = (("every_steps", "every_epochs", "epochs", "steps", "log_spaced"),)
 
+    every_steps: Count | None = None
     every_epochs: Count | None = None
-    epochs: tuple[Whole, ...] | None = None
-    steps: tuple[Whole, ...] | None = None
+    epochs: tuple[NotNegative, ...] | None = None
+    steps: tuple[NotNegative, ...] | None = None
     log_spaced: Count | None = None
 
     @model_validator(mode="after")
@@ -177,7 +182,7 @@ class RecordSpec(Spec):
         return self
 
     def steps_of(self, training: TrainingSpec) -> tuple[int, ...]:
-        """The steps to record, ascending; ValueError if the training has no such step."""
+        """The steps to record, ascending, without those after the end of the training."""
         last, per_epoch = training.n_steps, training.steps_per_epoch
         if (self.every_epochs or self.epochs) and per_epoch is None:
             raise ValueError("record by epochs needs training.dataset_size; an infinite stream is recorded by steps")
@@ -185,16 +190,24 @@ class RecordSpec(Spec):
             chosen = list(self.steps)
         elif self.epochs is not None:
             chosen = [epoch * (per_epoch or 0) for epoch in self.epochs]
-        elif self.log_spaced is not None or (training.epochs is None and self.every_epochs is None):
+        elif self.log_spaced is not None or not (training.epochs or self.every_epochs or self.every_steps):
             count = _affordable(self.log_spaced or DEFAULT_LOG_SPACED)
             chosen = [int(step) for step in np.unique(np.round(np.geomspace(1, last, count)).astype(int))]
         else:
-            every = range(0, last, (self.every_epochs or 1) * (per_epoch or 1))
+            every = range(0, last, self.every_steps or (self.every_epochs or 1) * (per_epoch or 1))
             _affordable(len(every))
             chosen = list(every)
-        if outside := [step for step in chosen if not 0 <= step <= last]:
-            raise ValueError(f"record asks for step {outside[0]}, but training has steps 0 to {last}")
-        return tuple(sorted({0, *chosen, last}))
+        return tuple(sorted({0, *(step for step in chosen if step < last), last}))
+
+    def left_out(self, training: TrainingSpec) -> str:
+        """What `steps_of` leaves out because training ends before, as a text; empty if nothing."""
+        last, per_epoch = training.n_steps, training.steps_per_epoch or 1
+        for unit, chosen, end in (("step", self.steps, last), ("epoch", self.epochs, last / per_epoch)):
+            if beyond := [number for number in chosen or () if number > end]:
+                listed = ", ".join(map(str, beyond[:10])) + (", …" if len(beyond) > 10 else "")
+                several = "s" if len(beyond) > 1 else ""
+                return f"training ends at {unit} {end:.10g}, so {unit}{several} {listed} of [record] cannot be recorded"
+        return ""
 
 
 def _affordable(snapshots: int) -> int:

@@ -14,6 +14,9 @@ from toysup.errors import UsageError, nearest
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 MAX_NAME = 100
 
+# Most values of a range, far more than anybody sweeps.
+_MAX_SPREAD = 100_000
+
 Swept: TypeAlias = float | tuple[float, ...]
 Cell: TypeAlias = Mapping[str, float]
 
@@ -55,7 +58,7 @@ class Spec(BaseModel):
 
 
 class _Sweepable:
-    """Marks a field that holds one number for which `is_right`, or a list of different ones: a sweep."""
+    """Marks a field that holds one number for which `is_right`, or a list or range of different ones: a sweep."""
 
     def __init__(self, is_right: Callable[[float], bool], right: str) -> None:
         self.is_right, self.right = is_right, right
@@ -64,6 +67,8 @@ class _Sweepable:
         return no_info_before_validator_function(self.check, handler(source))
 
     def check(self, value: object) -> Swept:
+        if isinstance(value, Mapping):
+            value = _spread(value)
         if not isinstance(value, list | tuple):
             return self._number(value)
         numbers = tuple(map(self._number, value))
@@ -72,11 +77,37 @@ class _Sweepable:
         return numbers
 
     def _number(self, value: object) -> float:
-        # Integers of TOML are unbounded, so one may be too large for a float.
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-        if not is_number or not self.is_right(number := float(value)):  # type: ignore[arg-type]
+        if not _is_number(value) or not self.is_right(number := float(value)):  # type: ignore[arg-type]
             raise ValueError(f"must be {self.right}, or a list of such numbers to sweep over")
         return number
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value of TOML is a finite number; its integers are unbounded, so one may be too large for a float."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _spread(table: Mapping[Any, object]) -> list[float]:
+    """The values of a range: `{ linear = [first, last, count] }`, or `{ log = … }` with equal ratios.
+
+    They are rounded to 12 digits, as a person writes them, so that a range is the same as the list of its values.
+    """
+    (kind, ends), *more = table.items() or [("", None)]
+    if more or kind not in ("log", "linear") or not isinstance(ends, list | tuple) or len(ends) != 3:
+        raise ValueError("a range is { log = [first, last, count] } or { linear = [first, last, count] }")
+    *outer, count = ends
+    if not all(map(_is_number, outer)):
+        raise ValueError("the first and the last value of a range are numbers")
+    if not isinstance(count, int) or isinstance(count, bool) or not 2 <= count <= _MAX_SPREAD:
+        raise ValueError(f"a range has a whole number of values, from 2 to {_MAX_SPREAD}")
+    first, last = map(float, outer)
+    if kind == "log":
+        if min(first, last) <= 0:
+            raise ValueError("the ends of a log range must be above 0")
+        middle = [first * (last / first) ** (k / (count - 1)) for k in range(1, count - 1)]
+    else:
+        middle = [first + (last - first) * (k / (count - 1)) for k in range(1, count - 1)]
+    return [first, *(float(f"{value:.12g}") for value in middle), last]
 
 
 Whole = Annotated[int, Field(strict=True)]
