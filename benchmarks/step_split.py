@@ -53,8 +53,8 @@ def calls(case: Case) -> dict[str, Callable[[int], object]]:
     state = new_state(instances.parameters["W"], instances.parameters["b"])
     tables, optimizer = tables_of(instances), engine.optimizer_of(instances)
     batches = drawn(case.batch_size, 0, np.float32)
-    work = new_work(state, 1, batches)
-    plan(tables.threshold[0], tables.importance[0], False, work)
+    work = new_work(state, tables, batches)
+    plan(tables, 0, False, work)
     arguments = (state, tables, optimizer, batches, work)
     parts = {name: partial(_repeat, number, *arguments) for number, name in enumerate(PARTS)}
     whole = partial(kernel.advance, state, tables, optimizer, batches, 0, threads=1)

@@ -51,6 +51,14 @@ def lock_of(file: Path) -> Path:
     return file.with_name(f".{file.name.removesuffix('.nc')}.lock")
 
 
+def stored_engine(file: Path) -> str | None:
+    """The engine that trained the runs of the condition whose file this is; None if there are no runs."""
+    for path in [file] if file.exists() else block_files(blocks_folder(file))[:1]:
+        with open_trajectory(path) as there:
+            return specification_of(there)[1]
+    return None
+
+
 @contextmanager
 def locked(file: Path, token: str) -> Iterator[None]:
     """Hold the lock of a condition, and write `token` to it, which identifies the trainer."""

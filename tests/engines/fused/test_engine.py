@@ -74,7 +74,7 @@ def rule_of(kind: str, count: int, steps: int = 200) -> Optimizer:
 
 def only(part: State | Tables | Optimizer, i: int) -> State | Tables | Optimizer:
     """The arguments of one instance."""
-    shared = ("kind", "factor", "epsilon")
+    shared = ("kind", "factor", "epsilon", "groups")
     return type(part)(
         *(x if name in shared else x[i : i + 1].copy() for name, x in zip(part._fields, part, strict=True))
     )
@@ -241,6 +241,63 @@ def test_values_are_those_of_their_law(values: str | float) -> None:
     advance(ours, tables, rule, drawn(40, 0, np.float64), 0, 3)
     advance(theirs, tables, rule, given(x.reshape(2, 3, 40, 20).astype(float), context.reshape(2, 3, 40)), 0, 3)
     np.testing.assert_allclose(ours.W, theirs.W, rtol=0, atol=1e-12)
+
+
+GROUPS = {
+    "together": {"regime__together": ["1-3", "11-12"]},
+    "correlated": {"regime__together": ["1-3", "11-12"], "regime__correlation": [0.2, 0.7]},
+    "exclusive": {"regime__exclusive": ["1-5", "7, 13"], "regime__values": "signed", "model__activation": "tanh"},
+}
+
+
+@pytest.mark.parametrize("changes", GROUPS.values(), ids=GROUPS)
+@pytest.mark.parametrize("condition", [1, 2])
+def test_groups_are_trained_on_the_defined_samples(condition: int, changes: dict) -> None:
+    """Drawn, they are as the same samples given; and the torch engine agrees."""
+    instances = some_instances(condition, seeds=[0, 2**40], **changes)
+    *_, ours = engine.train(instances)
+    tables, rule = arguments.tables_of(instances), engine.optimizer_of(instances)
+    state = new_state(instances.parameters["W"], instances.parameters["b"])
+    alone = [only(state, i) for i in range(len(instances))]
+    for step in range(60):
+        for i, (regime, seed) in enumerate(zip(instances.regimes, instances.seeds.tolist(), strict=True)):
+            x, context = sample(regime, seed, slow_rows(seed, step, 256, 1000))
+            one = given(x[None, None], context[None, None])
+            own = only(tables._replace(groups=None), i)
+            phi = instances.model.activation
+            advance(alone[i], own, only(rule, i), one, step, step + 1, activation=phi)
+    for i, state in enumerate(alone):
+        np.testing.assert_allclose(ours.parameters["W"][i], state.W[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(ours.parameters["b"][i], state.b[0], rtol=0, atol=1e-5)
+    for one, theirs in zip(engine.train(instances), torch_engine.train(instances), strict=True):
+        scale = np.abs(theirs.parameters["W"]).max()
+        np.testing.assert_allclose(one.parameters["W"], theirs.parameters["W"], rtol=0, atol=2e-5 * scale)
+        np.testing.assert_allclose(one.train_loss, theirs.train_loss, rtol=1e-5)
+
+
+def test_given_batches_are_the_same_whatever_the_groups() -> None:
+    """Gradients of a batch do not depend on where it came from."""
+    instances = some_instances(2, **GROUPS["together"])
+    tables, law = arguments.tables_of(instances), instances.regime
+    batches, rule = some_batches(law, 3, 5, 40, np.float32), rule_of("adamw", 3)
+    one, other = start(3, 20, 10), start(3, 20, 10)
+    advance(one, tables, rule, batches, 0, 5)
+    advance(other, tables._replace(groups=None), rule, batches, 0, 5)
+    np.testing.assert_allclose(one.W, other.W, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", GROUPS.values(), ids=GROUPS)
+def test_threads_company_and_groups_do_not_change_a_bit(changes: dict) -> None:
+    instances = some_instances(2, seeds=[0, 5, 2**40], **changes)
+    *_, whole = engine.train(instances, Control(threads=1))
+    *_, again = engine.train(instances, Control(threads=2))
+    for name, values in whole.parameters.items():
+        np.testing.assert_array_equal(values, again.parameters[name])
+    for i in range(len(instances)):
+        *_, alone = engine.train(instances.part(slice(i, i + 1)), Control(threads=2))
+        for name, values in whole.parameters.items():
+            np.testing.assert_array_equal(values[i], alone.parameters[name][0])
+        assert whole.train_loss[i] == alone.train_loss[0]
 
 
 def slow_rows(seed: int, step: int, rows: int, dataset_size: int) -> np.ndarray:

@@ -14,8 +14,6 @@ def why_not(condition: Condition) -> str | None:
         return f"the activation {model.activation!r} is not built in"
     if regime.target != "x":
         return f"the target is {regime.target}, not x"
-    if regime.group:
-        return "its features are in groups"
     if regime.rule is not None:
         return "its context follows from x"
     return None

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.engines.instances import Instances
-from toysup.sampling.samples import NumpyArray
+from toysup.sampling.random_words import WORD_VALUES
+from toysup.sampling.samples import GroupLaw, NumpyArray, SampleLaw
 
 
 class State(NamedTuple):
@@ -21,12 +22,27 @@ class State(NamedTuple):
     second_b: NumpyArray
 
 
+class GroupTables(NamedTuple):
+    """The law of features in groups, as `GroupLaw` in `toysup.sampling.samples` defines it.
+
+    `of` (I, n) is int64, `copies` (I, n) uint64; `lower` and `upper` (I, C, n) are uint32. `scale` (I,) float32 is the
+    factor on the word of an active feature that follows its group.
+    """
+
+    of: NumpyArray
+    copies: NumpyArray
+    lower: NumpyArray
+    upper: NumpyArray
+    scale: NumpyArray
+
+
 class Tables(NamedTuple):
     """The law of each instance's samples, as `toysup.sampling` defines it, and the weights of its errors.
 
     A feature whose word is below its threshold has the value word · scale + offset; any other feature is 0. `seed` is
     (I,) uint64; `context_threshold` (I, C−1) and `threshold` (I, C, n) are uint32; `scale` (I, C, n) and `offset` (I,)
-    are float32; `importance` (I, C, n) has the dtype of the state.
+    are float32; `importance` (I, C, n) has the dtype of the state. `groups` is None if no feature is in a group; the
+    kernel is compiled apart for the two cases.
     """
 
     seed: NumpyArray
@@ -35,6 +51,7 @@ class Tables(NamedTuple):
     scale: NumpyArray
     offset: NumpyArray
     importance: NumpyArray
+    groups: GroupTables | None = None
 
 
 class Kept(NamedTuple):
@@ -99,4 +116,16 @@ def tables_of(instances: Instances, dtype: type[np.floating] = np.float32) -> Ta
         scale=law.scale,
         offset=np.full(len(instances), law.low, np.float32),
         importance=instances.importance.astype(dtype),
+        groups=None if law.group is None else _group_tables(law, law.group),
+    )
+
+
+def _group_tables(law: SampleLaw, group: GroupLaw) -> GroupTables:
+    count = len(law.threshold)
+    return GroupTables(
+        of=np.repeat(np.asarray(group.of)[None], count, axis=0),
+        copies=group.copies.astype(np.uint64),
+        lower=group.lower.astype(np.uint32),
+        upper=group.upper.astype(np.uint32),
+        scale=np.full(count, law.width / WORD_VALUES, np.float32),
     )

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from toysup.engines.compiled_samples.grouped_tiles import rows_of_words
 from toysup.engines.compiled_samples.sizes import WORDS, ceil
-from toysup.engines.fused.arguments import Batches, State
+from toysup.engines.fused.arguments import Batches, State, Tables
 from toysup.engines.fused.vectors import COLUMNS, ROWS
 from toysup.sampling.samples import NumpyArray
 
@@ -30,6 +31,7 @@ class Work(NamedTuple):
     order: NumpyArray
     words: NumpyArray
     tile: NumpyArray
+    group_words: NumpyArray
     X: NumpyArray
     A: NumpyArray
     H: NumpyArray
@@ -66,8 +68,9 @@ class Layer(NamedTuple):
     zeros: NumpyArray
 
 
-def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
+def new_work(state: State, tables: Tables, batches: Batches) -> Work:
     """Buffers for one instance at a time, with the shapes and the dtype of these arguments."""
+    n_contexts = tables.threshold.shape[1]
     _, m, n = state.W.shape
     wide, high_m, high_n = ceil(n, COLUMNS), ceil(m, ROWS), ceil(n, ROWS)
     tile = ceil(min(_TILE_SAMPLES, max(1, _TILE_VALUES // n), batches.size), COLUMNS)
@@ -90,6 +93,7 @@ def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
         order=np.zeros(batches.dataset_size, np.uint32),
         words=np.zeros((4, WORDS), np.uint64),
         tile=np.zeros(tile, np.uint64),
+        group_words=np.zeros((0 if tables.groups is None else rows_of_words(n), tile), np.uint32),
         X=matrix(high_n + 4, tile),
         A=matrix(high_n, tile),
         H=matrix(high_m, tile),
@@ -109,13 +113,14 @@ def new_work(state: State, n_contexts: int, batches: Batches) -> Work:
 
 
 @njit
-def plan(threshold, importance, injected, work):
-    """Find the inputs and outputs of each context; in an injected batch any feature may be active."""
+def plan(tables, i, injected, work):
+    """Find the inputs and outputs of each context of an instance; in an injected batch any feature may be active."""
+    threshold, importance = tables.threshold[i], tables.importance[i]
     zeros = len(work.X) - 4
     for c in range(len(threshold)):
         n_inputs = n_outputs = 0
         for f in range(threshold.shape[1]):
-            if injected or threshold[c, f] > 0:
+            if injected or threshold[c, f] > 0 or _follows_group(tables.groups, i, c, f):
                 work.input_row[c, f] = n_inputs
                 n_inputs += 1
             else:
@@ -124,3 +129,12 @@ def plan(threshold, importance, injected, work):
                 work.output[c, n_outputs] = f
                 n_outputs += 1
         work.n_inputs[c], work.n_outputs[c] = n_inputs, n_outputs
+
+
+@njit
+def _follows_group(groups, i, c, f):
+    """Whether a word of its group can activate a feature; the ends of the interval are rounded by themselves."""
+    # numba leaves the branch out that the type of `groups` excludes.
+    if groups is None:
+        return False
+    return groups.lower[i, c, f] < groups.upper[i, c, f]

@@ -7,14 +7,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from toysup.engines.fused.arguments import Kept, State, Tables, drawn, new_state, room_for, tables_of
+from toysup.engines.fused.arguments import GroupTables, Kept, State, Tables, drawn, new_state, room_for, tables_of
 from toysup.engines.fused.kernel import advance
 from toysup.engines.fused.update import OPTIMIZERS, Optimizer
 from toysup.engines.instances import UNATTENDED, Control, EngineState, Instances, Snapshot
 from toysup.experiments.regime import FloatArray
 from toysup.sampling.samples import IntArray, NumpyArray
 
-Arguments = TypeVar("Arguments", State, Tables, Optimizer, Kept)
+Arguments = TypeVar("Arguments", State, Tables, GroupTables, Optimizer, Kept)
 
 # Multiply-adds and similar operations in one call of the kernel: about a second. Progress is reported, and an interrupt
 # takes effect, between two calls.
@@ -124,8 +124,11 @@ class _Run:
         self.control.progress(step, self.told)
 
 
-def prepare() -> None:
-    """Compile the kernel, which takes 20 to 40 s, or load it from numba's cache, which takes half a second."""
+def prepare(*, groups: bool = False) -> None:
+    """Compile the kernel, which takes 20 to 40 s, or load it from numba's cache, which takes half a second.
+
+    It is compiled apart for regimes with and without groups.
+    """
     weights = np.zeros((1, 1, 1), np.float32)
     zeros = np.zeros((1, 1, 1))
     tables = Tables(
@@ -135,10 +138,16 @@ def prepare() -> None:
         scale=weights,
         offset=weights[0, 0],
         importance=weights,
+        groups=_one_feature_in_a_group() if groups else None,
     )
     zero = np.zeros(1)
     optimizer = Optimizer(OPTIMIZERS["sgd"], zero, zero, zero, zero, zero, zero, epsilon=1.0)
     advance(new_state(weights, weights[0]), tables, optimizer, drawn(1, 0, np.float32), 0, 1, threads=1)
+
+
+def _one_feature_in_a_group() -> GroupTables:
+    ends = np.zeros((1, 1, 1), np.uint32)
+    return GroupTables(np.zeros((1, 1), np.int64), np.zeros((1, 1), np.uint64), ends, ends, np.zeros(1, np.float32))
 
 
 def optimizer_of(instances: Instances) -> Optimizer:
@@ -193,5 +202,9 @@ def _work_per_step(instances: Instances) -> float:
 def _part(arguments: Arguments, group: slice) -> Arguments:
     """The arguments of a group of instances, as views, so that the kernel changes the whole arrays."""
     own: dict[str, Any] = arguments._asdict()
-    shared = ("kind", "factor", "epsilon", "steps")
-    return type(arguments)(**{name: value if name in shared else value[group] for name, value in own.items()})
+    for name, value in own.items():
+        if isinstance(value, GroupTables):
+            own[name] = _part(value, group)
+        elif value is not None and name not in ("kind", "factor", "epsilon", "steps"):
+            own[name] = value[group]
+    return type(arguments)(**own)

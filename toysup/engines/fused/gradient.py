@@ -13,6 +13,7 @@ the cheaper way.
 
 from numba import njit
 
+from toysup.engines.compiled_samples.grouped_tiles import GroupedLaw, draw_grouped_tile
 from toysup.engines.compiled_samples.sizes import ceil
 from toysup.engines.compiled_samples.tiles import draw_tile
 from toysup.engines.compiled_samples.vector_width import wide_vectors
@@ -43,13 +44,24 @@ def gradient(state, tables, batches, activation, i, at_step, rows, work):
             if batches.injected:
                 _copy_tile(tile, batches.x[i, at_step], work.X)
             else:
-                threshold, scale = tables.threshold[i, c], tables.scale[i, c]
-                draw_tile(tile, work.input_row[c], threshold, scale, tables.offset[i], tables.seed[i], work.X)
+                _draw(tables.groups, tables, i, c, tile, work)
             _forward(layer, len(tile))
             loss += _errors(activation, tables.importance[i, c], c, count, len(tile), rows, work)
             _backward(layer, len(tile))
         _collect(layer, c, work)
     return loss
+
+
+@njit(forceinline=True)
+def _draw(groups, tables, i, c, tile, work):
+    threshold, scale = tables.threshold[i, c], tables.scale[i, c]
+    # numba leaves the branch out that the type of `groups` excludes.
+    if groups is None:
+        draw_tile(tile, work.input_row[c], threshold, scale, tables.offset[i], tables.seed[i], work.X)
+    else:
+        interval = groups.lower[i, c], groups.upper[i, c]
+        law = GroupedLaw(threshold, scale, groups.of[i], groups.copies[i], *interval, groups.scale[i])
+        draw_grouped_tile(tile, work.input_row[c], law, tables.offset[i], tables.seed[i], work.group_words, work.X)
 
 
 @njit

@@ -52,7 +52,7 @@ def advance(
 
     def work(first: int) -> None:
         last = min(first + portion, n_instances)
-        buffers = new_work(state, tables.threshold.shape[1], batches)
+        buffers = new_work(state, tables, batches)
         _advance(
             state, tables, optimizer, batches, kept, CODES[activation], start, stop, first, last, buffers, losses,
             diverged,
@@ -79,6 +79,10 @@ def _check_shapes(
         ("offset", tables.offset, (count,), np.float32),
         ("importance", tables.importance, table, dtype),
     ]
+    if (groups := tables.groups) is not None:
+        expected += [("of", groups.of, (count, n), np.int64), ("copies", groups.copies, (count, n), np.uint64)]
+        expected += [("lower", groups.lower, table, np.uint32), ("upper", groups.upper, table, np.uint32)]
+        expected.append(("groups.scale", groups.scale, (count,), np.float32))
     expected += [
         ("kept.W", kept.W, (count, len(kept.steps), m, n), dtype),
         ("kept.b", kept.b, (count, len(kept.steps), n), dtype),
@@ -109,7 +113,7 @@ def _compiled(sources: str) -> Any:
         """Advance the instances from `first` to before `last`, one after the other."""
         sources  # noqa: B018
         for i in range(first, last):
-            plan(tables.threshold[i], tables.importance[i], batches.injected, work)
+            plan(tables, i, batches.injected, work)
             order_epoch, n_kept, since = -1, 0, 0.0
             for step in range(start, stop):
                 if batches.injected:
