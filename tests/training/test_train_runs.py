@@ -54,6 +54,10 @@ class Notes(ProgressListener):
     steps: list[tuple[str, int]] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     lost: list[tuple[int, int]] = field(default_factory=list)
+    started_at: list[tuple[str, int]] = field(default_factory=list)
+
+    def started(self, job: Job, step: int) -> None:
+        self.started_at.append((job.path.name, step))
 
     def step(self, job: Job, step: int, loss: float) -> None:
         self.steps.append((job.path.name, step))
@@ -378,3 +382,92 @@ def test_verifying_with_an_engine_that_cannot_is_refused(small: Small, run_analy
         result = run_analyze("info", tmp_path / engine, "--verify")
         assert result.exit_code == 2, result.output
         assert result.stderr.startswith("Error: ")
+
+
+def test_runs_are_extended_by_the_engine_that_trained_them(
+    small: Small, run_train: Command, run_analyze: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As runs with groups of version 0.1.0, whose fused engine could not train them."""
+    experiment = small(regime__together=["1-2"])
+    train_runs(experiment, tmp_path / "one", seeds=2, engine="torch")
+    runs = train_runs(experiment, tmp_path / "one", seeds=3)
+    assert runs["small/small"].attrs["engine"] == "torch"
+    assert runs["small/small"].sizes["seed"] == 3
+    assert run_analyze("info", tmp_path / "one", "--verify").exit_code == 0
+    with pytest.raises(toysup.UsageError, match="engine: 'torch' there, 'fused' here"):
+        train_runs(experiment, tmp_path / "one", seeds=3, engine="fused")
+    runs = train_runs(experiment, tmp_path / "one", seeds=2, overwrite=True)
+    assert runs["small/small"].attrs["engine"] == "fused"
+    from toysup.storage.blocks import _bytes
+
+    monkeypatch.setattr("toysup.storage.blocks._BLOCK_BYTES", _bytes(experiment.conditions[0]))
+    train_runs(experiment, tmp_path / "blocks", seeds=2, engine="torch")
+    runs = train_runs(experiment, tmp_path / "blocks", seeds=3)
+    assert runs["small/small"].attrs["engine"] == "torch"
+
+
+def test_the_command_says_which_engine_and_why(run_train: Command, tmp_path: Path) -> None:
+    (tmp_path / "engines.toml").write_text(ENGINES)
+
+    def lines(*options: object) -> list[str]:
+        result = run_train(tmp_path / "engines.toml", "-o", tmp_path / "runs", *options)
+        assert result.exit_code == 0, result.output
+        return [line for line in result.stderr.splitlines() if line.startswith("training ")]
+
+    deep = "training deep: torch engine, because fused cannot: the model is not φ(WᵀW x + b)"
+    rule = "training rule: torch engine, because fused cannot: its context follows from x"
+    assert lines("--seeds", 1) == ["training plain, groups: fused engine", deep, rule]
+    assert lines("--seeds", 1) == []
+    assert lines("--seeds", 2, "-q") == []
+    given = lines("--seeds", 1, "--engine", "torch", "--overwrite")
+    assert given == ["training plain, groups, deep, rule: torch engine, as asked"]
+    assert lines("--seeds", 2, "--condition", "groups") == [
+        "training groups: torch engine, as the runs in the folder were"
+    ]
+
+
+ENGINES = """
+name = "engines"
+model = { n_features = 6, n_hidden = 3 }
+regime = { feature_probability = 0.2 }
+training = { steps = 3, batch_size = 8 }
+[[condition]]
+name = "plain"
+[[condition]]
+name = "groups"
+regime.together = ["1-2"]
+[[condition]]
+name = "deep"
+model.tied = false
+[[condition]]
+name = "rule"
+regime.contexts = ["a", "b"]
+regime.context_rule = "x_1 > median"
+"""
+
+
+def test_recordings_after_the_end_are_left_out_with_a_note(small: Small, run_train: Command, tmp_path: Path) -> None:
+    shorter = ["--set", "training.epochs=1", "--set", "training.dataset_size=512", "--seeds", 1]
+    result = run_train("leaky-context", "-o", tmp_path, *shorter)
+    assert result.exit_code == 0, result.output
+    note = "note: leaky: training ends at epoch 1, so epochs 4, 8, 12 of [record] cannot be recorded"
+    assert note in result.stderr.splitlines()
+    assert toysup.open_runs(tmp_path)["leaky-context/leaky"].step.values.tolist() == [0, 2]
+    with pytest.warns(UserWarning, match="small: training ends at step 4, so step 9 of"):
+        toysup.train(small(record__steps=[2, 9]), seeds=1)
+    with pytest.warns(UserWarning, match="small: training ends at step 4, so step 9 of"):
+        train_runs(small(record__steps=[2, 9]), tmp_path, seeds=1)
+    # The same runs as those of a file that never asked for step 9.
+    assert train_runs(small(), tmp_path, seeds=2)["small/small"].sizes["seed"] == 2
+
+
+def test_workers_report_their_steps(
+    small: Small, tmp_path: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_SECONDS_BETWEEN_REPORTS", 0.0)
+    notes = Notes()
+    slow = small(training__steps=2000, record__steps=[500, 1000, 1500])
+    train_runs(slow, tmp_path, seeds=2, client=client, listener=notes, engine="torch")
+    assert notes.started_at == [("small.nc", 0)]
+    assert {name for name, _ in notes.steps} == {"small.nc"}
+    assert [step for _, step in notes.steps] == sorted(step for _, step in notes.steps)

@@ -55,8 +55,9 @@ def with_error_line(command: Callable[P, None], *, interrupted: str = "Interrupt
             if not str(error).startswith("cannot cache function"):
                 raise
             raise CommandError(_NO_CACHE, ToysupError.exit_code) from None
-        except KeyboardInterrupt:
-            click.echo(interrupted, err=True)
-            raise SystemExit(INTERRUPTED_EXIT) from None
+        except KeyboardInterrupt as stop:
+            # An interrupt of training says what it kept, and has the exit code of its signal.
+            click.echo(str(stop) or interrupted, err=True)
+            raise SystemExit(getattr(stop, "exit_code", INTERRUPTED_EXIT)) from None
 
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +92,7 @@ def main(
     all. Finished runs are kept: the same command resumes after an interruption, and adds seeds that are missing.
     """
     from toysup.experiments.experiment_file import load_experiment, parse_change
+    from toysup.training.train import left_out_recordings
     from toysup.training.train_runs import LEFT, TrainingPlan
 
     if workers is not None and scheduler is not None:
@@ -108,11 +109,17 @@ def main(
     )
     with plan.locked() as missing:
         if not quiet:
+            for note in left_out_recordings(plan.conditions):
+                click.echo(f"note: {note}", err=True)
             for condition in plan.conditions:
                 _note_floor(condition)
                 _note_decay(condition)
-        if any(part.blocks and part.store.engine == "fused" for part in missing) and scheduler is None:
-            _prepare_fused(quiet)
+            _tell_engines(plan, missing)
+        if scheduler is None:
+            fused = [part.store.condition for part in missing if part.blocks and part.store.engine == "fused"]
+            # The engine is compiled apart for regimes with and without groups.
+            for groups in {bool(condition.first_regime.group) for condition in fused}:
+                _prepare_fused(quiet, groups)
         with _client(workers, scheduler) as client:
             _train_missing(plan, missing, client, workers, quiet)
     if not quiet:
@@ -151,6 +158,17 @@ def _train_missing(
         train_missing(plan, missing, bar, client, threads=threads)
     if bar.workers or bar.again:
         click.echo(f"note: {bar.lost_work()}", err=True)
+
+
+def _tell_engines(plan: TrainingPlan, missing: Sequence[MissingBlocks]) -> None:
+    """Print to stderr which engine trains which conditions, and why."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for part in missing:
+        if part.blocks:
+            condition = part.store.condition
+            names.setdefault((part.store.engine, plan.why_engine(condition)), []).append(condition.name)
+    for (engine, reason), own in names.items():
+        click.echo(f"training {', '.join(own)}: {engine} engine{reason and f', {reason}'}", err=True)
 
 
 def _note_floor(condition: Condition) -> None:
@@ -194,7 +212,7 @@ def _note_decay(condition: Condition) -> None:
         )
 
 
-def _prepare_fused(quiet: bool) -> None:
+def _prepare_fused(quiet: bool, groups: bool) -> None:
     """Compile the fused engine or load it from the cache; print a notice if that takes a while."""
     from toysup.engines.fused.engine import prepare
 
@@ -204,7 +222,7 @@ def _prepare_fused(quiet: bool) -> None:
     if not quiet:
         notice.start()
     try:
-        prepare()
+        prepare(groups=groups)
     finally:
         notice.cancel()
 

@@ -32,6 +32,18 @@ def choose_engine(condition: Condition, name: str | None, device: str) -> str:
     return name
 
 
+def why_engine(condition: Condition, name: str, device: str, *, asked: bool) -> str:
+    """The reason why `choose_engine` or the stored runs gave that engine; empty if it is simply the first one."""
+    if asked:
+        return "as asked"
+    if name == ENGINES[0]:
+        return ""
+    if device != "cpu":
+        return f"on {device}"
+    obstacle = why_not(condition)
+    return f"because {ENGINES[0]} cannot: {obstacle}" if obstacle else "as the runs in the folder were"
+
+
 def train_function(engine: str) -> Callable[..., Iterator[Snapshot]]:
     """The function `train` of an engine, which is imported only here, because torch and numba take seconds."""
     if engine == "torch":

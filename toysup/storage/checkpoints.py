@@ -65,17 +65,24 @@ class Checkpoint:
 
     def offer(self, state: Callable[[], EngineState]) -> None:
         """Write the state and the snapshots so far, if the last checkpoint is old enough."""
-        if time.monotonic() - self.written < self.every:
-            return
+        if time.monotonic() - self.written >= self.every:
+            self.write(state)
+
+    def write(self, state: Callable[[], EngineState]) -> bool:
+        """Write the state and the snapshots so far. Returns whether that was possible."""
         content: dict[str, Any] = {_STATE + name: value for name, value in state().items()}
         content |= {_ARRAY + name: value for name, value in self.arrays.items()}
         archive = io.BytesIO()
         np.savez(archive, key=np.array(self.key), filled=np.array(self.filled), **content)
         # Training can continue without a checkpoint. If the disk stays full, writing the block reports it.
-        with suppress(ToysupError), replacing(self.path) as temporary, temporary.open("wb") as file:
-            file.write(hashlib.sha256(archive.getbuffer()).digest())
-            file.write(archive.getbuffer())
+        written = False
+        with suppress(ToysupError):
+            with replacing(self.path) as temporary, temporary.open("wb") as file:
+                file.write(hashlib.sha256(archive.getbuffer()).digest())
+                file.write(archive.getbuffer())
+            written = True
         self.written = time.monotonic()
+        return written
 
     def remove(self) -> None:
         """Delete the checkpoint, if there is one."""

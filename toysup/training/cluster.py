@@ -6,15 +6,16 @@ import logging
 import os
 import signal
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from distributed import Client, Future, KilledWorker, LocalCluster, wait
+from distributed import Client, Future, KilledWorker, LocalCluster, get_worker, wait
 from distributed.gc import disable_gc_diagnosis
 
 from toysup.errors import ToysupError
@@ -22,7 +23,7 @@ from toysup.experiments.experiment import Experiment
 from toysup.storage.netcdf import BY_TURNS, open_trajectory
 from toysup.storage.store import Job
 from toysup.training.interrupts import held_back, let_through
-from toysup.training.one_block import ProgressListener, train_and_keep
+from toysup.training.one_block import ProgressListener, Stopped, train_and_keep
 
 # Attempts at one block. Each attempt that failed, or whose worker was lost, counts.
 ATTEMPTS = 5
@@ -31,6 +32,12 @@ STARTS = 3
 # Training ends after this many failed blocks: a full disk, for example, fails every block.
 FAILURES = 10
 _SECONDS_BETWEEN_LOOKS = 1.0
+# A worker reports the progress of a block as often as this.
+_SECONDS_BETWEEN_REPORTS = 2.0
+# Workers that are asked to stop have this long to keep a checkpoint.
+_SECONDS_TO_STOP = 20.0
+# The tokens of trainers that asked this process, a worker, to stop their blocks.
+_ended: set[str] = set()
 # Exceptions of a client whose scheduler does not answer any more.
 _NO_ANSWER = (asyncio.CancelledError, concurrent.futures.CancelledError, OSError)
 
@@ -114,22 +121,38 @@ class BlockArguments(NamedTuple):
     threads: int
     token: str
 
+    @property
+    def topic(self) -> str:
+        """The topic of dask's events about these blocks."""
+        return f"toysup-{self.token}"
 
-def train_on(client: Client, arguments: BlockArguments, jobs: Iterator[Job], listener: ProgressListener) -> None:
+
+def train_on(
+    client: Client,
+    arguments: BlockArguments,
+    jobs: Iterator[Job],
+    listener: ProgressListener,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Train blocks on the client's workers, and write them.
 
     If a worker is lost, another one trains its block. Raises ToysupError at the end if some blocks failed in all
-    attempts, and at once if many did or the scheduler is lost.
+    attempts, and at once if many did or the scheduler is lost. Raises Stopped once `stop` is true; workers that see the
+    folder keep checkpoints first.
     """
-    with _lost_workers(client, listener):
-        _Pool(client, arguments, listener).run(jobs)
+    pool = _Pool(client, arguments, listener, stop)
+    with _heard(client, "all", _lost_workers(listener)), _heard(client, arguments.topic, pool.hear):
+        pool.run(jobs)
 
 
 class _Pool:
     """The blocks in flight, and the reasons of the blocks that were given up."""
 
-    def __init__(self, client: Client, arguments: BlockArguments, listener: ProgressListener) -> None:
-        self.client, self.arguments, self.listener = client, arguments, listener
+    def __init__(
+        self, client: Client, arguments: BlockArguments, listener: ProgressListener, stop: Callable[[], bool]
+    ) -> None:
+        self.client, self.arguments, self.listener, self.stop = client, arguments, listener, stop
+        self.finished = 0
         self.in_flight: dict[Future, _BlockInFlight] = {}
         self.failures: list[str] = []
 
@@ -139,6 +162,8 @@ class _Pool:
                 self._fill(jobs)
                 if not self.in_flight:
                     break
+                if self.stop():
+                    raise self._stopped()
                 for future in self._done():
                     flight = self.in_flight.pop(future)
                     # The free thread gets its next block before this one is written.
@@ -155,6 +180,30 @@ class _Pool:
         if self.failures:
             more = f" ({len(self.failures)} blocks failed)" if len(self.failures) > 1 else ""
             raise ToysupError(f"{self.failures[0]}{more}; the same command trains the rest")
+
+    def _stopped(self) -> Stopped:
+        """Ask the workers to stop, and wait until they have or time is up."""
+        self.client.run(_end, self.arguments.token, on_error="return")
+        with suppress(TimeoutError):
+            wait(list(self.in_flight), timeout=_SECONDS_TO_STOP)
+        checkpoints: list[str] = []
+        for future in [future for future in self.in_flight if future.status == "finished"]:
+            if isinstance(result := future.result(), Stopped):
+                checkpoints += result.checkpoints
+            else:
+                # It came to its end meanwhile.
+                self._take(future, self.in_flight.pop(future))
+        return Stopped(*checkpoints, finished=self.finished)
+
+    def hear(self, event: tuple[float, Any]) -> None:
+        """Pass the progress of a block, which a worker reports, to the listener."""
+        _, (path, step, loss) = event
+        for flight in tuple(self.in_flight.values()):
+            if str(flight.job.path.absolute()) == path:
+                if loss is None:
+                    self.listener.started(flight.job, step)
+                else:
+                    self.listener.step(flight.job, step, loss)
 
     def _fill(self, jobs: Iterator[Job]) -> None:
         """Send one block per thread. A further block could wait at a busy worker while another worker is idle."""
@@ -191,6 +240,7 @@ class _Pool:
             # A worker may raise anything.
             self._again(flight, error)
         else:
+            self.finished += 1
             self.listener.finished(flight.job)
 
     def _again(self, flight: _BlockInFlight, error: Exception) -> None:
@@ -210,7 +260,37 @@ def _failures(error: Exception) -> int:
     return error.allowed_failures + 1 if isinstance(error, KilledWorker) else 1
 
 
-def _train_there(arguments: BlockArguments, job: Job) -> bytes | ToysupError | None:
+def _end(token: str) -> None:
+    """On a worker: let the blocks of the trainer with this token stop."""
+    _ended.add(token)
+
+
+class _Reporter(ProgressListener):
+    """Reports the progress of a block on a worker to its trainer."""
+
+    def __init__(self, topic: str, job: Job) -> None:
+        # What is trained may lie in a temporary folder.
+        self.topic, self.path, self.last = topic, str(job.path), 0.0
+        try:
+            # dask knows the worker only in the thread of its task, and an engine reports from a thread of its own.
+            self.worker = get_worker()
+        except ValueError:
+            self.worker = None
+
+    def started(self, job: Job, step: int) -> None:
+        self._report(step, None)
+
+    def step(self, job: Job, step: int, loss: float) -> None:
+        if time.monotonic() - self.last >= _SECONDS_BETWEEN_REPORTS:
+            self._report(step, loss)
+
+    def _report(self, step: int, loss: float | None) -> None:
+        self.last = time.monotonic()
+        if self.worker is not None:
+            self.worker.log_event(self.topic, (self.path, step, loss))
+
+
+def _train_there(arguments: BlockArguments, job: Job) -> bytes | ToysupError | Stopped | None:
     """On a worker: train a block. Write it if the trainer's folder is in sight, else return its bytes or its error."""
 
     def shared() -> bool:
@@ -220,17 +300,19 @@ def _train_there(arguments: BlockArguments, job: Job) -> bytes | ToysupError | N
         train_and_keep,
         arguments.experiment,
         device=arguments.device,
-        listener=ProgressListener(),
+        listener=_Reporter(arguments.topic, job),
         threads=arguments.threads,
+        stop=lambda: arguments.token in _ended,
     )
     try:
         if not shared():
             with tempfile.TemporaryDirectory() as folder:
                 elsewhere = replace(job, path=Path(folder) / job.path.name, replaces=True)
-                train(elsewhere)
+                # A checkpoint there would be lost.
+                train(elsewhere, stop=lambda: False)
                 return elsewhere.path.read_bytes()
         kept = train(job, wanted=shared)
-    except ToysupError as error:
+    except (ToysupError, Stopped) as error:
         # A worker logs an error that is raised, with a traceback, so this one is returned.
         return error
     if not kept:
@@ -255,9 +337,8 @@ def _keep(job: Job, content: bytes) -> None:
             job.keep(trained.load())
 
 
-@contextmanager
-def _lost_workers(client: Client, listener: ProgressListener) -> Iterator[None]:
-    """Report workers that are lost, and the blocks that they had, to the listener."""
+def _lost_workers(listener: ProgressListener) -> Callable[[tuple[float, Any]], None]:
+    """A function that reports workers that are lost, and the blocks that they had, to the listener."""
 
     def heard(event: tuple[float, Any]) -> None:
         _, message = event
@@ -265,12 +346,18 @@ def _lost_workers(client: Client, listener: ProgressListener) -> Iterator[None]:
             blocks = [key for key in message.get("processing-tasks", ()) if str(key).startswith("toysup-")]
             listener.workers_lost(1, len(blocks))
 
-    client.subscribe_topic("all", heard)
+    return heard
+
+
+@contextmanager
+def _heard(client: Client, topic: str, hear: Callable[[tuple[float, Any]], None]) -> Iterator[None]:
+    """Call a function with each of the scheduler's events about a topic."""
+    client.subscribe_topic(topic, hear)
     try:
         yield
     finally:
         if client.status == "running":
-            client.unsubscribe_topic("all")
+            client.unsubscribe_topic(topic)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,10 +1,11 @@
 """Training one block, from its checkpoint if there is one, to its file."""
 
 from collections.abc import Callable
+from functools import partial
 
 import xarray as xr
 
-from toysup.engines.instances import Control, Progress
+from toysup.engines.instances import Control, EngineState
 from toysup.experiments.experiment import Experiment
 from toysup.storage.checkpoints import Checkpoint
 from toysup.storage.schema import place, room_for, trajectory_of
@@ -27,8 +28,11 @@ class ProgressListener:
     >>> toysup.train_runs("tms-intro", listener=Announcer())  # doctest: +SKIP
     """
 
+    def started(self, job: Job, step: int) -> None:
+        """The training of a block begins after `step`, which is 0 unless the block has a checkpoint."""
+
     def step(self, job: Job, step: int, loss: float) -> None:
-        """A block that is trained in this process has reached `step`.
+        """A block has reached `step`; workers report this every few seconds.
 
         `loss` is the mean training loss per sample since the last snapshot, NaN before the first batches.
         """
@@ -39,6 +43,20 @@ class ProgressListener:
     def workers_lost(self, workers: int, blocks: int) -> None:
         """The cluster lost this many workers; this many blocks are trained again."""
 
+    def stopping(self) -> None:
+        """Ctrl-C or SIGTERM asked to stop: training goes on to the next point where it can be resumed."""
+
+
+class Stopped(Exception):
+    """Training stopped because it was asked to, after this many `finished` blocks.
+
+    `checkpoints` has a text for each block that was at work, such as "fixed at step 3000 of 4692".
+    """
+
+    def __init__(self, *checkpoints: str, finished: int = 0) -> None:
+        super().__init__(*checkpoints)
+        self.checkpoints, self.finished = checkpoints, finished
+
 
 def train_and_keep(
     experiment: Experiment,
@@ -48,11 +66,13 @@ def train_and_keep(
     listener: ProgressListener,
     threads: int | None = None,
     wanted: Callable[[], bool] = lambda: True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Train a block, and write it to its file if it is still `wanted` then. Returns whether it was written."""
-    trained = train_job(
-        experiment, job, device=device, threads=threads, progress=lambda step, loss: listener.step(job, step, loss)
-    )
+    """Train a block, and write it to its file if it is still `wanted` then. Returns whether it was written.
+
+    Raises Stopped, with a checkpoint, once `stop` is true.
+    """
+    trained = train_job(experiment, job, device=device, threads=threads, listener=listener, stop=stop)
     if not wanted():
         return False
     job.keep(trained)
@@ -67,12 +87,23 @@ def train_job(
     *,
     device: str = "cpu",
     threads: int | None = None,
-    progress: Progress | None = None,
+    listener: ProgressListener | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> xr.Dataset:
     """Train a block of a condition of the experiment, from its checkpoint if there is one."""
     arrays = room_for(job.condition, len(job.seeds))
-    checkpoint = Checkpoint(job, arrays)
-    control = Control(progress, resume=checkpoint.load(), offer=checkpoint.offer, threads=threads)
+    checkpoint, listener = Checkpoint(job, arrays), listener or ProgressListener()
+    resume = checkpoint.load()
+
+    def offer(state: Callable[[], EngineState]) -> None:
+        if stop():
+            at = f"{job.condition.name} at step {state()['step']} of {job.condition.training.n_steps}"
+            # A full disk keeps no checkpoint.
+            raise Stopped(*[at] * checkpoint.write(state))
+        checkpoint.offer(state)
+
+    listener.started(job, 0 if resume is None else int(resume["step"]))
+    control = Control(partial(listener.step, job), resume=resume, offer=offer, threads=threads)
     snapshots = snapshots_of(job.condition, job.seeds, job.engine, control, device=device)
     for number, snapshot in enumerate(snapshots, start=checkpoint.filled):
         place(job.condition, arrays, number, snapshot)

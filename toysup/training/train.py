@@ -1,5 +1,6 @@
 """Training in memory: an experiment in, a tree of trajectories out."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from operator import index
 from pathlib import Path
@@ -70,6 +71,8 @@ def train(
     if not isinstance(experiment, Experiment):
         experiment = load_experiment(experiment)
     wanted = whole_numbers(seeds)
+    for note in left_out_recordings(experiment.select(conditions)):
+        warnings.warn(note, stacklevel=2)
     chosen = [(condition, choose_engine(condition, engine, device)) for condition in experiment.select(conditions)]
     return xr.DataTree.from_dict(
         {
@@ -83,6 +86,15 @@ def train(
             for condition, chosen_engine in chosen
         }
     )
+
+
+def left_out_recordings(conditions: Iterable[Condition]) -> list[str]:
+    """What `[record]` asks for after the end of training, as one note for all conditions that it is the same for."""
+    notes: dict[str, list[str]] = {}
+    for condition in conditions:
+        if text := condition.record.left_out(condition.training):
+            notes.setdefault(text, []).append(condition.name)
+    return [f"{', '.join(names)}: {text}" for text, names in notes.items()]
 
 
 def trained_arrays(condition: Condition, seeds: Sequence[int], engine: str) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
-from toysup.engines.choice import choose_engine
+from toysup.engines.choice import choose_engine, why_engine
 from toysup.errors import ToysupError
 from toysup.experiments.experiment import Condition, Experiment
 from toysup.experiments.experiment_file import load_experiment
@@ -20,9 +20,10 @@ from toysup.storage.blocks import Block
 from toysup.storage.checkpoints import seconds_between
 from toysup.storage.file_access import listed, user_path
 from toysup.storage.runs import open_runs
-from toysup.storage.store import Store, block_files, locked
-from toysup.training.one_block import ProgressListener, train_and_keep
-from toysup.training.train import DEFAULT_SEEDS, refuse_seeds, whole_numbers
+from toysup.storage.store import Store, block_files, locked, path_of, stored_engine
+from toysup.training.interrupts import Interrupted, stop_on_signals
+from toysup.training.one_block import ProgressListener, Stopped, train_and_keep
+from toysup.training.train import DEFAULT_SEEDS, left_out_recordings, refuse_seeds, whole_numbers
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -55,7 +56,10 @@ class MissingBlocks:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What to train, and where to write it. `engines` maps the name of each condition to that of its engine."""
+    """What to train, and where to write it.
+
+    `engines` maps the name of each condition to that of its engine, which the caller `asked` for or which was chosen.
+    """
 
     experiment: Experiment
     folder: Path
@@ -64,6 +68,7 @@ class TrainingPlan:
     engines: Mapping[str, str]
     device: str = "cpu"
     overwrite: bool = False
+    asked: bool = False
     # The trainer writes the token to its locks. A worker that reads the same token there sees the trainer's folder.
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
@@ -81,6 +86,8 @@ class TrainingPlan:
     ) -> "TrainingPlan":
         """A checked plan; nothing on disk is touched.
 
+        Runs are extended with the engine that trained them, unless another one is given.
+
         Raises UsageError if the seeds are wrong, there is no such condition, engine or device, or the engine cannot
         train a condition.
         """
@@ -88,7 +95,16 @@ class TrainingPlan:
         seconds_between()
         chosen = experiment.select(conditions)
         engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
-        return cls(experiment, user_path(folder), seeds, chosen, engines, device, overwrite)
+        folder = user_path(folder)
+        for name in engines if engine is None and not overwrite else ():
+            # The fused engine may have learned to train a condition since torch did, which can train any.
+            if stored_engine(path_of(folder, experiment.name, name)) == "torch":
+                engines[name] = "torch"
+        return cls(experiment, folder, seeds, chosen, engines, device, overwrite, engine is not None)
+
+    def why_engine(self, condition: Condition) -> str:
+        """The reason why a condition has its engine; empty if it is the usual one."""
+        return why_engine(condition, self.engines[condition.name], self.device, asked=self.asked)
 
     def missing(self) -> list[MissingBlocks]:
         """The missing blocks of each condition; a complete condition has none.
@@ -219,6 +235,8 @@ def train_runs(
         device=device,
         overwrite=overwrite,
     )
+    for note in left_out_recordings(plan.conditions):
+        warnings.warn(note, stacklevel=2)
     with plan.locked() as missing:
         train_missing(plan, missing, listener or ProgressListener(), client, threads=threads)
     for path in plan.left_conditions():
@@ -237,19 +255,49 @@ def train_missing(
     """Train the missing blocks, here or on the cluster of `client`, and write each block as soon as it is trained.
 
     On a cluster each block has `threads` threads; here it has all cores. Raises ToysupError if a block fails; on a
-    cluster the other blocks are finished first.
+    cluster the other blocks are finished first. Ctrl-C or SIGTERM stops training at the next point where it can be
+    resumed, and raises Interrupted, which says what is kept.
     """
     # Conditions without missing blocks are not locked, so another trainer may be at work on them.
     missing = [part for part in missing if part.blocks]
     for part in missing:
         part.store.begin(part.blocks)
-    if client is not None and missing:
-        # dask takes a second to import.
-        from toysup.training.cluster import BlockArguments, train_on
+    with stop_on_signals(listener.stopping) as stop:
+        try:
+            if client is None:
+                _train_here(plan, missing, listener, stop)
+            elif missing:
+                # dask takes a second to import.
+                from toysup.training.cluster import BlockArguments, train_on
 
-        jobs = (part.store.job(block) for part in missing for block in part.blocks)
-        train_on(client, BlockArguments(plan.experiment, plan.device, threads, plan.token), jobs, listener)
+                jobs = (part.store.job(block) for part in missing for block in part.blocks)
+                shared = BlockArguments(plan.experiment, plan.device, threads, plan.token)
+                train_on(client, shared, jobs, listener, stop)
+        except Stopped as stopped:
+            raise Interrupted(_kept(stopped, sum(len(part.blocks) for part in missing)), stop.number or 0) from None
     for part in missing:
-        for block in part.blocks if client is None else ():
-            train_and_keep(plan.experiment, part.store.job(block), device=plan.device, listener=listener)
         part.store.finish()
+
+
+def _train_here(
+    plan: TrainingPlan, missing: Sequence[MissingBlocks], listener: ProgressListener, stop: Callable[[], bool]
+) -> None:
+    finished = 0
+    for part in missing:
+        for block in part.blocks:
+            try:
+                if stop():
+                    raise Stopped
+                train_and_keep(plan.experiment, part.store.job(block), device=plan.device, listener=listener, stop=stop)
+            except Stopped as stopped:
+                raise Stopped(*stopped.checkpoints, finished=finished) from None
+            finished += 1
+        part.store.finish()
+
+
+def _kept(stopped: Stopped, blocks: int) -> str:
+    """What an interrupted training of so many blocks has kept, and how to go on, as a text."""
+    kept = f"Interrupted: {stopped.finished} of {blocks} blocks are finished and kept"
+    if not stopped.checkpoints:
+        return f"{kept}; the same command trains the rest."
+    return f"{kept}, and a checkpoint of {', '.join(stopped.checkpoints)}; the same command goes on from there."

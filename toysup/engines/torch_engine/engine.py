@@ -29,8 +29,8 @@ from toysup.sampling.samples import context_inputs, output_importance, targets
 
 # Reading a loss waits for the device, so progress is reported only after this many steps.
 STEPS_PER_REPORT = 50
-# Training can be resumed from a pause, at which all parts of the instances have taken the same number of steps.
-STEPS_PER_PAUSE = 1000
+# Training can be resumed, and so stopped, at a pause, where all parts of the instances have taken as many steps.
+STEPS_PER_PAUSE = 100
 
 
 def loss_and_gradients(
