@@ -20,6 +20,7 @@ from distributed.gc import disable_gc_diagnosis
 
 from toysup.errors import ToysupError
 from toysup.experiments.experiment import Experiment
+from toysup.experiments.extensions import Extension, import_extension
 from toysup.storage.netcdf import BY_TURNS, open_trajectory
 from toysup.storage.store import Job
 from toysup.training.interrupts import held_back, let_through
@@ -114,12 +115,16 @@ class _BlockInFlight(NamedTuple):
 
 
 class BlockArguments(NamedTuple):
-    """The arguments that all blocks share. `token` is written in the locks of the trainer's folder."""
+    """The arguments that all blocks share.
+
+    `token` is written in the locks of the trainer's folder. `imports` are the user's own modules.
+    """
 
     experiment: Experiment
     device: str
     threads: int
     token: str
+    imports: tuple[Extension, ...] = ()
 
     @property
     def topic(self) -> str:
@@ -305,6 +310,8 @@ def _train_there(arguments: BlockArguments, job: Job) -> bytes | ToysupError | S
         stop=lambda: arguments.token in _ended,
     )
     try:
+        for wanted in arguments.imports:
+            import_extension(wanted)
         if not shared():
             with tempfile.TemporaryDirectory() as folder:
                 elsewhere = replace(job, path=Path(folder) / job.path.name, replaces=True)

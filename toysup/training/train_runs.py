@@ -15,6 +15,7 @@ from toysup.engines.choice import choose_engine, why_engine
 from toysup.errors import ToysupError
 from toysup.experiments.experiment import Condition, Experiment
 from toysup.experiments.experiment_file import load_experiment
+from toysup.experiments.extensions import imported
 from toysup.storage.atomic_files import refuse_unwritable
 from toysup.storage.blocks import Block
 from toysup.storage.checkpoints import seconds_between
@@ -271,7 +272,7 @@ def train_missing(
                 from toysup.training.cluster import BlockArguments, train_on
 
                 jobs = (part.store.job(block) for part in missing for block in part.blocks)
-                shared = BlockArguments(plan.experiment, plan.device, threads, plan.token)
+                shared = BlockArguments(plan.experiment, plan.device, threads, plan.token, imported())
                 train_on(client, shared, jobs, listener, stop)
         except Stopped as stopped:
             raise Interrupted(_kept(stopped, sum(len(part.blocks) for part in missing)), stop.number or 0) from None
