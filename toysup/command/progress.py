@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -85,7 +86,9 @@ class ProgressBar(ProgressListener):
         self._show()
 
     def stopping(self) -> None:
-        click.echo("Stopping at the next checkpoint; Ctrl-C again stops at once.", err=True)
+        # Python refuses to write where the signal came in the middle of another line.
+        with suppress(RuntimeError):
+            click.echo("Stopping at the next checkpoint; Ctrl-C again stops at once.", err=True)
 
     def lost_work(self) -> str:
         """The lost workers and the blocks that are trained again, as a text."""

@@ -192,8 +192,8 @@ def train_runs(
     conditions : sequence of str, default ()
         Names of the conditions to train; all if empty.
     engine : {"fused", "torch"}, optional
-        The engine that trains. By default each condition is trained by the fused engine if that engine can train it,
-        else by torch.
+        The engine that trains. By default runs in the folder are extended by the engine that trained them, and any
+        other condition is trained by the fused engine if that engine can train it, else by torch.
     device : str, default "cpu"
         Device that trains: "cpu", or with the torch engine also "cuda", "cuda:1" and so on.
     overwrite : bool, default False
@@ -274,10 +274,10 @@ def train_missing(
                 jobs = (part.store.job(block) for part in missing for block in part.blocks)
                 shared = BlockArguments(plan.experiment, plan.device, threads, plan.token, imported())
                 train_on(client, shared, jobs, listener, stop)
+                for part in missing:
+                    part.store.finish()
         except Stopped as stopped:
             raise Interrupted(_kept(stopped, sum(len(part.blocks) for part in missing)), stop.number or 0) from None
-    for part in missing:
-        part.store.finish()
 
 
 def _train_here(
