@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from benchmarks.measurements import Measurement
 from benchmarks.timing import seconds, turns_within
 from benchmarks.training_speed import Case, condition
+from toysup.engines.compiled_code import kept_njit
 from toysup.engines.compiled_samples.sizes import ceil
 from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.compiled_samples.tiles import draw_contexts, draw_tile, group_by_context, next_rows
@@ -74,7 +74,7 @@ def _formulation(case: Case) -> str:
 def _compiled(sources: str) -> Callable[..., Any]:
     """As the kernel is compiled: kept in numba's cache until one of the engine's sources changes."""
 
-    @njit(cache=True, _nrt=False)
+    @kept_njit(_nrt=False)
     def repeat(part, state, tables, optimizer, batches, work, times):
         """One part of the step of instance 0, which has one context, `times` over."""
         sources  # noqa: B018

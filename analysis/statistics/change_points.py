@@ -2,9 +2,9 @@
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from toysup.analysis.statistics.arrays import FloatArray
+from toysup.engines.compiled_code import kept_njit
 
 
 def levels(series: FloatArray, penalties: FloatArray) -> list[list[int]]:
@@ -58,7 +58,7 @@ def _stops(before: npt.NDArray[np.int64]) -> list[int]:
     return stops[::-1]
 
 
-@njit(cache=True, error_model="numpy")
+@kept_njit(error_model="numpy")
 def _levels_start(series, penalty):
     """For each length t, where the last piece starts in the best cut of the first t values into levels."""
     n = len(series)
@@ -99,7 +99,7 @@ def _levels_start(series, penalty):
     return before
 
 
-@njit(cache=True, error_model="numpy")
+@kept_njit(error_model="numpy")
 def _lines_start(series, penalty, shortest, stride):
     """For each length t, where the last piece starts in the best cut of the first t values into straight lines."""
     n = len(series)

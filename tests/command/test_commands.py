@@ -21,6 +21,8 @@ import toysup
 from toysup import analysis
 from toysup.analysis.report.selection import select
 from toysup.analysis.report.topics import losses
+from toysup.engines import compiled_code
+from toysup.engines.fused import engine
 from toysup.storage.store import Job
 
 Command = Callable[..., Result]
@@ -488,16 +490,35 @@ def test_imports_are_lazy(code: str, forbidden: list[str]) -> None:
     subprocess.run([sys.executable, "-c", check], check=True, capture_output=True)
 
 
-def test_where_compiled_code_cannot_be_kept_a_line_says_what_to_set(tmp_path: Path) -> None:
-    # As where neither the installation nor a home folder can be written; numba then looks at the variable alone.
-    known = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
-    nowhere = known | {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
-    train = [Path(sys.executable).with_name("toysup-train"), "tms-intro", "--seeds", "1", "-o", tmp_path / "runs"]
-    done = subprocess.run(train, check=False, capture_output=True, text=True, env=nowhere)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("Error: compiled code cannot be cached")
-    assert "set NUMBA_CACHE_DIR" in line
+def test_compiling_is_announced_and_loading_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_train: Command
+) -> None:
+    def twice(x):  # type: ignore[no-untyped-def]
+        return 2 * x
+
+    words = ["conditional-importance", "--seeds", "1", *SHORT, "--overwrite", "-o", tmp_path / "runs"]
+    monkeypatch.setattr(compiled_code.config, "CACHE_DIR", str(tmp_path / "cache"))
+    for announced in (True, False):
+        function = compiled_code.kept_njit()(twice)
+        monkeypatch.setattr(engine, "prepare", lambda function=function: function(1.0))
+        result = run_train(*words)
+        assert result.exit_code == 0
+        assert ("Compiling the fused engine" in result.stderr) == announced
+    monkeypatch.setattr(engine, "prepare", lambda: compiled_code.kept_njit()(twice)(1))
+    assert "Compiling" not in run_train(*words, "--quiet").stderr
+
+
+def test_where_compiled_code_cannot_be_kept_training_goes_on_with_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_train: Command
+) -> None:
+    monkeypatch.setattr(compiled_code, "_not_kept", ["/home/me/.cache/toysup: Read-only file system"])
+    words = ["conditional-importance", "--seeds", "1", *SHORT, "-o", tmp_path]
+    result = run_train(*words)
+    assert result.exit_code == 0
+    (note,) = result.stderr.splitlines()
+    assert note.startswith("note: the compiled engine cannot be kept: /home/me/.cache/toysup: Read-only file system; ")
+    assert "set NUMBA_CACHE_DIR" in note
+    assert run_train(*words, "--quiet").stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,6 @@ from toysup.storage import read_timeout
 
 INTERRUPTED_EXIT = 130
 MAX_LINE = 2000
-_NO_CACHE = (
-    "compiled code cannot be cached, because neither the folder of toysup nor the home folder can be written; "
-    "set NUMBA_CACHE_DIR to a folder that can be written"
-)
 P = ParamSpec("P")
 
 
@@ -50,11 +46,6 @@ def with_error_line(command: Callable[P, None], *, interrupted: str = "Interrupt
             raise CommandError(reason, ToysupError.exit_code) from None
         except MemoryError:
             raise CommandError("out of memory; ask for fewer seeds or samples at once", ToysupError.exit_code) from None
-        except RuntimeError as error:
-            # numba raises this if it can write neither to the installation nor to the home folder.
-            if not str(error).startswith("cannot cache function"):
-                raise
-            raise CommandError(_NO_CACHE, ToysupError.exit_code) from None
         except KeyboardInterrupt as stop:
             # An interrupt of training says what it kept, and has the exit code of its signal.
             click.echo(str(stop) or interrupted, err=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -215,18 +214,19 @@ def _note_decay(condition: Condition) -> None:
 
 
 def _prepare_fused(quiet: bool, groups: bool) -> None:
-    """Compile the fused engine or load it from the cache; print a notice if that takes a while."""
+    """Compile the fused engine or load it from the cache; print a notice if it is compiled."""
+    from toysup.engines.compiled_code import calling_when_compiling, why_not_kept
     from toysup.engines.fused.engine import prepare
 
-    notice = threading.Timer(
-        4.0, lambda: click.echo("Compiling the fused engine. This takes 20 to 40 s, once.", err=True)
-    )
-    if not quiet:
-        notice.start()
-    try:
+    def notice() -> None:
+        if not quiet:
+            click.echo("Compiling the fused engine. This takes 20 to 40 s, once.", err=True)
+
+    with calling_when_compiling(notice):
         prepare(groups=groups)
-    finally:
-        notice.cancel()
+    if not quiet and (reason := why_not_kept()):
+        advice = "set NUMBA_CACHE_DIR to a folder that can be written, or each training compiles anew"
+        click.echo(f"note: the compiled engine cannot be kept: {reason}; {advice}", err=True)
 
 
 def _summary(part: MissingBlocks) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit, uint32, uint64
 
+from toysup.engines.compiled_code import kept_njit
 from toysup.engines.compiled_samples.sizes import WORDS
 from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.compiled_samples.tiles import draw_contexts, shuffle
@@ -96,7 +97,7 @@ def _judged(law, i, x, sample):
 
 
 def _compiled(sources: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    @njit(nogil=True, cache=True)
+    @kept_njit(nogil=True)
     def draw(law, samples, x, context):
         sources  # noqa: B018 — see toysup.engines.compiled_samples.source_digest
         n = x.shape[2]
@@ -120,7 +121,7 @@ def _compiled(sources: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
                 if law.rule_feature >= 0:
                     context[i, r] = _judged(law, i, x[i, r], own[r])
 
-    @njit(nogil=True, cache=True)
+    @kept_njit(nogil=True)
     def fill_order(places, epoch, seed, words):
         sources  # noqa: B018
         shuffle(places, epoch, seed, words)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from toysup.engines.compiled_code import kept_njit
 from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.compiled_samples.tiles import draw_contexts, group_by_context, next_rows, shuffle_if_new
 from toysup.engines.fused.activations import CODES
@@ -23,7 +24,7 @@ from toysup.sampling.samples import NumpyArray
 
 # The kernel and the functions that it calls allocate nothing, so `_nrt` switches reference counting off. numba refuses
 # to compile code that needs counting. It took up to half of the step of a small model.
-_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "_nrt": False}
+_OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False}
 
 
 def advance(
@@ -106,7 +107,7 @@ def _check_shapes(
 def _compiled(sources: str) -> Any:
     """The kernel. Its closure has `sources`, which so becomes a part of its key in numba's cache."""
 
-    @njit(**_OPTIONS)
+    @kept_njit(**_OPTIONS)
     def advance_some(
         state, tables, optimizer, batches, kept, activation, start, stop, first, last, work, losses, diverged
     ):
