@@ -1,6 +1,7 @@
 """Which trajectories, at which step, a command works on."""
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -37,6 +38,11 @@ class Selected:
     seeds_were_chosen: bool = False
     # What `computed_once` has measured of it; its own, so that it goes with it.
     computed: dict[tuple[object, ...], Any] = field(init=False, repr=False, default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        """Its name among the conditions of several experiments: `<experiment>/<condition>`."""
+        return f"{self.experiment}/{self.condition}"
 
     @functools.cached_property
     def at_step(self) -> xr.Dataset:
@@ -155,24 +161,36 @@ def select(
     `cells` are texts such as "feature_probability=0.1": of each named axis only the named values, of conditions that
     sweep it. `seeds` are numbers of seeds. All are kept, if none is given. `value` is where responses are measured.
 
-    Raises UsageError, which lists the known ones, if a condition, an axis, a value, a seed or a step does not exist.
+    A warning names the conditions in which the step or epoch was not recorded; they are left out. Raises UsageError,
+    which lists the known ones, if a condition, an axis, a value or a seed does not exist, or a step was recorded in
+    none.
     """
     refuse_unknown(runs, conditions)
+    if step is not None and epoch is not None:
+        raise UsageError("--step and --epoch exclude one another; give one of them")
+    chosen = ("step", float(step)) if step is not None else ("epoch", float(epoch)) if epoch is not None else None
     leaves = [leaf.to_dataset() for leaf in runs.leaves]
-    leaves = [leaf for leaf in leaves if not conditions or leaf.attrs["condition_name"] in conditions]
-    leaves = _at_cells(leaves, cells)
-    leaves = [_of_seeds(leaf, seeds) if seeds else leaf for leaf in leaves]
-    return [
-        Selected(
+    leaves = _at_cells([leaf for leaf in leaves if not conditions or leaf.attrs["condition_name"] in conditions], cells)
+    selected, without = [], []
+    for leaf in (_of_seeds(leaf, seeds) if seeds else leaf for leaf in leaves):
+        last = leaf.sizes["step"] - 1
+        index = _recorded(leaf, *chosen) if chosen else last
+        item = Selected(
             leaf.attrs["experiment"],
             leaf.attrs["condition_name"],
             with_response_value(leaf, value),
-            _index(leaf, step, epoch),
-            step_was_chosen=step is not None or epoch is not None,
+            last if index is None else index,
+            step_was_chosen=chosen is not None,
             seeds_were_chosen=bool(seeds),
         )
-        for leaf in leaves
-    ]
+        (without if index is None else selected).append(item)
+    if chosen and without:
+        text = _not_recorded(without, *chosen)
+        if not selected:
+            raise UsageError(text)
+        # The fifth frame is that of whoever called a function of `toysup.analysis.report`.
+        warnings.warn(f"{text}; left out", stacklevel=5)
+    return selected
 
 
 def notes_on_signs(selected: Sequence[Selected]) -> Iterator[str]:
@@ -278,16 +296,18 @@ def _names(selected: Sequence[Selected]) -> list[str]:
     return list(dict.fromkeys(item.experiment for item in selected))
 
 
-def _index(dataset: xr.Dataset, step: int | None, epoch: float | None) -> int:
-    if step is None and epoch is None:
-        return dataset.sizes["step"] - 1
-    if step is not None and epoch is not None:
-        raise UsageError("--step and --epoch exclude one another; give one of them")
-    name = "step" if step is not None else "epoch"
-    wanted = float(step if step is not None else epoch or 0)
-    recorded = dataset[name].values
-    found = np.flatnonzero(np.isclose(recorded, wanted, rtol=0, atol=1e-9))
-    if len(found) == 0:
-        there = "none, it was trained by steps" if np.isnan(recorded).all() else ", ".join(f"{v:g}" for v in recorded)
-        raise UsageError(f"{name} {wanted:g} of {dataset.attrs['condition_name']} was not recorded; recorded: {there}")
-    return int(found[0])
+def _recorded(dataset: xr.Dataset, name: str, wanted: float) -> int | None:
+    """The index of a step or epoch, or None if it was not recorded."""
+    found = np.flatnonzero(np.isclose(dataset[name].values, wanted, rtol=0, atol=1e-9))
+    return int(found[0]) if len(found) else None
+
+
+def _not_recorded(items: Sequence[Selected], name: str, wanted: float) -> str:
+    """What was recorded instead, with the conditions of which that is true."""
+    found: dict[str, list[str]] = {}
+    for item in items:
+        values = item.dataset[name].values
+        text = "none, trained by steps" if np.isnan(values).all() else ", ".join(f"{value:g}" for value in values)
+        found.setdefault(text, []).append(item.path)
+    recorded = "; ".join(f"{', '.join(paths)}: {text}" for text, paths in found.items())
+    return f"{name} {wanted:g} was not recorded; recorded {name}s of {recorded}"

@@ -26,6 +26,7 @@ from toysup.analysis.report.topics.training_course import (
 )
 from toysup.analysis.report.topics.training_events import events, no_events
 from toysup.analysis.statistics.directions import sharing_chance
+from toysup.errors import UsageError
 
 MEANING = (
     "Along training: losses with their plateaus, represented features, and pairs that share a direction. For each "
@@ -39,9 +40,17 @@ NOTED_CHANCE = 0.01
 
 
 def report(selected: Sequence[Selected], *, by: str = "step") -> TopicReport:
-    """Statistics step by step, of each feature, or each event of each seed."""
-    notes = partial(_notes, selected, by=by)
-    return TopicReport(selected, partial(rows, selected, by=by), notes, drawn, streams=by in ("event", "seed"))
+    """Statistics step by step, of each feature, or each event of each seed; UsageError if nothing was followed."""
+    followed = [item for item in selected if item.index > 0]
+    if not followed:
+        names = ", ".join(item.path for item in selected)
+        raise UsageError(f"{names}: there is no training to follow, since one step was recorded up to the chosen one")
+
+    def notes() -> Iterator[str]:
+        yield from (f"{item.path} is left out: it has one recorded step" for item in selected if item.index == 0)
+        yield from _notes(followed, by=by)
+
+    return TopicReport(followed, partial(rows, followed, by=by), notes, drawn, streams=by in ("event", "seed"))
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:

@@ -83,20 +83,21 @@ def verified(selected: Sequence[Selected], random: np.random.Generator) -> pd.Da
     largest, as on another machine, and "differs" otherwise. `max_difference` is the largest difference divided by the
     largest weight.
     """
-    frame = pd.DataFrame([_verified(item, random) for item in selected])
+    trained_by = [choose_engine(*specification_of(item.dataset), "cpu") for item in selected]
+    frame = pd.DataFrame([_verified(item, engine, random) for item, engine in zip(selected, trained_by, strict=True)])
     axes = dict.fromkeys(axis for item in selected for axis in item.sweeps)
     return frame[["experiment", "condition", *axes, "seeds", "verdict", "max_difference"]]
 
 
-def _verified(item: Selected, random: np.random.Generator) -> dict[str, object]:
+def _verified(item: Selected, engine: str, random: np.random.Generator) -> dict[str, object]:
     dataset = item.dataset
     first = int(random.integers(max(1, dataset.sizes["seed"] - VERIFIED_SEEDS + 1)))
     sample = dataset.isel(seed=slice(first, first + VERIFIED_SEEDS))
     cell = {axis: int(random.integers(dataset.sizes[axis])) for axis in item.sweeps}
     sample = sample.isel({axis: [at] for axis, at in cell.items()}).load()
-    condition, engine = specification_of(dataset)
+    condition, _ = specification_of(dataset)
     condition = condition.at({axis: tuple(sample[axis].values.tolist()) for axis in item.sweeps})
-    again = trained_arrays(condition, sample["seed"].values.tolist(), choose_engine(condition, engine, "cpu"))
+    again = trained_arrays(condition, sample["seed"].values.tolist(), engine)
     layouts = layouts_of(condition, sample.sizes["seed"])
     # A selection has some of the recorded steps.
     at = np.flatnonzero(np.isin(condition.recorded_steps, sample["step"]))

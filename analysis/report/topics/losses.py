@@ -62,8 +62,18 @@ def report(
     """The losses, their parts, or differences from the condition `against`."""
     if against is not None:
         return comparison.report(selected, against, own_loss_by_batch, partial(drawn, by=None, own=own))
-    notes = partial(_notes, selected, own=own or by in _OWN_SPLITS)
+
+    def notes() -> Iterator[str]:
+        yield from _left_out(selected, by)
+        yield from _notes(selected, own=own or by in _OWN_SPLITS)
+
     return TopicReport(selected, partial(rows, selected, by=by, own=own), notes, partial(drawn, by=by, own=own))
+
+
+def _left_out(selected: Sequence[Selected], by: str | None) -> Iterator[str]:
+    for item in selected if by == "part" else ():
+        if reason := no_parts(item.dataset):
+            yield f"{item.path} is left out, because its loss has no parts: {reason}"
 
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
@@ -200,7 +210,7 @@ def _with(selected: Sequence[Selected], by: str) -> list[Selected]:
     """The conditions whose loss has parts; UsageError with the reason where none has."""
     reasons = [no_parts(item.dataset) if by == "part" else None for item in selected]
     if all(reasons):
-        raise UsageError(f"the loss of {selected[0].condition} has no parts: {reasons[0]}")
+        raise UsageError(f"the loss of {selected[0].path} has no parts: {reasons[0]}")
     return [item for item, reason in zip(selected, reasons, strict=True) if reason is None]
 
 

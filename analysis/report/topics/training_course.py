@@ -21,7 +21,6 @@ from toysup.analysis.statistics.dimensionality import (
 from toysup.analysis.statistics.directions import shared_direction_count, shared_directions, sharing_chance
 from toysup.analysis.statistics.piecewise import by_cells, fits_in_memory, piecewise
 from toysup.analysis.statistics.responses import linear_response
-from toysup.errors import UsageError
 
 # Seeds that figures draw one by one.
 SEEDS_DRAWN = 5
@@ -93,13 +92,8 @@ class Statistics(NamedTuple):
 
 
 def recorded_training(item: Selected) -> xr.Dataset:
-    """The condition up to the chosen step, lazily; UsageError where no training was recorded."""
-    steps = item.index + 1
-    if steps < 2:
-        raise UsageError(
-            f"{item.condition} has one recorded step up to the chosen one: there is no training to look at"
-        )
-    return item.dataset.isel(step=slice(steps))
+    """The condition up to the chosen step, lazily."""
+    return item.dataset.isel(step=slice(item.index + 1))
 
 
 def trainings(item: Selected) -> Iterator[Training]:

@@ -386,9 +386,23 @@ def test_one_seed_and_one_snapshot(run_analyze: Command, trained: xr.DataTree, t
     assert run_analyze("dynamics", tmp_path).exit_code == 0
     result = run_analyze("dynamics", tmp_path, "--step", 0)
     assert result.exit_code == 2
-    assert result.stderr.splitlines() == [
-        "Error: fixed has one recorded step up to the chosen one: there is no training to look at"
-    ]
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: conditional-importance/fixed: there is no training to follow, since one step was ")
+
+
+def test_a_condition_of_one_snapshot_is_left_out_with_a_note(trained: xr.DataTree) -> None:
+    fixed, other = (trained[f"conditional-importance/{name}"].to_dataset() for name in ("fixed", "conditional"))
+    tree = xr.DataTree.from_dict({"/a/fixed": fixed, "/a/conditional": other.isel(step=[-1])})
+    report = toysup.analysis.report.dynamics(tree)
+    assert set(report.table["condition"]) == {"fixed"}
+    assert report.notes[0] == "conditional-importance/conditional is left out: it has one recorded step"
+
+
+def test_a_step_that_is_the_only_one_recorded_is_no_training(trained: xr.DataTree) -> None:
+    one = trained["conditional-importance/fixed"].to_dataset().isel(step=[1])
+    tree = xr.DataTree.from_dict({"/a/fixed": one})
+    with pytest.raises(toysup.UsageError, match=r"^conditional-importance/fixed: there is no training to follow"):
+        toysup.analysis.report.dynamics(tree, step=10)
 
 
 def test_a_seed_that_is_not_finite_is_counted() -> None:
