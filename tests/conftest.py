@@ -1,10 +1,11 @@
-"""What tests share: short trained runs, the commands, and one torch thread for each test worker."""
+"""What tests share: short trained runs, the commands, one torch thread per test worker, and skips without torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from traceback import walk_tb
+from typing import Any
 
 import pytest
-import torch
 import xarray as xr
 from click.testing import CliRunner, Result
 from hypothesis import settings
@@ -13,8 +14,15 @@ import toysup
 from toysup.analysis.command import main as analyze
 from toysup.command.train import main as train
 
-# Two test workers with two threads each would wait for one another on two cores.
-torch.set_num_threads(1)
+try:
+    import torch
+except ModuleNotFoundError:
+    torch = None
+else:
+    # Two test workers with two threads each would wait for one another on two cores.
+    torch.set_num_threads(1)
+
+NO_TORCH = "needs torch, which is not installed"
 
 # Every run draws the same examples: what is compared with samples is certain to pass or certain to fail.
 settings.register_profile("toysup", derandomize=True, deadline=None)
@@ -66,9 +74,66 @@ def runs(trained: xr.DataTree, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run_train() -> Command:
-    return lambda *args: CliRunner().invoke(train, [str(arg) for arg in args])
+    return lambda *args: _invoked(train, args)
 
 
 @pytest.fixture
 def run_analyze() -> Command:
-    return lambda *args: CliRunner().invoke(analyze, [str(arg) for arg in args])
+    return lambda *args: _invoked(analyze, args)
+
+
+def _invoked(command: Any, args: tuple[object, ...]) -> Result:
+    result = CliRunner().invoke(command, [str(arg) for arg in args])
+    if torch is None and _asks_for_torch(result.stderr):
+        pytest.skip(NO_TORCH)
+    return result
+
+
+# A test that asks toysup for what needs torch is refused where torch is not installed, and is then skipped. What must
+# work without torch is tested by `tests/test_without_torch.py`, which this does not touch.
+def _asks_for_torch(text: object) -> bool:
+    return 'pip install "toysup[torch]"' in str(text)
+
+
+def _skipped_without_torch(outcome: Any) -> None:
+    error = outcome.excinfo[1] if outcome.excinfo else None
+    refused = isinstance(error, toysup.UsageError) and _asks_for_torch(error)
+    if torch is None and (refused or _imported_torch_itself(error)):
+        outcome.force_exception(pytest.skip.Exception(NO_TORCH))
+
+
+def _imported_torch_itself(error: BaseException | None) -> bool:
+    """Whether a test or the torch engine imported torch: other parts of toysup have to refuse in words of their own."""
+    if not isinstance(error, ModuleNotFoundError) or error.name != "torch":
+        return False
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    path = Path(frame.f_code.co_filename)
+    return path.is_relative_to(Path(__file__).parent) or path.parent.name == "torch_engine"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pyfunc_call() -> Iterator[None]:
+    _skipped_without_torch((yield))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_fixture_setup() -> Iterator[None]:
+    _skipped_without_torch((yield))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """A module of tests that imports torch is skipped as a whole."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if torch is None and report.failed and "No module named 'torch'" in str(report.longrepr):
+        report.outcome, report.longrepr = "skipped", (str(collector.path), 1, f"Skipped: {NO_TORCH}")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    skipped = [report for report in terminalreporter.stats.get("skipped", ()) if NO_TORCH in str(report.longrepr)]
+    if skipped:
+        text = f"torch is not installed: {len(skipped)} tests and modules of tests that need it were skipped"
+        terminalreporter.write_sep("=", f'{text}; pip install "toysup[torch]"', yellow=True)
+        for name in sorted({report.nodeid.partition("[")[0] for report in skipped}):
+            terminalreporter.write_line(name)

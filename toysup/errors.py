@@ -47,3 +47,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known) or 'none'}"
+
+
+def require_torch(purpose: str) -> None:
+    """Raise UsageError unless torch can be imported; `purpose` names what needs torch.
+
+    torch is installed by the extra `toysup[torch]`, so whatever needs torch calls this before any work.
+    """
+    try:
+        import torch
+
+        # A folder that an uninstalled torch left behind is imported as an empty module.
+        torch.Tensor  # noqa: B018
+    except (ImportError, AttributeError, OSError) as error:
+        absent = isinstance(error, ModuleNotFoundError | AttributeError)
+        reason = "is not installed" if absent else f"cannot be imported ({' '.join(str(error).split())})"
+        raise UsageError(f'{purpose} needs torch, which {reason}; pip install "toysup[torch]"') from None

@@ -5,15 +5,19 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from scipy import stats
 
 import toysup
 from toysup import analysis
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
 
 CONDITIONS = ["fixed", "conditional", "anticorrelated"]
 ENGINES = ["fused", "torch"]
@@ -61,8 +65,10 @@ def stream(dataset: xr.Dataset, steps: int) -> Iterator[tuple[np.ndarray, np.nda
         yield np.stack([x for x, _ in samples]), np.stack([context for _, context in samples])
 
 
-def loss_of(model: torch.nn.Module, x: np.ndarray, importance: np.ndarray) -> torch.Tensor:
+def loss_of(model: "Module", x: np.ndarray, importance: np.ndarray) -> "Tensor":
     """L = mean over rows of Σ_i I_i (x'_i - x_i)² of one model."""
+    import torch
+
     rows = torch.tensor(x)
     return (torch.tensor(importance) * (model(rows) - rows) ** 2).sum(1).mean()
 
@@ -96,6 +102,8 @@ def test_the_model_and_the_recipe_are_equal(nano: ModuleType, condition: str) ->
 @each_condition
 def test_a_double_precision_trajectory_is_that_of_the_torch_module(nano: ModuleType, condition: str) -> None:
     """Loss, gradients and Adam: toysup's model, differentiated by autograd and stepped by torch.optim."""
+    import torch
+
     dataset = trained_on_a_stream(condition, "torch", 1, 1)
     importance = nano.REGIMES[condition][2]
     batches = [(x.astype(np.float64), context) for x, context in stream(dataset, 200)]

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from scipy import special
 
@@ -18,10 +18,13 @@ from toysup.engines.choice import choose_engine
 from toysup.experiments import activations
 from toysup.experiments.activations import BUILT_IN, activation
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SMALL = {"training.steps": 3, "regime.feature_probability": 0.5, "record.steps": [1]}
 
 
-def doubled(a: torch.Tensor) -> torch.Tensor:
+def doubled(a: "Tensor") -> "Tensor":
     return 2 * a
 
 
@@ -42,6 +45,8 @@ def dataset_with(name: str) -> xr.Dataset:
 
 
 def test_built_in_ones_are_what_their_names_say() -> None:
+    import torch
+
     a = np.linspace(-6, 30, 400)
     sigmoid = special.expit(a)
     expected = {
@@ -61,6 +66,8 @@ def test_built_in_ones_are_what_their_names_say() -> None:
 
 
 def test_a_registered_one_is_trained_by_torch_and_evaluated() -> None:
+    import torch
+
     toysup.register_activation("doubled", doubled)
     toysup.register_activation("doubled", doubled)
     dataset, plain = dataset_with("doubled"), dataset_with("identity")
@@ -78,6 +85,8 @@ def test_a_registered_one_is_trained_by_torch_and_evaluated() -> None:
 
 def test_torch_differentiates_what_is_registered() -> None:
     """A φ that is a built-in one by another name is trained as that one is."""
+    import torch
+
     toysup.register_activation("mine", lambda a: a * torch.sigmoid(a))
     np.testing.assert_allclose(dataset_with("mine").W, dataset_with("silu").W, rtol=0, atol=1e-5)
 

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from scipy import stats
 
 import toysup
 from toysup.engines.compiled_samples.batches import draw_batch
 from toysup.engines.instances import instances_of
-from toysup.engines.torch_engine.sampler import Sampler
 from toysup.sampling.samples import sample
 
 Small = Callable[..., toysup.Experiment]
@@ -79,6 +77,10 @@ def assert_equal(one: toysup.Regime, other: toysup.Regime) -> None:
 
 @pytest.mark.parametrize("changes", LAWS.values(), ids=LAWS)
 def test_engines_draw_the_same_to_the_bit(small: Small, changes: dict[str, object]) -> None:
+    import torch
+
+    from toysup.engines.torch_engine.sampler import Sampler
+
     condition = small(**changes).conditions[0]
     seeds = [3, 2**40]
     sampler = Sampler(instances_of(condition, seeds), torch.device("cpu"))

@@ -6,6 +6,7 @@ import resource
 import signal
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 
 # What the commands import when they need it is imported once, before the processes that try them begin.
 import toysup.analysis.report.report
-import toysup.engines.torch_engine.engine  # noqa: F401
 from tests.robustness import fuzz_files, fuzz_inputs
 from tests.robustness.fuzzing import Answer, Kind, run_analyze, run_train
+
+with suppress(ModuleNotFoundError):
+    import toysup.engines.torch_engine.engine  # noqa: F401
 
 COMMANDS = [
     ["gram"], ["dimensionality"], ["interference"], ["interference", "--by", "feature"], ["interference", "--by",

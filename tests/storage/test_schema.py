@@ -11,7 +11,6 @@ from pathlib import Path
 import netCDF4
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
 import toysup
@@ -287,6 +286,8 @@ def test_two_files_of_one_condition_are_refused(runs: Path) -> None:
 
 
 def test_a_model_comes_back_as_a_module(trained: xr.DataTree) -> None:
+    import torch
+
     dataset = trained["conditional-importance/fixed"].to_dataset()
     module = toysup.to_module(dataset.sel(seed=2).isel(step=-1))
     assert isinstance(module, torch.nn.Module)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from toysup.engines.fused import why_not
 from toysup.engines.instances import Snapshot
-from toysup.errors import UsageError, nearest
+from toysup.errors import UsageError, nearest, require_torch
 from toysup.experiments.experiment import Condition
 from toysup.experiments.model import require_known
 
@@ -15,7 +15,8 @@ ENGINES = ("fused", "torch")
 def choose_engine(condition: Condition, name: str | None, device: str) -> str:
     """The engine `name`, or, if that is None, the first engine that can train `condition` on `device`.
 
-    Raises UsageError if there is no such engine, device or activation, or if the engine cannot train the condition.
+    Raises UsageError if there is no such engine, device or activation, if the engine cannot train the condition, or if
+    the engine is torch and torch is not installed.
     """
     if name is not None and name not in ENGINES:
         raise UsageError(f"no engine {name!r}; {nearest(name, ENGINES)}")
@@ -26,6 +27,8 @@ def choose_engine(condition: Condition, name: str | None, device: str) -> str:
     if name == "fused" and obstacle:
         raise UsageError(f"the fused engine cannot train {condition.name}: {obstacle}; --engine torch can")
     if name == "torch":
+        reason = f" (the fused engine cannot: {obstacle})" if obstacle else ""
+        require_torch(f"training {condition.name} with the torch engine{reason}")
         from toysup.engines.torch_engine.engine import torch_device
 
         torch_device(device)
@@ -47,6 +50,8 @@ def why_engine(condition: Condition, name: str, device: str, *, asked: bool) -> 
 def train_function(engine: str) -> Callable[..., Iterator[Snapshot]]:
     """The function `train` of an engine, which is imported only here, because torch and numba take seconds."""
     if engine == "torch":
+        # A worker of a cluster may lack torch although the client has it.
+        require_torch("the torch engine")
         from toysup.engines.torch_engine import engine as torch_engine
 
         return torch_engine.train

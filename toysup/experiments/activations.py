@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from toysup.errors import UsageError, nearest
+from toysup.errors import UsageError, nearest, require_torch
 from toysup.experiments.spec import MAX_NAME, NAME_PATTERN, shown
 
 if TYPE_CHECKING:
@@ -70,10 +70,11 @@ def register_activation(name: str, function: Activation) -> None:
 
 
 def activation(name: str) -> Activation:
-    """The function of that name, from tensor to tensor; imports torch. UsageError if the name is unknown."""
+    """The function of that name, from tensor to tensor. UsageError if there is no such name, or torch is missing."""
     require_known(name)
     if name in _registered:
         return _registered[name]
+    require_torch(f"the activation {name!r} of tensors")
     function: Any = resolve_name(BUILT_IN[name])
     return function  # type: ignore[no-any-return]
 

@@ -12,11 +12,11 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
+from toysup import __version__
 from toysup.engines.instances import EngineState
 from toysup.errors import ToysupError, UsageError
 from toysup.sampling.samples import NumpyArray
@@ -41,7 +41,7 @@ class Checkpoint:
         self.arrays, self.filled = arrays, 0
         self.every = seconds_between() if every is None else every
         # Another version of toysup may store another state.
-        parts = [job.condition.identity, job.engine, version("toysup"), _FORMAT, [int(seed) for seed in job.seeds]]
+        parts = [job.condition.identity, job.engine, __version__, _FORMAT, [int(seed) for seed in job.seeds]]
         self.key = json.dumps(parts)
         self.written = time.monotonic()
 

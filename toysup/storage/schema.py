@@ -4,12 +4,13 @@ import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from toysup import __version__
 from toysup.engines.instances import Snapshot
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments.context_rules import Rule
@@ -236,14 +237,14 @@ def added_coords(regime: Regime) -> dict[str, Any]:
 
 
 def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[str, Any]:
-    versions = {name: version(name) for name in ("numba", "numpy", "torch", "xarray")}
+    versions = {name: own for name in ("numba", "numpy", "torch", "xarray") if (own := _installed_version(name))}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "Conventions": "CF-1.11",
         "title": f"{experiment.title or experiment.name}: {condition.name}",
-        "source": f"toysup {version('toysup')}",
+        "source": f"toysup {__version__}",
         "references": "; ".join(experiment.references),
-        "history": f"{now} trained by toysup {version('toysup')}",
+        "history": f"{now} trained by toysup {__version__}",
         "toysup_schema": SCHEMA_VERSION,
         "experiment": experiment.name,
         "condition_name": condition.name,
@@ -252,6 +253,14 @@ def _attrs(experiment: Experiment, condition: Condition, engine: str) -> dict[st
         "engine": engine,
         "versions": json.dumps({"python": platform.python_version()} | versions),
     }
+
+
+def _installed_version(package: str) -> str | None:
+    """The version of a package; None where it is not installed, as torch need not be."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 class DamagedError(ToysupError):

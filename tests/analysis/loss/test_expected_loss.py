@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from click.testing import Result
 from hypothesis import given, settings
@@ -84,6 +83,8 @@ def test_two_antipodal_features_in_one_dimension() -> None:
 
 
 def test_losses_equal_the_module_on_plainly_drawn_samples(trained: xr.DataTree) -> None:
+    import torch
+
     dataset = dataset_of(trained, "conditional").sel(seed=1).isel(step=-1)
     regime = toysup.regime_of(dataset)
     x, context = toysup.sample(regime, 99, np.arange(100_000))
@@ -95,6 +96,8 @@ def test_losses_equal_the_module_on_plainly_drawn_samples(trained: xr.DataTree) 
 
 
 def test_the_activation_is_the_models_own() -> None:
+    import torch
+
     changes = {"model.activation": "identity", "training.steps": 5, "regime.feature_probability": 0.5}
     tree = toysup.train(toysup.load_experiment("tms-intro", changes=changes), seeds=1)
     dataset = tree["tms-intro/tms-intro"].to_dataset().isel(seed=0, step=-1)
@@ -181,6 +184,8 @@ def small_dataset(small: Small, **changes: object) -> xr.Dataset:
 
 @pytest.mark.parametrize("changes", ON_PLAIN_SAMPLES.values(), ids=ON_PLAIN_SAMPLES)
 def test_losses_equal_plain_samples(small: Small, changes: dict[str, object]) -> None:
+    import torch
+
     dataset = small_dataset(small, **changes)
     regime = toysup.regime_of(dataset)
     x, context = toysup.sample(regime, 99, np.arange(60_000))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -222,6 +221,8 @@ def test_what_is_not_registered_is_refused(small: Small) -> None:
 
 
 def test_responses_of_the_module_are_the_same(small: Small) -> None:
+    import torch
+
     dataset = dataset_with(small, **FLAG | DEEP)
     found = analysis.linear_response(dataset, value=0.7).sel(seed=1)
     module = toysup.to_module(dataset.sel(seed=1))

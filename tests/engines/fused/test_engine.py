@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 import toysup
@@ -17,7 +16,6 @@ from toysup.engines.fused.arguments import Batches, State, Tables, drawn, given,
 from toysup.engines.fused.kernel import advance
 from toysup.engines.fused.update import OPTIMIZERS, Optimizer
 from toysup.engines.instances import Control, Instances, instances_of
-from toysup.engines.torch_engine import engine as torch_engine
 from toysup.experiments.activations import BUILT_IN, activation
 from toysup.experiments.experiment import Condition
 from toysup.experiments.regime import Regime
@@ -91,6 +89,8 @@ def some_batches(law: Regime, count: int, steps: int, rows: int, dtype: type) ->
 
 def slow_gradient(W, b, x, importance, name):
     """Summed loss, dW, db of the batch's mean loss, for one model in plain NumPy; torch differentiates φ alone."""
+    import torch
+
     h = x @ W.T
     a = torch.tensor(h @ W + b, requires_grad=True)
     y = activation(name)(a)
@@ -123,6 +123,8 @@ def test_gradient_equals_numpys(n: int, m: int, rows: int, dtype: type, phi: str
 
 def torch_trajectory(state: State, rule: Optimizer, kind: str, law: Regime, batches: Batches, phi: str, i: int):
     """Instance i trained by torch's own optimiser, with autograd."""
+    import torch
+
     W, b = (torch.tensor(part[i], requires_grad=True) for part in (state.W, state.b))
     rate, decay = float(rule.learning_rate[i]), float(rule.weight_decay[i])
     betas = (float(rule.beta1[i]), float(rule.beta2[i]))
@@ -173,6 +175,8 @@ def test_it_has_every_built_in_activation() -> None:
 @pytest.mark.parametrize("phi", BUILT_IN)
 def test_activations_over_all_magnitudes(phi: str, dtype: type) -> None:
     """One sample, one feature that is never active and W = 0: after a step of descent b moves by −2 φ(b) φ'(b)."""
+    import torch
+
     size = 10.0 ** np.arange(-6, 3)
     b = np.concatenate([-size, [0.0], size, np.linspace(-25, 25, 2001)]).astype(dtype)
     count = len(b)
@@ -427,6 +431,8 @@ def some_instances(condition: int = 1, seeds: Sequence[int] | None = None, **cha
 )
 def test_engines_agree_snapshot_by_snapshot(condition: int, changes: dict) -> None:
     """They see the same samples to the bit, so that only rounding is between them."""
+    from toysup.engines.torch_engine import engine as torch_engine
+
     instances = some_instances(condition, **changes)
     for ours, theirs in zip(engine.train(instances), torch_engine.train(instances), strict=True):
         assert ours.step == theirs.step
@@ -459,6 +465,8 @@ def test_statistics_over_50_seeds_are_those_of_the_reference_engine(condition: i
 
 
 def test_divergence_is_recorded_and_stops_no_other() -> None:
+    from toysup.engines.torch_engine import engine as torch_engine
+
     for train in (engine.train, torch_engine.train):
         instances = some_instances(
             0, training__optimizer="sgd", training__learning_rate=[0.01, 1e7], record__steps=[1, 2, 3, 4, 5, 6, 30]
