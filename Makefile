@@ -3,9 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 RUNS ?= runs
+# The Pythons of `make matrix`, and of `make test-lowest` the first one.
+PYTHONS ?= python3.11 python3.12 python3.13
+MATRIX := build/matrix
 TYPECHECK := build/typecheck
 
-.PHONY: demo test test-all lint torture fuzz bench data clean
+.PHONY: demo test test-all test-lowest matrix lint torture fuzz bench data clean
 
 demo: $(READY)
 	$(BIN)/toysup-train conditional-importance --output $(RUNS)
@@ -16,6 +19,21 @@ test: lint
 
 test-all: lint
 	$(BIN)/python -m pytest -n 2 -m ""
+
+# The lowest versions that pyproject.toml allows; an hour on two cores, as is each Python of `make matrix`.
+test-lowest:
+	$(firstword $(PYTHONS)) -m venv --clear $(MATRIX)/lowest
+	$(MATRIX)/lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[test,torch]'
+	$(MATRIX)/lowest/bin/python -m pytest -n 2
+
+# The newest versions of everything on each Python, without torch; then the lowest.
+matrix: $(PYTHONS:%=$(MATRIX)/%) test-lowest
+
+$(PYTHONS:%=$(MATRIX)/%): $(MATRIX)/%:
+	$* -m venv --clear $@
+	$@/bin/python -m pip install --quiet --editable '.[test]'
+	$@/bin/python -m pytest -n 2
+.PHONY: $(PYTHONS:%=$(MATRIX)/%)
 
 # Type checkers do not see through the folder mapping of an editable install, so mypy reads a regular one.
 lint: $(READY)

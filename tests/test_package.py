@@ -2,6 +2,10 @@
 
 import ast
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
 from collections import Counter
 from graphlib import TopologicalSorter
@@ -67,6 +71,37 @@ def test_packages_are_the_folders_that_exist() -> None:
         if "__pycache__" not in path.parts
     }
     assert listed == existing
+
+
+def test_a_source_distribution_has_every_file_of_the_repository(tmp_path: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no git checkout, so nothing to compare with")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    files = [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+    # Built from a copy of these files: in the checkout, setuptools would find and leave others.
+    for name in files:
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "copy" / name)
+    code = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path / "copy", check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as tar:
+        packed = {member.name.partition("/")[2] for member in tar if member.isfile()}
+    assert packed >= set(files), sorted(set(files) - packed)
+    of_setuptools = ("toysup.egg-info/", "PKG-INFO", "setup.cfg")
+    assert not [name for name in packed - set(files) if not name.startswith(of_setuptools)]
+
+
+def test_the_stated_minima_are_those_of_the_lowest_constraints() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    stated = [*PROJECT["project"]["dependencies"], *extras["torch"], *extras["test"]]
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints-lowest.txt").read_text(), flags=re.MULTILINE))
+    for name, _, lowest in (requirement.partition(">=") for requirement in stated):
+        # What is of the build and not of the tests may be newer.
+        if name != "setuptools":
+            own = pins[name].split(".")
+            assert own[: len(lowest.split("."))] == lowest.split("."), name
+            assert set(own[len(lowest.split(".")) :]) <= {"0"}, f"{name}: {pins[name]} is not the lowest {lowest}"
 
 
 def test_every_room_is_there() -> None:
