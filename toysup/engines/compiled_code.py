@@ -11,9 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from numba import config, njit
+import numba
 from numba.core import caching, event
 
+# A module whose settings are attributes.
+config: Any = numba.config
 # The reason why compiled code was not kept by this process, if it was not.
 _not_kept: list[str] = []
 
@@ -53,7 +55,7 @@ class _Locator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):
 
 class _Implementation(caching.CompileResultCacheImpl):
     # This name is numba's.
-    _locator_classes = (_Locator,)
+    _locator_classes = [_Locator]  # noqa: RUF012
 
 
 class _KeptCode(caching.FunctionCache):
@@ -81,7 +83,7 @@ def kept_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     """`numba.njit` with these options, for a function whose compiled code is kept in `cache_folder()`."""
 
     def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(**options)(function)
+        dispatcher = numba.njit(**options)(function)
         try:
             # As `cache=True` does it, with numba's own place.
             dispatcher._cache = _KeptCode(function)
@@ -102,7 +104,7 @@ def why_not_kept() -> str | None:
 def calling_when_compiling(call: Callable[[], None]) -> Iterator[None]:
     """Call `call` once, as soon as a function is compiled in this context that was not in the cache."""
 
-    class FirstStart(event.Listener):  # type: ignore[misc] # numba is not typed
+    class FirstStart(event.Listener):
         told = False
 
         def on_start(self, _: Any) -> None:
