@@ -55,7 +55,7 @@ class _Locator(caching._SourceFileBackedLocatorMixin, caching._CacheLocator):
 
 class _Implementation(caching.CompileResultCacheImpl):
     # This name is numba's.
-    _locator_classes = [_Locator]  # noqa: RUF012
+    _locator_classes = [_Locator]  # type: ignore[list-item] # noqa: RUF012
 
 
 class _KeptCode(caching.FunctionCache):
