@@ -258,6 +258,8 @@ GROUPS = {
 @pytest.mark.parametrize("condition", [1, 2])
 def test_groups_are_trained_on_the_defined_samples(condition: int, changes: dict) -> None:
     """Drawn, they are as the same samples given; and the torch engine agrees."""
+    from toysup.engines.torch_engine import engine as torch_engine
+
     instances = some_instances(condition, seeds=[0, 2**40], **changes)
     *_, ours = engine.train(instances)
     tables, rule = arguments.tables_of(instances), engine.optimizer_of(instances)
