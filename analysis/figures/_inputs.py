@@ -1,7 +1,7 @@
 """Checks of the data that a figure is given; each raises a UsageError that names the input that is wrong."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import xarray as xr
 
@@ -18,8 +18,9 @@ Summaries = Mapping[str, xr.Dataset] | xr.Dataset
 
 def by_name(data: Mapping[str, Labelled] | Labelled, *, what: str) -> Mapping[str, Labelled]:
     """The entries of conditions by name; one condition alone has the name ""."""
+    # A Dataset is a mapping too, of its variables.
     if isinstance(data, xr.DataArray | xr.Dataset):
-        return {"": data}
+        return cast(Mapping[str, Labelled], {"": data})
     if not isinstance(data, Mapping):
         raise UsageError(f"{what} must be a dict from the names of conditions to data, not {type(data).__name__}")
     return data

@@ -52,9 +52,8 @@ def means(
     An entry in several modes has a marker at the mean of each; the area of a marker is the share of the seeds.
     """
     at = np.broadcast_to(np.asarray(positions, dtype=float), _flat(summary["mean"]).shape)
-    _markers(
-        ax, *(_flat(summary[name]) for name in ("mean", "ci_low", "ci_high")), at, look=look, along=along, size=size
-    )
+    mean, low, high = (_flat(summary[name]) for name in ("mean", "ci_low", "ci_high"))
+    _markers(ax, mean, low, high, at, look=look, along=along, size=size)
     for one in _each_mode(summary):
         _markers(ax, one.mean, one.low, one.high, at, look=look, along=along, size=size * one.share)
 

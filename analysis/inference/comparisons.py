@@ -336,7 +336,7 @@ class _Seeds(NamedTuple):
         labels = [
             modes_of(table[side], finite[side], blur=other) for side, other in zip(sides, reversed(widest), strict=True)
         ]
-        return np.any([each.max(axis=1, initial=-1) > 0 for each in labels], axis=0)
+        return np.asarray(np.any([each.max(axis=1, initial=-1) > 0 for each in labels], axis=0))
 
     def p_values(self, wanted: Mask, comparisons: int) -> FloatArray:
         """The p-value of each entry, NaN unless `wanted`; entries with the same finite seeds share one call."""

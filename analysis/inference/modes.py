@@ -65,7 +65,7 @@ def _equal_within(by_value: FloatArray, count: Labels) -> FloatArray:
     spacing = np.min(gaps, axis=1, initial=np.inf, where=distinct)
     ties = 2 * (distinct.sum(axis=1) + 1) <= count
     lattice = np.where(whole, 1.0, np.where(ties & np.isfinite(spacing), spacing, 0.0))
-    return np.maximum(rounding, lattice)
+    return np.asarray(np.maximum(rounding, lattice))
 
 
 def widest_mode(table: FloatArray, labels: Labels) -> FloatArray:

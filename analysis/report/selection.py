@@ -171,7 +171,8 @@ def select(
     chosen = ("step", float(step)) if step is not None else ("epoch", float(epoch)) if epoch is not None else None
     leaves = [leaf.to_dataset() for leaf in runs.leaves]
     leaves = _at_cells([leaf for leaf in leaves if not conditions or leaf.attrs["condition_name"] in conditions], cells)
-    selected, without = [], []
+    selected: list[Selected] = []
+    without: list[Selected] = []
     for leaf in (_of_seeds(leaf, seeds) if seeds else leaf for leaf in leaves):
         last = leaf.sizes["step"] - 1
         index = _recorded(leaf, *chosen) if chosen else last

@@ -71,8 +71,9 @@ def linear_response(dataset: xr.Dataset, *, value: float | None = None) -> xr.Da
         return xr.Dataset({"H": _labelled_H(H), "G": gram(H)})
     if len(values) == 1:
         return _response(dataset, regime, values[0])
-    each = xr.concat([_response(dataset, regime, v) for v in values], xr.IndexVariable("value", list(values)))
-    return each.transpose(*leading_dims(dataset), "value", ...)
+    at_each: list[xr.Dataset] = [_response(dataset, regime, v) for v in values]
+    both = xr.concat(at_each, "value").assign_coords(value=list(values))
+    return both.transpose(*leading_dims(dataset), "value", ...)
 
 
 def values_of_responses(dataset: xr.Dataset, value: float | None = None) -> tuple[float, ...]:
@@ -128,7 +129,8 @@ def _switched_on(models: Models, value: float, context: int) -> tuple[np.ndarray
     n = models.spec.n_features
     x = np.concatenate([value * np.eye(n), np.zeros((1, n))])
     hidden, before = models.states(x, context)
-    return tuple(np.swapaxes(state[:, :n] - state[:, n:], 1, 2) / value for state in (hidden, before))
+    H, G = (np.swapaxes(state[:, :n] - state[:, n:], 1, 2) / value for state in (hidden, before))
+    return H, G
 
 
 def context_selectivity(dataset: xr.Dataset, *, value: float | None = None) -> xr.DataArray:

@@ -197,7 +197,8 @@ def _note_decay(condition: Condition) -> None:
     training, regimes = condition.training, condition.checked_regimes()
     if training.optimizer == "adamw" or not is_plain(condition.model, regimes[0]):
         return
-    decay = max(training.sweeps.get("weight_decay", (training.weight_decay,)))
+    decays = training.weight_decay
+    decay = max(decays) if isinstance(decays, tuple) else decays
     low, high = regimes[0].value_range
     # A feature alone with ‖W_i‖² = q costs g (1 − q)² + decay q / 2 with g = Σ_c P(c) I_i(c) p_i(c) E[x²]: least at
     # q = 1 − decay / 4g.

@@ -167,7 +167,7 @@ def _difference(values: xr.DataArray, other: xr.DataArray, comparisons: int, pai
     if paired:
         least = least_sign_flip_p(summary["n_seeds"].values, comparisons)
     else:
-        counts = (np.isfinite(side).sum("seed") for side in sides)
+        counts = ((abs(side) < np.inf).sum("seed") for side in sides)
         first, second = (count.broadcast_like(summary["mean"]).transpose(*summary["mean"].dims) for count in counts)
         least = least_relabelling_p(first.values, second.values, comparisons)
     return summary.assign(least_p=summary["mean"].copy(data=least))
