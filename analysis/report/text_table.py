@@ -112,4 +112,4 @@ def _facts(columns: Sequence[Column], row: int, width: int) -> list[str]:
             lines[-1] += _GAP + fact
         else:
             lines.append(f"  {fact}")
-    return lines
+    return wrapped_lines("\n".join(lines), width).split("\n") if lines else []
