@@ -133,7 +133,7 @@ def test_registered_functions_say_that_they_need_torch(small: Small, monkeypatch
     dataset = untrained(small, 1, model__activation="tripled")
     try:
         monkeypatch.setitem(sys.modules, "torch", None)
-        with pytest.raises(toysup.ToysupError, match="'tripled' was registered and runs in torch; install torch"):
+        with pytest.raises(toysup.ToysupError, match=r"'tripled', which was registered, needs torch"):
             analysis.expected_loss(dataset)
     finally:
         activations._registered.pop("tripled")
