@@ -15,7 +15,12 @@ HIDDEN = """
 import importlib.metadata, sys
 if "torch" in sys.modules:
     raise SystemExit("torch was imported too early")
-sys.modules["torch"] = None
+class Hidden:
+    # Not None in sys.modules: SciPy takes what is there for the module.
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden())
 version = importlib.metadata.version
 def without_torch(name):
     if name == "torch":
