@@ -131,3 +131,15 @@ def test_nothing_is_written_beside_the_package(tmp_path: Path) -> None:
     assert Path(done.stdout.strip()).is_relative_to(copied)
     assert not [path for path in copied.rglob("*") if path.suffix in (".nbi", ".nbc")]
     assert [path for path in (tmp_path / "caches" / "toysup").rglob("*") if path.suffix == ".nbc"]
+
+
+def test_an_engine_in_the_cache_compiles_nothing() -> None:
+    """Not even a helper that Python calls, such as the rounding up of sizes."""
+    prepared = (
+        "from toysup.engines.compiled_code import calling_when_compiling\n"
+        "from toysup.engines.fused.engine import prepare\n"
+        "with calling_when_compiling(lambda: print('compiles')):\n"
+        "    prepare()"
+    )
+    said = [subprocess.run([sys.executable, "-c", prepared], capture_output=True, text=True, check=True) for _ in "12"]
+    assert said[1].stdout == ""

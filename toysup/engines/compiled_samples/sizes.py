@@ -1,18 +1,18 @@
 """Rounding up of sizes, and the size of a buffer, for compiled code."""
 
-from numba import njit
+from numba.extending import register_jitable
 
 # Number of blocks of four words that a shuffle draws at once.
 WORDS = 256
 
 
-@njit
+@register_jitable
 def ceil_div(count, size):
     """⌈count / size⌉ of integers."""
     return (count + size - 1) // size
 
 
-@njit
+@register_jitable
 def ceil(count, multiple):
     """`count` rounded up to a multiple of `multiple`."""
     return (count + multiple - 1) // multiple * multiple
