@@ -59,15 +59,15 @@ def widened(summary: xr.Dataset, error: xr.DataArray, *, confidence: float = CON
         return summary
     reach = special.stdtrit(DEGREES, (1 + confidence) / 2) * error
     mean, low, high = (summary[name] for name in ("mean", "ci_low", "ci_high"))
-    lowest = xr.where(low >= 0, 0.0, -np.inf)
+    lowest = xr.zeros_like(low).where(low >= 0, -np.inf)
     ends = {
         "ci_low": np.maximum(mean - np.hypot(mean - low, reach), lowest),
         "ci_high": mean + np.hypot(high - mean, reach),
     }
-    with np.errstate(divide="ignore", invalid="ignore"):
-        by_samples = 2 * special.stdtr(DEGREES, -abs(mean) / error)
     if "p_value" in summary:
-        ends["p_value"] = np.maximum(summary["p_value"], by_samples.where(error > 0, 0))
+        t = -abs(mean) / error.where(error > 0)
+        by_samples: xr.DataArray = 2 * xr.apply_ufunc(special.stdtr, DEGREES, t)
+        ends["p_value"] = np.maximum(summary["p_value"], by_samples.fillna(0))
     # Where nothing is left of samples, no bit changes.
     wider = summary.assign({name: _where(error > 0, values, summary[name]) for name, values in ends.items()})
     if "equivalent" in summary:
@@ -79,7 +79,8 @@ def widened(summary: xr.Dataset, error: xr.DataArray, *, confidence: float = CON
 
 
 def _where(here: xr.DataArray, values: xr.DataArray, otherwise: xr.DataArray) -> xr.DataArray:
-    return xr.where(here, values, otherwise).transpose(*otherwise.dims).assign_attrs(otherwise.attrs)
+    chosen: xr.DataArray = values.where(here, otherwise)
+    return chosen.transpose(*otherwise.dims).assign_attrs(otherwise.attrs)
 
 
 def error_of_difference(a: xr.DataArray, b: xr.DataArray, *, paired: bool) -> xr.DataArray:
@@ -93,5 +94,6 @@ def error_of_difference(a: xr.DataArray, b: xr.DataArray, *, paired: bool) -> xr
 
 
 def _mean_of_finite(values: xr.DataArray) -> xr.DataArray:
-    finite = np.isfinite(values).all("batch")
+    # A sum over batches is finite if all of them are.
+    finite = abs(values.sum("batch", skipna=False)) < np.inf
     return values.where(finite).mean("seed")

@@ -103,7 +103,8 @@ class _Error:
         v, weight = self._nodes(c, g)
         target = self.wanted[:, None, None] * (np.abs(v) if self.law.absolute else v)
         error = self.activation(c + g * v) - target
-        return (weight * np.square(error, out=error)).sum(axis=-1)
+        mean: FloatArray = (weight * np.square(error, out=error)).sum(axis=-1)
+        return mean
 
     def _nodes(self, c: FloatArray, g: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Values of the own feature and their weights: (row, point, node)."""
@@ -146,7 +147,7 @@ class _Others:
         mean = (p * self.G).sum(axis=1) * value
         variance = (p * self.G**2 * (square - p * value**2)).sum(axis=1)
         whole = np.ones((len(p), TERMS), dtype=complex)
-        for j in np.flatnonzero(p.any(axis=0)):
+        for j in np.flatnonzero(p.any(axis=0)).tolist():
             whole *= 1 + p[:, j, None] * (self._transform(j) - 1)
         return series.mean(whole, (1 - p).prod(axis=1), mean, variance + mean**2)
 
@@ -229,4 +230,5 @@ class _Series:
     def mean(self, transform: AnyArray, atom: FloatArray, mean: FloatArray, square: FloatArray) -> FloatArray:
         """E[h(s)] for a law of s with this transform (row, term), P(s = 0), E[s] and E[s²]: (row,)."""
         cosines = ((transform - atom[:, None]) * self.phase).real
-        return self.first * mean + self.second * square + atom * self.at_0 + (self.coefficients * cosines).sum(axis=1)
+        series: FloatArray = (self.coefficients * cosines).sum(axis=1)
+        return self.first * mean + self.second * square + atom * self.at_0 + series

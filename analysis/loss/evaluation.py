@@ -35,7 +35,7 @@ from toysup.experiments.regime import Regime
 from toysup.sampling.samples import output_importance, targets
 from toysup.storage.schema import leading_dims
 
-FEWEST_SAMPLES, MOST_SAMPLES = 2**13, 2**16
+FEWEST_SAMPLES, MOST_SAMPLES = 2**13, 2**17
 # Samples are doubled until the standard error of a model's loss is at most this part of the loss, or this part of what
 # predicting 0 loses.
 ACCURACY, NEGLIGIBLE = 0.005, 1e-6
@@ -130,7 +130,8 @@ def _losses(models: Models, predictor: Predictor, sizes: tuple[int, int], n_samp
     with _workers(models) as pool:
         if _has_exact_losses(models):
             exact = _exact_losses(models, predictor, slots, pool)
-            return (importance * regime.context_probability[:, None] * exact)[:, None]
+            weighted: FloatArray = importance * regime.context_probability[:, None] * exact
+            return weighted[:, None]
         return _Sampled(models.single(), predictor, slots).losses(importance, n_samples, pool)
 
 

@@ -23,7 +23,7 @@ def expected_loss(
     The loss of a model y = φ(A x + a) in each context, tied or untied, is exact (to about 1e-5 of itself) if φ is built
     in, the context does not follow from x, and there are at most 200 features, none of them in groups. All other models
     are evaluated on common samples: at first 8,192 for each context, which are doubled for a model until the standard
-    error of its loss is at most 0.5% of the loss, but not beyond 65,536. `sampling_error` says what error is left.
+    error of its loss is at most 0.5% of the loss, but not beyond 131,072. `sampling_error` says what error is left.
 
     Parameters
     ----------

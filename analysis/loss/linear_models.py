@@ -31,7 +31,8 @@ def linear_losses(models: Models, moments: Moments) -> FloatArray:
             quadratic = A @ inputs[: 1 + n, : 1 + n] - 2 * cross[:, : 1 + n]
             losses.append(np.einsum("mou,mou->mo", quadratic, A) + square)
     # A loss of nearly 0 may round to less; NaN stays NaN.
-    return np.maximum(np.stack(losses, axis=1), 0)
+    positive: FloatArray = np.maximum(np.stack(losses, axis=1), 0)
+    return positive
 
 
 def affine_map(models: Models, context: int) -> tuple[FloatArray, FloatArray]:

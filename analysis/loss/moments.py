@@ -94,7 +94,8 @@ def moments_of(regime: Regime, x: AnyArray, weight: FloatArray) -> Moments:
         u = np.concatenate([np.ones((len(x), 1)), x, seen], axis=1, dtype=np.float64)
         t = np.asarray(targets(regime.target, x, context, n_contexts, np), dtype=np.float64)
         sums.append(((u.T * share) @ u, (t.T * share) @ u, share @ t**2))
-    return Moments(*map(np.stack, zip(*sums, strict=True)), _weight(regime))
+    inputs, cross, square = (np.stack(of) for of in zip(*sums, strict=True))
+    return Moments(inputs, cross, square, _weight(regime))
 
 
 def _points(regime: Regime, n_samples: int) -> Iterator[Points]:
