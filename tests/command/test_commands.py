@@ -500,11 +500,11 @@ def test_compiling_is_announced_and_loading_is_not(
     monkeypatch.setattr(compiled_code.config, "CACHE_DIR", str(tmp_path / "cache"))
     for announced in (True, False):
         function = compiled_code.kept_njit()(twice)
-        monkeypatch.setattr(engine, "prepare", lambda function=function: function(1.0))
+        monkeypatch.setattr(engine, "prepare", lambda groups, function=function: function(1.0))
         result = run_train(*words)
         assert result.exit_code == 0
         assert ("Compiling the fused engine" in result.stderr) == announced
-    monkeypatch.setattr(engine, "prepare", lambda: compiled_code.kept_njit()(twice)(1))
+    monkeypatch.setattr(engine, "prepare", lambda groups: compiled_code.kept_njit()(twice)(1))
     assert "Compiling" not in run_train(*words, "--quiet").stderr
 
 
@@ -515,7 +515,8 @@ def test_where_compiled_code_cannot_be_kept_training_goes_on_with_a_note(
     words = ["conditional-importance", "--seeds", "1", *SHORT, "-o", tmp_path]
     result = run_train(*words)
     assert result.exit_code == 0
-    (note,) = result.stderr.splitlines()
+    which, note = result.stderr.splitlines()
+    assert which.endswith(": fused engine")
     assert note.startswith("note: the compiled engine cannot be kept: /home/me/.cache/toysup: Read-only file system; ")
     assert "set NUMBA_CACHE_DIR" in note
     assert run_train(*words, "--quiet").stderr == ""
