@@ -43,7 +43,7 @@ def most_draws(comparisons: int) -> int:
 
 def least_sign_flip_p(n: FloatArray, comparisons: int = 1) -> FloatArray:
     """The least p-value that `sign_flip_p` can have with n pairs."""
-    return _least(2.0 ** (n - 1), np.ones(np.shape(n)), comparisons)
+    return _least(np.asarray(2.0 ** (n - 1), dtype=np.float64), np.ones(np.shape(n)), comparisons)
 
 
 def least_relabelling_p(n_first: FloatArray, n_other: FloatArray, comparisons: int = 1) -> FloatArray:

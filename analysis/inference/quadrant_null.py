@@ -315,7 +315,7 @@ class _Pool:
         as_far = np.abs(by_size) >= (np.abs(self.own_deviation) - _ROUNDING_OF_DRAWS * self.furthest)[:, None]
         p = np.where(self.count > 0, (1 + as_far.sum(axis=1)) / (1 + DRAWS), np.nan)
         for column in np.flatnonzero((self.count > 0) & (as_far.sum(axis=1) < _FEW)):
-            p[column] = self._small_p(column, p[column])
+            p[column] = self._small_p(int(column), p[column])
         mean, sd = _ratio(self.mean, self.count), np.sqrt(self.variance)
         outside = round((1 + DRAWS) * (1 - BAND) / 2)
         low, high = (mean + _ratio(by_size[:, end], self.count) for end in (outside - 1, -outside))
