@@ -23,7 +23,7 @@ def by_name(data: Mapping[str, Labelled] | Labelled, *, what: str) -> Mapping[st
         return cast(Mapping[str, Labelled], {"": data})
     if not isinstance(data, Mapping):
         raise UsageError(f"{what} must be a dict from the names of conditions to data, not {type(data).__name__}")
-    return data
+    return data  # type: ignore[return-value] # mypy takes a Dataset for a mapping of the wrong values
 
 
 def arranged(data: Labelled, *dims: str, what: str) -> Labelled:

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.backend_bases import RendererBase
@@ -38,7 +38,7 @@ class StyledFigure(Figure):
             super().savefig(*args, **kwargs)
 
     def _own_settings(self) -> AbstractContextManager[None]:
-        return within_style(lambda: mpl.rc_context(self._settings))
+        return within_style(lambda: mpl.rc_context(cast(Any, self._settings)))
 
     def _repr_png_(self) -> bytes:
         """What Jupyter shows if no backend of its own draws figures."""

@@ -50,7 +50,8 @@ def least_relabelling_p(n_first: FloatArray, n_other: FloatArray, comparisons: i
     """The least p-value that `relabelling_p` can have with groups of these sizes."""
     # If groups are equally large, exchanging them gives the same |t|.
     equal = np.where(n_first == n_other, 2.0, 1.0)
-    return _least(special.comb(n_first + n_other, n_first), equal, comparisons)
+    permutations = np.asarray(special.comb(n_first + n_other, n_first), dtype=np.float64)
+    return _least(permutations, equal, comparisons)
 
 
 def _least(permutations: FloatArray, equal: FloatArray, comparisons: int) -> FloatArray:

@@ -1,5 +1,7 @@
 """Intervals and p-values widened by the sampling error of what they are about."""
 
+from typing import cast
+
 import numpy as np
 import xarray as xr
 from scipy import special
@@ -60,14 +62,14 @@ def widened(summary: xr.Dataset, error: xr.DataArray, *, confidence: float = CON
     reach = special.stdtrit(DEGREES, (1 + confidence) / 2) * error
     mean, low, high = (summary[name] for name in ("mean", "ci_low", "ci_high"))
     lowest = xr.zeros_like(low).where(low >= 0, -np.inf)
-    ends = {
-        "ci_low": np.maximum(mean - np.hypot(mean - low, reach), lowest),
+    ends: dict[str, xr.DataArray] = {
+        "ci_low": cast(xr.DataArray, np.maximum(mean - np.hypot(mean - low, reach), lowest)),
         "ci_high": mean + np.hypot(high - mean, reach),
     }
     if "p_value" in summary:
         t = -abs(mean) / error.where(error > 0)
         by_samples: xr.DataArray = 2 * xr.apply_ufunc(special.stdtr, DEGREES, t)
-        ends["p_value"] = np.maximum(summary["p_value"], by_samples.fillna(0))
+        ends["p_value"] = cast(xr.DataArray, np.maximum(summary["p_value"], by_samples.fillna(0)))
     # Where nothing is left of samples, no bit changes.
     wider = summary.assign({name: _where(error > 0, values, summary[name]) for name, values in ends.items()})
     if "equivalent" in summary:

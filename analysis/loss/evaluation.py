@@ -115,8 +115,8 @@ def evaluated(
     result = result.assign_coords({dim: list(labels)}) if kinds else result.isel({dim: 0})
     result = result.assign_coords(active=list(active)) if active else result.isel(active=0)
     result = result if by_batch else result.isel(batch=0)
-    samples = {} if n_samples is None else {"n_samples": n_samples}
-    return named(result, "loss", "importance-weighted squared error per sample", **samples)
+    loss = named(result, "loss", "importance-weighted squared error per sample", within=(0, np.inf))
+    return loss if n_samples is None else loss.assign_attrs(n_samples=n_samples)
 
 
 def _losses(models: Models, predictor: Predictor, sizes: tuple[int, int], n_samples: int | None) -> FloatArray:

@@ -10,7 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import click
 
@@ -110,7 +110,7 @@ def _patient(stream: Any) -> TextIO:
         # Not a stream of the process, but one that a test or a notebook put in its place.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_PLAIN)
-        return stream
+        return cast(TextIO, stream)
     stream.flush()
     at_once = stream.line_buffering or raw is buffer
     buffer = io.BufferedWriter(_Patient(raw))
