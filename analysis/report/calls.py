@@ -6,10 +6,11 @@ work when it is called.
 """
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from toysup.analysis.report.selected_runs import Runs, selected_from
+from toysup.analysis.report.calls_about_runs import claims, info
+from toysup.analysis.report.reported import Chosen, reported
+from toysup.analysis.report.selected_runs import Runs
 from toysup.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,105 +29,6 @@ __all__ = [
 QuadrantStatistic: TypeAlias = Literal[
     "energy", "rms", "mean_abs", "max_abs", "interfering_fraction", "negative_fraction", "energy_share"
 ]
-
-
-def claims(
-    runs: Runs,
-    *,
-    conditions: Sequence[str] = (),
-    cells: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    step: int | None = None,
-    epoch: float | None = None,
-) -> "TopicReport":
-    """Verdicts on the claims of the sources.
-
-    A claim is supported if the 95% interval of each of its K numbers lies in the supporting region. It is refuted if
-    the interval of one number, at confidence 1 − 0.05/K, lies in the refuting region. Otherwise it is undecided.
-
-    Parameters
-    ----------
-    runs : str, Path, sequence of these or DataTree
-        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
-    conditions : sequence of str
-        Names of the conditions to use; all if empty.
-    cells : sequence of str
-        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
-    seeds : sequence of int
-        Seeds to use; all if empty.
-    step, epoch : int, float
-        A recorded step or epoch at which to evaluate all claims; each claim's own epoch if neither is given.
-
-    Returns
-    -------
-    TopicReport
-        One row per claim: `verdict`, the number that decides it with its interval, and what would decide it.
-
-    Raises
-    ------
-    ToysupError
-        If there are no runs, or a file is damaged.
-    UsageError
-        If there is no such condition or recorded step, or the runs have no condition that claims are about.
-
-    Examples
-    --------
-    >>> import toysup
-    >>> runs = toysup.open_example("conditional-importance")
-    >>> toysup.analysis.report.claims(runs).table["verdict"].value_counts().to_dict()
-    {'supported': 13}
-    """
-    return _reported("claims", runs, Chosen(conditions, cells, seeds, step, epoch))
-
-
-def info(
-    runs: Runs,
-    *,
-    verify: bool = False,
-    conditions: Sequence[str] = (),
-    cells: Sequence[str] = (),
-    seeds: Sequence[int] = (),
-    step: int | None = None,
-    epoch: float | None = None,
-) -> "TopicReport":
-    """What was trained, and with which settings and versions.
-
-    Parameters
-    ----------
-    runs : str, Path, sequence of these or DataTree
-        A folder or file of runs, several of them, or a tree as `toysup.open_runs` and `toysup.train` give it.
-    verify : bool
-        Train some seeds of each condition again, and compare their weights with the recorded ones.
-    conditions : sequence of str
-        Names of the conditions to use; all if empty.
-    cells : sequence of str
-        Values of sweep axes to use, such as "feature_probability=0.1"; all if empty. Several values of one axis add up.
-    seeds : sequence of int
-        Seeds to use; all if empty.
-    step, epoch : int, float
-        A recorded step or epoch; the last step if neither is given.
-
-    Returns
-    -------
-    TopicReport
-        One row per condition: its sizes, sweep, seeds, snapshots, engine, files and versions; with `verify` the seeds
-        that were trained again and a `verdict`, "identical", "rounding" or "differs".
-
-    Raises
-    ------
-    ToysupError
-        If there are no runs, or a file is damaged.
-    UsageError
-        If there is no such condition or recorded step.
-
-    Examples
-    --------
-    >>> import toysup
-    >>> table = toysup.analysis.report.info(toysup.open_example("conditional-importance")).table
-    >>> table[["condition", "features", "hidden", "seeds"]].values.tolist()[0]
-    ['fixed', 20, 10, 30]
-    """
-    return _reported("info", runs, Chosen(conditions, cells, seeds, step, epoch), verify=verify)
 
 
 def gram(
@@ -183,7 +85,7 @@ def gram(
     >>> len(toysup.analysis.report.gram(runs, conditions=["fixed"]).table)
     400
     """
-    return _reported("gram", runs, Chosen(conditions, cells, seeds, step, epoch, value), by=by)
+    return reported("gram", runs, Chosen(conditions, cells, seeds, step, epoch, value), by=by)
 
 
 def dimensionality(
@@ -245,7 +147,7 @@ def dimensionality(
     """
     _refuse_parts(against, by if by != "feature" else None)
     chosen = Chosen(conditions, cells, seeds, step, epoch, value)
-    return _reported("dimensionality", runs, chosen, by=by, against=against)
+    return reported("dimensionality", runs, chosen, by=by, against=against)
 
 
 def interference(
@@ -312,7 +214,7 @@ def interference(
     """
     _refuse_parts(against, by if by != "quadrant" else None)
     chosen = Chosen(conditions, cells, seeds, step, epoch, value)
-    return _reported("interference", runs, chosen, by=by, statistic=statistic, against=against)
+    return reported("interference", runs, chosen, by=by, statistic=statistic, against=against)
 
 
 def losses(
@@ -377,7 +279,7 @@ def losses(
     [['fixed', 'fixed'], ['fixed', 'conditional']]
     """
     _refuse_parts(against, by)
-    return _reported("losses", runs, Chosen(conditions, cells, seeds, step, epoch), by=by, own=own, against=against)
+    return reported("losses", runs, Chosen(conditions, cells, seeds, step, epoch), by=by, own=own, against=against)
 
 
 def dynamics(
@@ -434,31 +336,13 @@ def dynamics(
     >>> sorted(set(table["statistic"]))
     ['entries', 'entry_step', 'exits', 'merge_step', 'represented']
     """
-    return _reported("dynamics", runs, Chosen(conditions, cells, seeds, step, epoch, value), by=by)
+    return reported("dynamics", runs, Chosen(conditions, cells, seeds, step, epoch, value), by=by)
 
 
 # In the order of the report's page; each is a command, too.
 TOPICS: dict[str, Callable[..., "TopicReport"]] = {
     call.__name__: call for call in (claims, info, gram, dimensionality, interference, losses, dynamics)
 }
-
-
-class Chosen(NamedTuple):
-    """What a call works on: conditions, cells, seeds, a step, and the value at which responses are measured."""
-
-    conditions: Sequence[str]
-    cells: Sequence[str]
-    seeds: Sequence[int]
-    step: int | None
-    epoch: float | None
-    value: float | None = None
-
-
-def _reported(name: str, runs: Runs, chosen: Chosen, **options: object) -> "TopicReport":
-    against = options.get("against")
-    selected = selected_from(runs, **chosen._asdict(), against=against if isinstance(against, str) else None)
-    report: TopicReport = import_module(f"toysup.analysis.report.topics.{name}").report(selected, **options)
-    return report
 
 
 def _refuse_parts(against: str | None, by: str | None) -> None:
