@@ -153,7 +153,7 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int | None = None, by_batc
     >>> fixed = toysup.open_example("conditional-importance")["conditional-importance/fixed"].to_dataset()
     >>> by_active = toysup.analysis.loss_by_active(fixed.isel(step=-1).sel(seed=[0]))
     >>> by_active.probability.sum('context').values.round(2).tolist()
-    [0.04, 0.13, 0.23, 0.24, 0.18, 0.17]
+    [0.04, 0.14, 0.23, 0.24, 0.18, 0.17]
     """
     require_dataset(dataset)
     loss = evaluated(dataset, None, active=ACTIVE, n_samples=n_samples, by_batch=by_batch)
