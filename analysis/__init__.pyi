@@ -18,8 +18,8 @@ from .statistics.responses import context_selectivity as context_selectivity
 from .statistics.directions import shared_directions as shared_directions
 from .statistics.directions import shared_direction_count as shared_direction_count
 from .statistics.directions import sharing_chance as sharing_chance
-from .statistics.dynamics import merge_step as merge_step
-from .statistics.dynamics import feature_onset as feature_onset
+from .statistics.onsets import merge_step as merge_step
+from .statistics.onsets import feature_onset as feature_onset
 from .statistics.dynamics import plateaus as plateaus
 from .statistics.dynamics import level_jumps as level_jumps
 

@@ -1,4 +1,4 @@
-"""Training dynamics: when features become represented or share a direction, plateaus of the loss, and jumps."""
+"""Plateaus of the loss, and jumps: where a series of snapshots stands still, or changes suddenly."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -9,9 +9,8 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.statistics.arrays import FloatArray
-from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
-from toysup.analysis.statistics.labels import is_finite, named, numbers
-from toysup.errors import UsageError
+from toysup.analysis.statistics.labels import named
+from toysup.analysis.statistics.onsets import with_steps
 
 PLATEAU_FALL = 0.01
 JUMP_SIZE = 0.2
@@ -36,100 +35,6 @@ _LEAST_DECADES = 0.005
 _ROUNDING = 1e-12
 
 Kernel = Callable[[FloatArray, FloatArray], FloatArray]
-
-
-def feature_onset(W: xr.DataArray, *, threshold: float = REPRESENTED_THRESHOLD) -> xr.Dataset:
-    """The step from which each feature stays represented to the end, and how often the feature enters and leaves.
-
-    A feature enters at a snapshot if it is represented there and was not at the snapshot before; it leaves in the
-    reverse case. Most features are represented at initialisation already, since Xavier initialisation makes ‖W_i‖²
-    about 2m/(n + m). A feature that stays represented throughout has the first step as its entry step, 0 entries and 0
-    exits. A feature that leaves and comes back has 1 entry and 1 exit, and its entry step is the step of its return.
-
-    Parameters
-    ----------
-    W : DataArray (..., step, ..., hidden, feature)
-        Weights onto the hidden state along training, or H of `linear_response`; any other leading dims.
-    threshold : float
-        The least ‖W_i‖² of a represented feature; 0.5 by default.
-
-    Returns
-    -------
-    Dataset (..., feature)
-        `entry_step`, in steps, NaN for a feature that is not represented at the last step; `entries` and `exits`,
-        counts. All three are NaN for a trajectory that is not finite.
-
-    Raises
-    ------
-    UsageError
-        If a dim or the coordinate `step` is missing.
-
-    See Also
-    --------
-    represented : whether each feature is represented at each step.
-    merge_step : the step from which a pair of features shares a direction.
-
-    Examples
-    --------
-    >>> import toysup
-    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].to_dataset()
-    >>> onset = toysup.analysis.feature_onset(dataset.W.sel(seed=0))
-    >>> onset.entry_step.sel(feature=[1, 10]).values.tolist()
-    [0.0, 782.0]
-    """
-    W = _with_steps(W, ("hidden", "feature"), what="W")
-    holds, finite = represented(W, threshold=threshold), is_finite(W, over=("step", "context", "hidden", "feature"))
-    earlier, later = holds.isel(step=slice(-1)).drop_vars("step"), holds.isel(step=slice(1, None)).drop_vars("step")
-    came, went = (later & ~earlier).sum("step"), (earlier & ~later).sum("step")
-    return xr.Dataset(
-        {
-            "entry_step": named(
-                _since(holds).where(finite), "entry_step", "step from which a feature is represented", within=_steps(W)
-            ),
-            "entries": named(came.where(finite), "entries", "times that a feature enters", within=(0, np.inf)),
-            "exits": named(went.where(finite), "exits", "times that a feature leaves", within=(0, np.inf)),
-        }
-    )
-
-
-def merge_step(shared: xr.DataArray) -> xr.DataArray:
-    """The step from which each pair of features shares a direction to the end, always with the same sign.
-
-    Parameters
-    ----------
-    shared : DataArray (..., step, ..., feature, other_feature)
-        As `shared_directions` gives it, along training; any other leading dims.
-
-    Returns
-    -------
-    DataArray (..., feature, other_feature)
-        In steps; NaN for a pair that does not share a direction at the last step, and for a trajectory that is not
-        finite.
-
-    Raises
-    ------
-    UsageError
-        If a dim or the coordinate `step` is missing.
-
-    Examples
-    --------
-    >>> import toysup
-    >>> dataset = toysup.open_example("conditional-importance")["conditional-importance/anticorrelated"].to_dataset()
-    >>> shared = toysup.analysis.shared_directions(dataset.W.sel(seed=[0]))
-    >>> steps = toysup.analysis.merge_step(shared)
-    >>> steps.dims, float(steps.min())
-    (('seed', 'feature', 'other_feature'), 391.0)
-    """
-    shared = _with_steps(shared, ("feature", "other_feature"), what="shared")
-    last = shared.isel(step=-1, drop=True)
-    finite = shared.notnull().all([dim for dim in ("step", "context") if dim in shared.dims])
-    since = _since((shared == last) & (last != 0)).where(finite)
-    return named(since, "merge_step", "step from which a pair shares", within=_steps(shared))
-
-
-def _steps(recorded: xr.DataArray) -> tuple[float, float]:
-    """The first and the last recorded step, between which an event lies."""
-    return float(recorded["step"].min()), float(recorded["step"].max())
 
 
 def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.DataArray:
@@ -177,7 +82,7 @@ def plateaus(train_loss: xr.DataArray, *, fall: float = PLATEAU_FALL) -> xr.Data
     >>> plateau.sel(seed=0).values.tolist()[-3:]
     [1.0, 1.0, 1.0]
     """
-    train_loss = _with_steps(train_loss, (), what="train_loss")
+    train_loss = with_steps(train_loss, (), what="train_loss")
     # The first loss is NaN, as there is no training before the first snapshot. It is dropped unless it is the only one.
     initial = train_loss.sizes["step"] > 1 and train_loss.isel(step=0).isnull().all()
     losses = train_loss.isel(step=slice(1, None)) if initial else train_loss
@@ -233,30 +138,10 @@ def level_jumps(values: xr.DataArray, *, size: float = JUMP_SIZE) -> xr.DataArra
     >>> toysup.analysis.level_jumps(D).values.tolist()
     [0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0, 0.0]
     """
-    values = _with_steps(values, (), what="values")
+    values = with_steps(values, (), what="values")
 
     jumps = _along_steps(values, partial(_jumps, size=size), order=1, least=_LEAST_DIMENSIONS)
     return named(jumps, "jumps", "sudden change of level", size=size)
-
-
-def _with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> xr.DataArray:
-    """The array in floating point; UsageError if it lacks a dim, or the steps themselves."""
-    array = numbers(array, ("step", *dims), what=what)
-    if "step" not in array.coords:
-        raise UsageError(f"{what} needs the coordinate step, which has the number of each recorded step")
-    return array
-
-
-def _since(holds: xr.DataArray) -> xr.DataArray:
-    """The first step of the run of True that reaches the last step; NaN if the last value is False."""
-    steps = np.append(holds["step"].values.astype(np.float64), np.nan)
-    numbers = xr.DataArray(np.arange(1, len(steps), dtype=np.int32), dims="step")
-    # Snapshots are numbered from 1, so the number of the last False is the index of the snapshot after it.
-    last = (~holds.drop_vars("step") * numbers).max("step")
-    since: xr.DataArray = xr.apply_ufunc(
-        lambda places: steps[places], last, dask="parallelized", output_dtypes=[np.float64]
-    )
-    return since
 
 
 def _along_steps(values: xr.DataArray, kernel: Kernel, *, order: int, least: float) -> xr.DataArray:
