@@ -43,10 +43,16 @@ def arranged(data: Labelled, *dims: str, what: str) -> Labelled:
 
 def summary_arranged(summary: xr.Dataset, *dims: str, what: str) -> xr.Dataset:
     """`arranged` for a summary over seeds, which needs a mean, an interval and counts of seeds."""
+    _refuse_unless_summary(summary, what)
     if missing := [name for name in SUMMARY if name not in summary.data_vars]:
         raise UsageError(f"{what} lacks the variable {missing[0]!r}: a summary over seeds has {', '.join(SUMMARY)}")
     # The modes of an entry are drawn beside one another, whatever the dims of the figure.
     return arranged(summary, *dims, *(["mode"] if "mode" in summary.sizes else []), what=what)
+
+
+def _refuse_unless_summary(summary: object, what: str) -> None:
+    if not isinstance(summary, xr.Dataset):
+        raise UsageError(f"{what} must be a Dataset, as over_seeds gives it, not {type(summary).__name__}")
 
 
 def all_values(values: Mapping[str, xr.DataArray], *dims: str) -> dict[str, xr.DataArray]:
@@ -79,8 +85,9 @@ def same_labels(data: Mapping[str, xr.DataArray | xr.Dataset], dim: str) -> list
     return labels
 
 
-def swept(data: xr.DataArray | xr.Dataset, count: int, *, what: str) -> tuple[str, ...]:
+def swept(data: xr.Dataset, count: int, *, what: str) -> tuple[str, ...]:
     """The names of the sweep axes, all dims but `statistic` and `mode`. Raise UsageError unless there are `count`."""
+    _refuse_unless_summary(data, what)
     axes = tuple(str(dim) for dim in data.sizes if dim not in ("statistic", "mode"))
     if len(axes) != count:
         raise UsageError(f"{what} has {axes or 'no dims'} beside 'statistic', but {count} sweep {_AXES[count]} drawn")

@@ -12,7 +12,7 @@ import xarray as xr
 
 from toysup.analysis.statistics.arrays import AnyArray
 from toysup.analysis.statistics.kernels import never_alone
-from toysup.errors import ToysupError
+from toysup.errors import require_torch
 from toysup.experiments.activations import BUILT_IN, activation_for
 from toysup.experiments.model import ModelSpec, architecture, parameters_of, require_known
 from toysup.experiments.regime import Regime
@@ -72,7 +72,7 @@ class Models:
         """As `states`, in NumPy arrays or torch tensors."""
         index = np.broadcast_to(context, len(x))
         seen = context_inputs(self.regime.context_input, index, len(self.regime.contexts), np).astype(x.dtype)
-        inputs: tuple[Any, Any, Any] = self.parameters, x, seen
+        inputs = self.parameters, x, seen
         if self.in_torch:
             import torch
 
@@ -91,19 +91,16 @@ def elementwise(name: str, values: AnyArray) -> AnyArray:
 
 
 def _needs_torch(spec: ModelSpec) -> bool:
-    """Whether only torch can run these models; ToysupError if torch is missing, UsageError if a name is unknown."""
+    """Whether only torch can run these models; UsageError if torch is missing or a name unknown."""
     require_known(spec)
     names = [spec.activation, spec.hidden_activation, spec.layer_activation]
     return _in_torch([*names, *[spec.architecture] * (spec.architecture != "autoencoder")])
 
 
 def _in_torch(names: Sequence[str]) -> bool:
-    """Whether any of these is registered, and so runs in torch; ToysupError if torch is missing then."""
+    """Whether any of these is registered, and so runs in torch; UsageError if torch is missing then."""
     registered = [name for name in names if name not in BUILT_IN]
     if not registered:
         return False
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError:
-        raise ToysupError(f"{registered[0]!r} was registered and runs in torch; install torch to evaluate it") from None
+    require_torch(f"{registered[0]!r}, which was registered,")
     return True

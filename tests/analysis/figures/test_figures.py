@@ -722,11 +722,13 @@ def test_loss_matrix_writes_values_and_marks_what_cannot_be_compared() -> None:
         table[name][:] = value
     table["mean"][1, 0] = 0
     for name in ("mean", "ci_low", "ci_high"):
-        table[name][0, 1] = np.nan
+        table[name][0, 1] = table[name][1, 1] = np.nan
+    table["n_seeds"][0, 1] = 0
     ax = figures.loss_matrix(table).axes[0]
     cells = {tuple(text.get_position()): text.get_text() for text in ax.texts}
     assert cells[0.5, 0.5] == "0.0142\n[0.0139, 0.0150]"
     assert cells[1.5, 0.5] == "–"
+    assert cells[1.5, 1.5] == "modes", "seeds without a mean"
     assert cells[0.5, 1.5].startswith("0\n")
     assert len(ax.patches) == 1
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("evaluated on", "trained on")
@@ -934,4 +936,4 @@ def test_a_word_breaks_only_where_it_is_too_long() -> None:
 
     assert wrapped("fixed, feature_probability = 0.1", width=26) == "fixed,\nfeature_probability = 0.1"
     assert wrapped("weight-decay of-all", width=13) == "weight-decay\nof-all"
-    assert wrapped("a-very-long-identifier", width=13) == "a-very-long-\nidentifier"
+    assert wrapped("a-very-long-identifier", width=15) == "a-very-long-\nidentifier"

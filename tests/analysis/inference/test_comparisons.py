@@ -74,9 +74,11 @@ def test_the_interval_of_two_groups_solves_halls_equation() -> None:
     variances = [x.var(ddof=1) / len(x) for x in (a, b)]
     error = np.sqrt(sum(variances))
     third = [stats.skew(x) / np.sqrt(len(x)) * v**1.5 for x, v in zip((a, b), variances, strict=True)]
-    k = (third[0] - third[1]) / error**3
+    degrees = error**4 / (variances[0] ** 2 / 11 + variances[1] ** 2 / 6)
+    # Shrunk, as the skewness of a mean of one seed more than the degrees of freedom.
+    k = (third[0] - third[1]) / error**3 * (degrees + 1) / (degrees + 6)
     T = (found["mean"] - np.array([found["ci_low"], found["ci_high"]])) / error
-    q = stats.t.ppf(0.975, error**4 / (variances[0] ** 2 / 11 + variances[1] ** 2 / 6))
+    q = stats.t.ppf(0.975, degrees)
     np.testing.assert_allclose(T + k * T**2 / 3 + k**2 * T**3 / 27 + k / 6, [q, -q])
 
 
