@@ -936,4 +936,4 @@ def test_a_word_breaks_only_where_it_is_too_long() -> None:
 
     assert wrapped("fixed, feature_probability = 0.1", width=26) == "fixed,\nfeature_probability = 0.1"
     assert wrapped("weight-decay of-all", width=13) == "weight-decay\nof-all"
-    assert wrapped("a-very-long-identifier", width=15) == "a-very-long-\nidentifier"
+    assert wrapped("a-very-long-identifier", width=13) == "a-very-\nlong-\nidentifier"
