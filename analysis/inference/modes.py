@@ -15,7 +15,7 @@ LEAST_RATIO = 2.0
 RESOLUTION = 1e-3
 """Values closer than this share of the largest magnitude count as equal."""
 LEAST_SEEDS = 5
-"""A mode of fewer seeds has no interval: that of two or three seeds is wider than the distance to the next mode."""
+"""Fewer seeds are not divided, and a mode of fewer has no interval, which would be wider than the gap beside it."""
 
 Labels = npt.NDArray[np.int64]
 
@@ -23,11 +23,11 @@ Labels = npt.NDArray[np.int64]
 def modes_of(table: FloatArray, finite: Mask, *, blur: FloatArray | None = None) -> Labels:
     """The mode of each seed, (entry, seed): 0, 1, … by increasing value, and −1 for seeds that are not finite.
 
-    A gap between neighbouring values divides the seeds of an entry into two groups if two things hold. It is more than
-    twice as wide as the ranges of both groups together. And a gap of r such widths would be rare, with a probability of
-    at most 0.005, if the values were exponential: with n seeds, of which j are in the smaller group, the probability is
-    Π_{k≠j} k / (k + jr) over k = 1 … n−1 (by Rényi's representation, the k-th gap from the top is exponential with the
-    rate k). Each group is then divided in the same way.
+    A gap between neighbouring values divides five or more seeds of an entry into two groups if two things hold. It is
+    more than twice as wide as the ranges of both groups together. And a gap of r such widths would be rare, with a
+    probability of at most 0.005, if the values were exponential: with n seeds, of which j are in the smaller group, the
+    probability is Π_{k≠j} k / (k + jr) over k = 1 … n−1 (by Rényi's representation, the k-th gap from the top is
+    exponential with the rate k). Each group is then divided in the same way.
 
     Values that differ by less than 0.1% of the largest magnitude count as equal, as do neighbours on a lattice: whole
     numbers, or values of which at most half are distinct. With `blur`, (entry,), each value is known up to a range of
@@ -44,6 +44,7 @@ def modes_of(table: FloatArray, finite: Mask, *, blur: FloatArray | None = None)
     # Each segment is part of an entry: its row, its first seed by value, and the seed after its last one.
     row, first, end = np.arange(len(table)), np.zeros(len(table), dtype=int), count
     while len(row):
+        row, first, end = (each[end - first >= LEAST_SEEDS] for each in (row, first, end))
         border = _border(by_value[row], first, end, equal[row], blur[row])
         row, first, end, border = (each[border > 0] for each in (row, first, end, border))
         starts[row, border] = True

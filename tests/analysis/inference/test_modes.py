@@ -33,6 +33,8 @@ def labels(*values: float) -> list[int]:
         ([4 / 90] * 12 + [2 / 90] * 8, [0] * 20),
         # Two seeds are always as far apart as they can be, and no gap divides equal values.
         ([1, 5], [0, 0]),
+        # Four seeds are too few to tell of modes.
+        ([1, 1.001, 1.002, 5000], [0] * 4),
         ([3.0] * 6, [0] * 6),
         ([np.nan, np.inf, 2], [-1, -1, 0]),
         # Differences within 0.1% of the values are not worth two modes.
@@ -51,7 +53,7 @@ def plain(values: np.ndarray) -> list[int]:
 
     def divided(part: np.ndarray) -> list[np.ndarray]:
         n, best, rarest = len(part), 0, 0.005
-        for at in range(1, n):
+        for at in range(1, n if n >= 5 else 0):
             gap = part[at] - part[at - 1]
             width = max(part[at - 1] - part[0] + part[-1] - part[at], 1e-3 * magnitude)
             j = min(at, n - at)
