@@ -18,8 +18,8 @@ from .statistics.responses import context_selectivity as context_selectivity
 from .statistics.directions import shared_directions as shared_directions
 from .statistics.directions import shared_direction_count as shared_direction_count
 from .statistics.directions import sharing_chance as sharing_chance
-from .statistics.onsets import merge_step as merge_step
-from .statistics.onsets import feature_onset as feature_onset
+from .statistics.directions import merge_step as merge_step
+from .statistics.directions import feature_onset as feature_onset
 from .statistics.dynamics import plateaus as plateaus
 from .statistics.dynamics import level_jumps as level_jumps
 
@@ -38,7 +38,7 @@ from .inference.seeds import bootstrap_over_seeds as bootstrap_over_seeds
 # Differences between conditions
 from .inference.comparisons import difference_over_seeds as difference_over_seeds
 from .inference.comparisons import equivalence_over_seeds as equivalence_over_seeds
-from .inference.comparisons import paired_by_seed as paired_by_seed
+from .inference.pairing import paired_by_seed as paired_by_seed
 from .inference.comparisons import holm_adjusted as holm_adjusted
 from .inference.sampling_noise import widened as widened
 

@@ -8,7 +8,8 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.claims.verdicts import Estimate, NotRecordedError, OfEveryModel, OverSeeds
-from toysup.analysis.inference.comparisons import difference_over_seeds, paired_by_seed
+from toysup.analysis.inference.comparisons import difference_over_seeds
+from toysup.analysis.inference.pairing import paired_by_seed
 from toysup.analysis.inference.sampling_noise import error_of_difference, widened
 from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
 from toysup.analysis.loss.expected_loss import expected_loss, mean_over_batches, summed, values_held

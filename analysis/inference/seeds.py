@@ -21,7 +21,11 @@ _VALUES = 2**21
 
 
 def over_seeds(
-    values: xr.DataArray, *, confidence: float = CONFIDENCE, valid_range: tuple[float, float] | None = None
+    values: xr.DataArray,
+    *,
+    confidence: float = CONFIDENCE,
+    valid_range: tuple[float, float] | None = None,
+    modes: bool = True,
 ) -> xr.Dataset:
     """The mean over seeds with a skewness-corrected t interval, or the modes of the seeds, for each entry.
 
@@ -49,6 +53,8 @@ def over_seeds(
     valid_range : tuple of float, optional
         The least and the greatest possible value, in the units of `values`; infinite where there is none. By default
         the range that the statistic declares, if nothing was computed from it since.
+    modes : bool
+        Look for modes; by default. Without, every entry has a mean, whatever it describes.
 
     Returns
     -------
@@ -85,22 +91,22 @@ def over_seeds(
     refuse_confidence(confidence)
     declared = valid_range is None
     within = range_of(values) if valid_range is None else valid_range
-    blocks, modes = [], []
+    blocks, of_modes = [], []
     for table, finite in _by_entries(values):
         _refuse_outside(table[finite], within, declared)
-        labels = modes_of(table, finite)
+        labels = modes_of(table, finite) if modes else np.where(finite, 0, -1)
         blocks.append(
             (
                 finite.sum(axis=1),
                 mean_interval(table, finite & (labels.max(axis=1, keepdims=True, initial=0) < 1), within, confidence),
             )
         )
-        modes.append(numbers_of_modes(table, labels, within, confidence))
+        of_modes.append(numbers_of_modes(table, labels, within, confidence))
     used = np.concatenate([count for count, _ in blocks])
     mean, low, high = np.concatenate([ends for _, ends in blocks], axis=1)
     columns = {"mean": mean, "ci_low": low, "ci_high": high}
     summary = summary_of(values, columns, used, "mean over seeds, skewness-corrected t interval (Hall)", confidence)
-    return with_modes(summary, modes)
+    return with_modes(summary, of_modes)
 
 
 def _refuse_outside(values: FloatArray, within: tuple[float, float], declared: bool) -> None:

@@ -209,8 +209,9 @@ def interference(
     >>> import toysup
     >>> runs = toysup.open_example("conditional-importance")
     >>> table = toysup.analysis.report.interference(runs, conditions=["anticorrelated"]).table
-    >>> table[table["statistic"] == "energy"][["subset", "other_subset", "mean"]].round(1).values.tolist()[:2]
-    [['comedy', 'comedy', 0.0], ['comedy', 'tragedy', 10.1]]
+    >>> across = table[(table["subset"] == "comedy") & (table["other_subset"] == "tragedy")]
+    >>> across[across["statistic"] == "energy"]["mean"].round(1).tolist()
+    [10.1]
     """
     _refuse_parts(against, by if by != "quadrant" else None)
     chosen = Chosen(conditions, cells, seeds, step, epoch, value)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,13 +81,18 @@ def modes_note(rows: pd.DataFrame) -> str:
 
 
 def summarised(
-    item: Selected, statistics: Mapping[str, xr.DataArray], about: Sequence[str] = (), *, by_seed: bool = False
+    item: Selected,
+    statistics: Mapping[str, xr.DataArray],
+    about: Sequence[str] = (),
+    *,
+    by_seed: bool = False,
+    modes: bool = True,
 ) -> pd.DataFrame:
     """The rows of statistics that are about the same; by context and by sign too, where responses depend on them.
 
-    Over seeds, or one of each seed.
+    Over seeds, or one of each seed. Without `modes`, every entry has one row, with its mean.
     """
-    summary_of, seed = (each_seed, ["seed"]) if by_seed else (over_seeds, [])
+    summary_of, seed = (each_seed, ["seed"]) if by_seed else (partial(over_seeds, modes=modes), [])
     summaries = {name: summary_of(values) for name, values in statistics.items()}
     return joined(
         [rows_of(item, name, summary, [*seed, *about_contexts(summary), *about]) for name, summary in summaries.items()]

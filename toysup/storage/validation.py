@@ -49,17 +49,17 @@ def conforming(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
         _check_attributes(dataset)
         dataset = whole_trajectory(dataset)
         condition = condition_of(dataset)
+        dims = (*condition.sweeps, "seed")
+        if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
+            shape = tuple(dataset.sizes[dim] for dim in dims)
+            dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
+        _check_variables(dataset, condition)
+        _check_coords(dataset, condition)
     except DamagedError:
         raise
     except UsageError as error:
         # The architecture is not registered in this process.
         raise UsageError(f"{where}: {error}") from None
-    dims = (*condition.sweeps, "seed")
-    if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
-        shape = tuple(dataset.sizes[dim] for dim in dims)
-        dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
-    _check_variables(dataset, condition)
-    _check_coords(dataset, condition)
     return dataset
 
 

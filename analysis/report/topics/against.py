@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis.inference.comparisons import difference_over_seeds, holm_adjusted, paired_by_seed
+from toysup.analysis.inference.comparisons import difference_over_seeds, holm_adjusted
+from toysup.analysis.inference.pairing import paired_by_seed
 from toysup.analysis.inference.permutations import least_relabelling_p, least_sign_flip_p
 from toysup.analysis.inference.sampling_noise import error_of_difference, widened
 from toysup.analysis.loss.expected_loss import mean_over_batches

@@ -73,7 +73,7 @@ def _of_condition(item: Selected, *, by_seed: bool = False) -> Iterator[pd.DataF
     size = max(1, _ENTRIES // (models * item.entries // item.dataset.sizes[row]))
     for start in range(0, item.dataset.sizes[row], size):
         G = item.each(partial(_rows_of, item, here={row: slice(start, start + size)}))
-        yield summarised(item, {"gram": G}, [row, "other_feature"], by_seed=by_seed)
+        yield summarised(item, {"gram": G}, [row, "other_feature"], by_seed=by_seed, modes=False)
 
 
 def _rows_of(item: Selected, models: xr.Dataset, *, here: dict[str, slice]) -> xr.DataArray:

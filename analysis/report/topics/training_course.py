@@ -11,7 +11,7 @@ import xarray as xr
 from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
 from toysup.analysis.report.selection import Selected, computed_once
 from toysup.analysis.report.tidy_rows import about_contexts
-from toysup.analysis.statistics import dynamics, onsets
+from toysup.analysis.statistics import directions, dynamics
 from toysup.analysis.statistics.dimensionality import (
     feature_dimensionality,
     represented,
@@ -55,7 +55,7 @@ class Training:
 
     @functools.cached_property
     def onset(self) -> xr.Dataset:
-        return onsets.feature_onset(self.H)
+        return directions.feature_onset(self.H)
 
     @functools.cached_property
     def finite(self) -> xr.DataArray:
@@ -63,7 +63,7 @@ class Training:
 
     def statistics(self) -> xr.Dataset:
         """`ALONG` for each seed and step, and `FEATURES` for each seed and feature."""
-        H, merged = self.H, onsets.merge_step(self.sharing).min("other_feature")
+        H, merged = self.H, directions.merge_step(self.sharing).min("other_feature")
         at_end = represented(H.isel(step=-1, drop=True)).where(self.onset["entries"].notnull())
         count = represented_count(H)
         along = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -129,13 +129,16 @@ def test_differences_move_with_the_values(
     if paired:
         a, b = a[: len(b)], b[: len(a)]
     one = row(a, b, paired=paired)
+    # What counts as a mode depends on how large values are, and on whether they are whole numbers.
+    moved = row(scale * (a + shift), scale * (b + shift), paired=paired)
+    assume(np.isfinite(one["mean"]) and np.isfinite(moved["mean"]))
     opposite = {"mean": -one["mean"], "ci_low": -one["ci_high"], "ci_high": -one["ci_low"]}
     opposite["effect_size"] = -one["effect_size"]
     scaled = {name: scale * one[name] for name in ("mean", "ci_low", "ci_high")}
     order = random.sample(range(len(a)), len(a))
     for found, expected in [
         (row(b, a, paired=paired), one | opposite),
-        (row(scale * (a + shift), scale * (b + shift), paired=paired), one | scaled),
+        (moved, one | scaled),
         (row(a[order], b[order] if paired else b, paired=paired), one),
     ]:
         np.testing.assert_allclose(list(found.values()), list(expected.values()), atol=1e-9)
