@@ -72,7 +72,7 @@ class Models:
         """As `states`, in NumPy arrays or torch tensors."""
         index = np.broadcast_to(context, len(x))
         seen = context_inputs(self.regime.context_input, index, len(self.regime.contexts), np).astype(x.dtype)
-        inputs = self.parameters, x, seen
+        inputs: tuple[Any, Any, Any] = self.parameters, x, seen
         if self.in_torch:
             import torch
 
