@@ -107,7 +107,7 @@ class Held(NamedTuple):
 def coverage(draw: Draw, mean: float, n: int, repeats: int, within: tuple[float, float] = (-np.inf, np.inf)) -> Held:
     """How often the 95% interval from n seeds covers the mean, and how long it is."""
     values = draw((repeats, n))
-    summary = analysis.over_seeds(xr.DataArray(values, dims=("repeat", "seed")), valid_range=within)
+    summary = analysis.over_seeds(with_range(xr.DataArray(values, dims=("repeat", "seed")), *within))
     low, high = summary["ci_low"].values, summary["ci_high"].values
     known, agree = np.isfinite(low), np.ptp(values, axis=1) == 0
     assert (low[known] >= within[0]).all(), "an interval left its range"

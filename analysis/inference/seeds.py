@@ -110,8 +110,9 @@ def over_seeds(
 
 
 def _refuse_outside(values: FloatArray, within: tuple[float, float], declared: bool) -> None:
-    # A declared range holds up to rounding; one that the caller states has to be right.
-    if not declared and values.size and not (within[0] <= values.min() and values.max() <= within[1]):
+    # A declared range holds up to rounding; one that the caller states has to be right, up to rounding too.
+    slack = 1e-6 * max([1.0, *(abs(end) for end in within if np.isfinite(end))])
+    if not declared and values.size and not (within[0] - slack <= values.min() and values.max() <= within[1] + slack):
         raise UsageError(f"valid_range is {within}, but values reach from {values.min():g} to {values.max():g}")
 
 
