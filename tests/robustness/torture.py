@@ -316,8 +316,21 @@ def _address(file: Path) -> str:
     raise TimeoutError("no scheduler")
 
 
+def _of_progress(line: str) -> bool:
+    """Whether a line says what is being done: notes, the engine, model-steps, and that an interrupt was heard."""
+    return line.startswith(("note:", "training ", "Stopping at ")) or " model-steps" in line
+
+
+def assert_interrupted(said: str) -> None:
+    """It says once what is kept and how to go on, and nothing after that."""
+    *before, last = said.splitlines()
+    assert last.startswith("Interrupted: "), said
+    assert last.endswith("kept; the same command trains the rest."), said
+    assert all(map(_of_progress, before)), said
+
+
 def assert_one_line(said: str) -> None:
-    lines = [line for line in said.splitlines() if not line.startswith("note:")]
+    lines = [line for line in said.splitlines() if not _of_progress(line)]
     assert len(lines) == 1, said
     assert lines[0].startswith("Error: "), said
 
