@@ -263,7 +263,11 @@ def folder(example: dict[str, xr.Dataset], tmp_path_factory: pytest.TempPathFact
     return runs
 
 
-def test_the_command_prints_a_verdict_on_every_claim(run_analyze: Command, folder: Path) -> None:
+def test_the_command_prints_a_verdict_on_every_claim(
+    run_analyze: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A test worker may have a width, at which claims are wrapped.
+    monkeypatch.delenv("COLUMNS", raising=False)
     result = run_analyze("claims", folder)
     assert result.exit_code == 0, result.output
     for claim in read_claims():
