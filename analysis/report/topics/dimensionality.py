@@ -152,7 +152,8 @@ def _along_training(item: Selected) -> xr.Dataset:
     parts = [item.dataset.isel(step=slice(start, start + size)) for start in range(0, sizes["step"], size)]
     alike = alike_features(item.dataset)
     each = (sorted_within(piecewise(part, _dimensionalities, values=item.entries), alike) for part in parts)
-    return along("step", [over_seeds(values) for values in each])
+    # A line through training needs a mean at every step; the figure of the chosen step shows the modes.
+    return along("step", [over_seeds(values, modes=False) for values in each])
 
 
 def drawn(group: Sequence[Selected]) -> Figures:
