@@ -242,7 +242,8 @@ class _Seeds(NamedTuple):
         columns = dict(
             zip(("mean", "ci_low", "ci_high"), (estimate.mean, *inside(self.within, low, high)), strict=True)
         )
-        columns = {name: np.where(self.in_modes(), np.nan, column) for name, column in columns.items()}
+        in_modes = self.in_modes()
+        columns = {name: np.where(in_modes, np.nan, column) for name, column in columns.items()}
         how = (
             "difference of the means over seeds"
             if self.n_first is not None
