@@ -39,11 +39,12 @@ NOTICEABLE = 0.3
 class Loss(NamedTuple):
     """The loss of the models of one condition under one condition.
 
-    `total` is the loss of each model and batch of samples. `parts` are summaries over seeds, by feature and by context.
+    `total` is the loss of each model and batch of samples. `summaries` are those over seeds: of the total at None, and
+    by feature and by context.
     """
 
     total: xr.DataArray
-    parts: Mapping[str, xr.Dataset]
+    summaries: Mapping[str | None, xr.Dataset]
 
 
 _PARTS = ("feature", "context")
@@ -135,7 +136,9 @@ def _evaluated(item: Selected, other: Selected) -> Loss:
         return xr.Dataset({"total": summed(loss)} | {f"by {by}": summed(loss, keep=[by]) for by in _PARTS})
 
     losses = item.each(of, values=values_held(item.dataset))
-    return Loss(losses["total"], {by: _summary(losses[f"by {by}"]) for by in _PARTS})
+    return Loss(
+        losses["total"], {None: _summary(losses["total"])} | {by: _summary(losses[f"by {by}"]) for by in _PARTS}
+    )
 
 
 def _law_of(dataset: xr.Dataset) -> tuple[object, ...]:
@@ -183,7 +186,7 @@ def rows(selected: Sequence[Selected], *, by: str | None = None, own: bool = Fal
         if by == "seed":
             summary = each_seed(mean_over_batches(loss.total)).assign(sampling_error=sampling_error(loss.total))
         else:
-            summary = loss.parts[by] if by else _summary(loss.total)
+            summary = loss.summaries[by]
         frames.append(rows_of(item, "loss", summary, about, **labels))
     return joined(frames)
 
@@ -233,9 +236,9 @@ def _notes(selected: Sequence[Selected], *, own: bool) -> Iterator[str]:
     """What samples leave uncertain, where it matters."""
     uncertain, noticeable = [], []
     for item, other in pairs(selected, own=own):
-        values = loss_under(item, other).total
-        summary = _summary(values)
-        share = float((sampling_error(values) / mean_over_batches(values)).max())
+        loss = loss_under(item, other)
+        summary = loss.summaries[None]
+        share = float((sampling_error(loss.total) / mean_over_batches(loss.total)).max())
         name = item.condition if item is other else f"{item.condition} under {other.condition}"
         if share > 1.02 * ACCURACY and float(summary["model_sampling_error"].max()) > 0:
             uncertain.append((share, name))
@@ -265,11 +268,7 @@ def _of_no_seeds(losses: xr.Dataset) -> xr.Dataset:
     none, count = xr.full_like(losses["loss"], np.nan), xr.zeros_like(losses["loss"], dtype=int)
     numbers = {"mean": losses["loss"], "ci_low": none, "ci_high": none, "n_seeds": count, "n_excluded": count}
     numbers |= {"sampling_error": none, "model_sampling_error": none}
-    return xr.Dataset(
-        numbers
-        | {"sampling_error": none, "model_sampling_error": none}
-        | {name: losses[name] for name in ("kind", "reason")}
-    )
+    return xr.Dataset(numbers | {name: losses[name] for name in ("kind", "reason")})
 
 
 def drawn_all(group: Sequence[Selected]) -> Figures:
@@ -312,7 +311,7 @@ def _drawn_active(items: Mapping[str, Selected], suffix: str) -> Figures:
 
 def _drawn_entries(items: Mapping[str, Selected], suffix: str, *, by: str) -> Figures:
     """The own loss by feature or by context, as lines over its entries."""
-    of_items = {label: item.cell_of(loss_under(item.whole, item.whole).parts[by]) for label, item in items.items()}
+    of_items = {label: item.cell_of(loss_under(item.whole, item.whole).summaries[by]) for label, item in items.items()}
     yield f"loss-by-{by}{suffix}", figures.loss_by_entry(of_items, by=by)
 
 
