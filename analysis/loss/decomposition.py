@@ -7,7 +7,7 @@ import xarray as xr
 
 from toysup.analysis.loss.active_counts import MOST_FEATURES, CountLaw, independent
 from toysup.analysis.loss.evaluation import Predictor, evaluated
-from toysup.analysis.loss.samples import CommonSamples, batch_sizes, sampled_from, zero_point
+from toysup.analysis.loss.samples import weighted_points
 from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
@@ -184,14 +184,8 @@ def _shares(regime: Regime) -> FloatArray:
 
 def _sampled_shares(regime: Regime, context: int) -> FloatArray:
     """P(k active | c), or P(c and k active) if the context follows from x, as a share of samples: (active,)."""
-    least = sampled_from(regime, context, 1)
-    samples = CommonSamples(regime, context, least)
     own = context if regime.rule is not None else 0
     shares = np.zeros(len(ACTIVE))
-    if least:
-        shares[0] = zero_point(regime, context).weight[own, 0]
-    for number, size in enumerate(batch_sizes(_SHARE_SAMPLES)):
-        for points in samples.batch(number, 0, size):
-            weight = points.weight[own] * samples.share / _SHARE_SAMPLES
-            np.add.at(shares, np.minimum(points.active, len(ACTIVE) - 1), weight)
+    for points in weighted_points(regime, context, _SHARE_SAMPLES):
+        np.add.at(shares, np.minimum(points.active, len(ACTIVE) - 1), points.weight[own])
     return shares

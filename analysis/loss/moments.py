@@ -1,12 +1,11 @@
 """Second moments of the inputs and targets of a regime, of which best linear maps and linear models' losses consist."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from toysup.analysis.loss.samples import CommonSamples, Points, batch_sizes, sampled_from, zero_point
+from toysup.analysis.loss.samples import weighted_points
 from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.interference import active_together
 from toysup.experiments.regime import Regime
@@ -79,7 +78,7 @@ def _with_diagonal(pairs: FloatArray, diagonal: FloatArray) -> FloatArray:
 
 def sampled_moments(regime: Regime, n_samples: int) -> Moments:
     """The moments of a regime whose context follows from x, from the common samples of all models."""
-    parts = [moments_of(regime, points.x, points.weight) for points in _points(regime, n_samples)]
+    parts = [moments_of(regime, points.x, points.weight) for points in weighted_points(regime, 0, n_samples)]
     inputs, cross, square = (sum(getattr(part, name) for part in parts) for name in ("inputs", "cross", "square"))
     return Moments(inputs, cross, square, parts[0].weight)
 
@@ -96,17 +95,6 @@ def moments_of(regime: Regime, x: AnyArray, weight: FloatArray) -> Moments:
         sums.append(((u.T * share) @ u, (t.T * share) @ u, share @ t**2))
     inputs, cross, square = (np.stack(of) for of in zip(*sums, strict=True))
     return Moments(inputs, cross, square, _weight(regime))
-
-
-def _points(regime: Regime, n_samples: int) -> Iterator[Points]:
-    """Points with weights that sum to 1: samples, and the point without active features where its chance is known."""
-    least = sampled_from(regime, 0, 1)
-    if least:
-        yield zero_point(regime, 0)
-    samples = CommonSamples(regime, 0, least)
-    for number, size in enumerate(batch_sizes(n_samples)):
-        for points in samples.batch(number, 0, size):
-            yield points._replace(weight=points.weight * samples.share / n_samples)
 
 
 def _weight(regime: Regime) -> FloatArray:

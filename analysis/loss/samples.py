@@ -159,6 +159,20 @@ def batch_sizes(n_samples: int) -> list[int]:
     return [max(0, min(size, n_samples - number * size)) for number in range(BATCHES)]
 
 
+def weighted_points(regime: Regime, context: int, n_samples: int) -> Iterator[Points]:
+    """Points whose weights sum to 1: samples, and the one without active features where its chance is known.
+
+    They are those of a context; of all contexts, if the context follows from x.
+    """
+    least = sampled_from(regime, context, 1)
+    if least:
+        yield zero_point(regime, context)
+    samples = CommonSamples(regime, context, least)
+    for number, size in enumerate(batch_sizes(n_samples)):
+        for points in samples.batch(number, 0, size):
+            yield points._replace(weight=points.weight * samples.share / n_samples)
+
+
 def evaluated_as(regime: Regime) -> list[int]:
     """For each context, the first context in which every model has the same errors."""
     probability, n_contexts = regime.activation_probability, len(regime.contexts)
