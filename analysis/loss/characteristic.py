@@ -22,6 +22,7 @@ import numpy as np
 
 from toysup.analysis.loss.active_counts import most_active
 from toysup.analysis.statistics.arrays import AnyArray, FloatArray
+from toysup.experiments.feature_values import uniform_moments
 from toysup.experiments.numpy_activations import FUNCTIONS
 
 # Terms of the series, and the points at which its coefficients are computed.
@@ -55,7 +56,7 @@ class Law(NamedTuple):
     @property
     def moments(self) -> tuple[float, float]:
         """The mean and the mean square of the value of an active feature."""
-        return (self.low + self.high) / 2, (self.low**2 + self.low * self.high + self.high**2) / 3
+        return uniform_moments(self.low, self.high)
 
 
 class Rows(NamedTuple):

@@ -296,8 +296,7 @@ class _Sampled:
 
 def _zero_loss(regime: Regime, importance: FloatArray) -> float:
     """About what predicting 0 loses: Σ P(c) I_i(c) p_i(c), times the mean square of a value."""
-    low, high = regime.value_range
-    square = (low * low + low * high + high * high) / 3
+    _, square = regime.value_moments
     per_context = regime.activation_probability * importance.reshape(len(importance), -1, len(regime.subset)).max(
         axis=1
     )

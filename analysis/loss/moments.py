@@ -28,7 +28,7 @@ class Moments(NamedTuple):
 def target_moments(regime: Regime) -> Moments:
     """As `exact_moments` with u = (1,) alone, which takes no matrix over the features."""
     p, P = regime.activation_probability, regime.context_probability
-    (mean_value, mean_square), (size, _) = _value_moments(*regime.value_range)
+    (mean_value, mean_square), (size, _) = regime.value_moments, _absolute_moments(*regime.value_range)
     mean, square = p * (size if regime.target == "abs" else mean_value), p * mean_square
     if regime.target == "z":
         one_hot = np.eye(len(p))[:, :, None]
@@ -40,7 +40,7 @@ def exact_moments(dataset: xr.Dataset, regime: Regime) -> Moments:
     """The moments of a regime whose context does not follow from x, computed from its tables."""
     p = regime.activation_probability
     together = active_together(dataset).transpose("context", "feature", "other_feature").values.astype(np.float64)
-    (mean_value, mean_square), (size, signed) = _value_moments(*regime.value_range)
+    (mean_value, mean_square), (size, signed) = regime.value_moments, _absolute_moments(*regime.value_range)
     of_x = _with_diagonal(together * mean_value * mean_value, p * mean_square)
     of_context = np.asarray(context_inputs(regime.context_input, np.arange(len(p)), len(p), np), dtype=np.float64)
     given = np.concatenate([np.ones((len(p), 1)), of_context], axis=1)
@@ -61,13 +61,12 @@ def exact_moments(dataset: xr.Dataset, regime: Regime) -> Moments:
     return Moments(P[:, None, None] * inputs, P[:, None, None] * cross, P[:, None] * square, _weight(regime))
 
 
-def _value_moments(low: float, high: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """(E[v], E[v²]) and (E[|v|], E[|v| v]) of a value v that is uniform on [low, high]."""
+def _absolute_moments(low: float, high: float) -> tuple[float, float]:
+    """E[|v|] and E[|v| v] of a value v that is uniform on [low, high]."""
     if low == high:
-        return (low, low**2), (abs(low), abs(low) * low)
+        return abs(low), abs(low) * low
     width = high - low
-    plain = (low + high) / 2, (low**2 + low * high + high**2) / 3
-    return plain, ((high * abs(high) - low * abs(low)) / (2 * width), (abs(high) ** 3 - abs(low) ** 3) / (3 * width))
+    return (high * abs(high) - low * abs(low)) / (2 * width), (abs(high) ** 3 - abs(low) ** 3) / (3 * width)
 
 
 def _with_diagonal(pairs: FloatArray, diagonal: FloatArray) -> FloatArray:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from toysup.experiments.feature_values import uniform_moments
+
 Array = npt.NDArray[np.float64]
 
 _NUMBER = r"[-+]?[\d.]+(?:[eE][-+]?\d+)?"
@@ -119,9 +121,9 @@ def _median(probability: tuple[float, ...], low: float, high: float) -> float:
         law = _law(probability, low, high, atom)
         if law.above <= 0.5 + _TOLERANCE and law.above + law.at >= 0.5 - _TOLERANCE:
             return atom
-    share = np.asarray(probability)
-    mean = share.sum() * (low + high) / 2
-    spread = float(np.sqrt((share * (low**2 + low * high + high**2) / 3 - (share * (low + high) / 2) ** 2).sum()))
+    share, (value, square) = np.asarray(probability), uniform_moments(low, high)
+    mean = share.sum() * value
+    spread = float(np.sqrt((share * square - (share * value) ** 2).sum()))
     return _root(lambda t: _law(probability, low, high, t).above - 0.5, mean - spread, mean + spread)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.experiments.context_rules import Rule
+from toysup.experiments.feature_values import uniform_moments, value_range
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -77,6 +78,11 @@ class Regime:
         return value_range(self.values)
 
     @property
+    def value_moments(self) -> tuple[float, float]:
+        """The mean and the mean square of the value of an active feature."""
+        return uniform_moments(*self.value_range)
+
+    @property
     def context_inputs(self) -> tuple[str, ...]:
         """Names of the inputs that show the model its context; empty if the model does not see it."""
         return {None: (), "flag": ("flag",), "one-hot": self.contexts}[self.context_input]
@@ -89,12 +95,3 @@ class Regime:
     @property
     def output_dim(self) -> str:
         return "output" if self.target == "z" else "feature"
-
-
-def value_range(values: str | float) -> tuple[float, float]:
-    """The interval [low, high] of a law of values: "uniform", "signed", "binary" (always 1) or a constant.
-
-    A constant is rounded to float32, as samples hold it, so that a rule on x recognises its ties.
-    """
-    named = {"uniform": (0.0, 1.0), "signed": (-1.0, 1.0), "binary": (1.0, 1.0)}
-    return named[values] if isinstance(values, str) else (float(np.float32(values)),) * 2

@@ -14,7 +14,8 @@ from toysup.experiments import context_rules
 from toysup.experiments.context_rules import Rule
 from toysup.experiments.feature_groups import EXCLUSIVE, ROUNDING, TOGETHER, group_labels
 from toysup.experiments.feature_ranges import as_range, feature_range
-from toysup.experiments.regime import FloatArray, Regime, value_range
+from toysup.experiments.feature_values import value_range
+from toysup.experiments.regime import FloatArray, Regime
 from toysup.experiments.spec import NOT_NEGATIVE, POSITIVE, PROBABILITY, Number, Spec, Swept, Whole, single
 
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
