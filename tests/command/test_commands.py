@@ -94,6 +94,30 @@ def test_train_notes_the_floor_of_outputs_that_are_never_negative(run_train: Com
     assert notes("abs", *signed, "--set", "regime.target=abs") == []
 
 
+def test_train_notes_features_that_an_l2_penalty_outweighs(run_train: Command, tmp_path: Path) -> None:
+    options = [*SHORT, "--seeds", 1, "--condition", "fixed"]
+
+    def notes(folder: str, *more: object) -> list[str]:
+        result = run_train("conditional-importance", "-o", tmp_path / folder, *options, *more)
+        assert result.exit_code == 0, result.output
+        return [line for line in result.stderr.splitlines() if "weight decay" in line]
+
+    decay = ["--set", "training.weight_decay=0.01"]
+    # p I E[x²] with I = 0.7 … 0.7^10, twice, p = 0.15 and E[x²] = 1/3 is below 0.005 from the 7th on.
+    count = 2 * sum(0.7**i * 0.15 / 3 < 0.005 for i in range(1, 11))
+    assert count == 8
+    (note,) = notes("adam", *decay, "--set", "training.optimizer=adam")
+    assert f"fixed: the weight decay of adam is an L2 penalty, under which {count} of 20 features" in note
+    assert "below 0.005, half" in note
+    (most,) = notes("sweep", "--set", "training.weight_decay=[0.0, 0.01]", "--set", "training.optimizer=adam")
+    assert most == note
+    # Of features that are always 1, x² is three times as large on average.
+    (binary,) = notes("binary", *decay, "--set", "training.optimizer=adam", "--set", "regime.values=binary")
+    assert f"under which {2 * sum(0.7**i * 0.15 < 0.005 for i in range(1, 11))} of 20 features" in binary
+    assert notes("adamw", *decay, "--set", "training.optimizer=adamw") == []
+    assert notes("none", "--set", "training.optimizer=adam", "--set", "training.weight_decay=0.0") == []
+
+
 def test_train_refuses_before_it_trains(run_train: Command, runs: Path, tmp_path: Path) -> None:
     misspelt = tmp_path / "mine.toml"
     misspelt.write_text('name = "mine"\n[model]\nn_features = 2\nn_hidden = 1\n[training]\nbatchsize = 3\n')

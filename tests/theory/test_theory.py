@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 import toysup
 from toysup import Regime, UsageError, theory
 from toysup.experiments.regime_spec import RegimeSpec
+from toysup.theory.costs import outweighed_features
 from toysup.theory.integrals import one_active, two_active
 
 N_SAMPLES = 40_000
@@ -551,3 +552,13 @@ def test_wrong_input_is_refused_in_one_line(call: Callable[[], object], message:
     with pytest.raises(UsageError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+@given(regimes(3), uniform(0.0, 0.3))
+def test_a_penalty_outweighs_a_feature_whose_best_norm_is_below_a_half(regime: Regime, penalty: float) -> None:
+    q = np.linspace(0, 1, 20_001)
+    gain = regime.context_probability @ (regime.importance * regime.activation_probability) * regime.value_moments[1]
+    best = q[np.argmin(gain[:, None] * (1 - q) ** 2 + penalty * q / 2, axis=1)]
+    clear = abs(best - 0.5) > 1e-3
+    expected = (gain > 0) & (best < 0.5)
+    assert (outweighed_features(regime, penalty) == expected)[clear].all()

@@ -93,7 +93,6 @@ def main(
     all. Finished runs are kept: the same command resumes after an interruption, and adds seeds that are missing.
     """
     from toysup.experiments.experiment_file import load_experiment, parse_change
-    from toysup.training.train import left_out_recordings
     from toysup.training.train_runs import LEFT, TrainingPlan
 
     if workers is not None and scheduler is not None:
@@ -110,17 +109,9 @@ def main(
     )
     with plan.locked() as missing:
         if not quiet:
-            for note in left_out_recordings(plan.conditions):
-                click.echo(f"note: {note}", err=True)
-            for condition in plan.conditions:
-                _note_floor(condition)
-                _note_decay(condition)
-            _tell_engines(plan, missing)
+            _tell_plan(plan, missing)
         if scheduler is None:
-            fused = [part.store.condition for part in missing if part.blocks and part.store.engine == "fused"]
-            # The engine is compiled apart for regimes with and without groups.
-            for groups in {bool(condition.first_regime.group) for condition in fused}:
-                _prepare_fused(quiet, groups)
+            _prepare_engines(missing, quiet)
         with _client(workers, scheduler) as client:
             _train_missing(plan, missing, client, workers, quiet)
     if not quiet:
@@ -161,6 +152,18 @@ def _train_missing(
         click.echo(f"note: {bar.lost_work()}", err=True)
 
 
+def _tell_plan(plan: TrainingPlan, missing: Sequence[MissingBlocks]) -> None:
+    """Print to stderr what the user may not expect of the conditions, and which engine trains which."""
+    from toysup.training.train import left_out_recordings
+
+    for note in left_out_recordings(plan.conditions):
+        click.echo(f"note: {note}", err=True)
+    for condition in plan.conditions:
+        _note_floor(condition)
+        _note_decay(condition)
+    _tell_engines(plan, missing)
+
+
 def _tell_engines(plan: TrainingPlan, missing: Sequence[MissingBlocks]) -> None:
     """Print to stderr which engine trains which conditions, and why."""
     names: dict[tuple[str, str], list[str]] = {}
@@ -193,18 +196,14 @@ def _note_floor(condition: Condition) -> None:
 def _note_decay(condition: Condition) -> None:
     """Print to stderr for how many features an L2 penalty outweighs what representing them gains."""
     from toysup.experiments.model import is_plain
+    from toysup.theory.costs import outweighed_features
 
     training, regimes = condition.training, condition.checked_regimes()
     if training.optimizer == "adamw" or not is_plain(condition.model, regimes[0]):
         return
     decays = training.weight_decay
     decay = max(decays) if isinstance(decays, tuple) else decays
-    low, high = regimes[0].value_range
-    # A feature alone with ‖W_i‖² = q costs g (1 − q)² + decay q / 2 with g = Σ_c P(c) I_i(c) p_i(c) E[x²]: least at
-    # q = 1 − decay / 4g.
-    weights = [(r.context_probability[:, None] * r.importance * r.activation_probability).sum(axis=0) for r in regimes]
-    square = (low**2 + low * high + high**2) / 3
-    count = max(int(((weight > 0) & (weight * square < decay / 2)).sum()) for weight in weights)
+    count = max(int(outweighed_features(regime, decay).sum()) for regime in regimes)
     if count:
         click.echo(
             f"note: {condition.name}: the weight decay of {training.optimizer} is an L2 penalty, under which "
@@ -212,6 +211,14 @@ def _note_decay(condition: Condition) -> None:
             f"{decay / 2:g}, half of weight_decay); adamw decays apart from the loss",
             err=True,
         )
+
+
+def _prepare_engines(missing: Sequence[MissingBlocks], quiet: bool) -> None:
+    """Compile what will train in this process or in workers on this machine."""
+    fused = [part.store.condition for part in missing if part.blocks and part.store.engine == "fused"]
+    # The engine is compiled apart for regimes with and without groups.
+    for groups in {bool(condition.first_regime.group) for condition in fused}:
+        _prepare_fused(quiet, groups)
 
 
 def _prepare_fused(quiet: bool, groups: bool) -> None:

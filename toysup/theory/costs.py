@@ -1,4 +1,4 @@
-"""The loss if two features share a direction, and if a feature is dropped: closed forms from a regime's tables.
+"""The loss if two features share a direction, if one is dropped, or under a penalty: closed forms of a regime's tables.
 
 Two features share a direction if they form an antipodal pair. A feature is dropped if no direction represents it.
 """
@@ -6,9 +6,12 @@ Two features share a direction if they form an antipodal pair. A feature is drop
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from toysup.experiments.regime import FloatArray, Regime
 from toysup.theory.tables import require_independent
+
+Mask = npt.NDArray[np.bool_]
 
 
 def sharing_cost(regime: Regime) -> FloatArray:
@@ -164,6 +167,17 @@ def output_floor(regime: Regime) -> FloatArray:
     # Each feature's bound depends on its own law alone, so groups do not matter.
     require_independent(replace(regime, group=()), values="signed")
     return _weights(regime)[1] / 6
+
+
+def outweighed_features(regime: Regime, penalty: float) -> Mask:
+    """The features (feature,) that occur but lose more by an L2 penalty ½ λ ‖W‖² than they gain by a weight.
+
+    A lone feature with ‖W_i‖² = q costs g (1 − q)² + ½ λ q with g = Σ_c P(c) I_i(c) p_i(c) E[x²]. The least is at
+    q = 1 − λ/(4g), which is below 1/2 if g < λ/2: then the feature is not represented.
+    """
+    (_, active), (_, mean_square) = _weights(regime), regime.value_moments
+    outweighed: Mask = (active > 0) & (active * mean_square < penalty / 2)
+    return outweighed
 
 
 def _weights(regime: Regime) -> tuple[FloatArray, FloatArray]:
