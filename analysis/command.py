@@ -18,7 +18,7 @@ import click
 from toysup.analysis.report import report_call
 from toysup.analysis.report.calls import TOPICS
 from toysup.command.errors import with_error_line
-from toysup.command.imports import import_option
+from toysup.command.imports import IMPORT
 from toysup.command.streams import Group
 from toysup.errors import ToysupError
 
@@ -40,7 +40,7 @@ SELECTION = (
     click.Option(["--seed", "seeds"], multiple=True, type=int, metavar="N", help="Only this seed; repeats."),
     click.Option(["--step"], type=int, help="A recorded step.  [default: the last]"),
     click.Option(["--epoch"], type=float, help="A recorded epoch."),
-    import_option(),
+    click.Option(["--import"], **IMPORT),
 )
 FORMAT = click.Option(
     ["--format"], type=click.Choice(["table", "csv", "json"]), default="table", help="How the rows are printed."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import click
+from typing import Any
 
-HELP = "Import this module or .py file first, which registers your own activations and models. Can be repeated."
+import click
 
 
 def import_all(context: click.Context, parameter: click.Parameter, names: tuple[str, ...]) -> None:
@@ -21,8 +21,11 @@ def import_all(context: click.Context, parameter: click.Parameter, names: tuple[
             raise click.UsageError(" ".join(str(error).split()), context) from None
 
 
-def import_option() -> click.Option:
-    """The option, which a command only has to list."""
-    return click.Option(
-        ["--import"], multiple=True, metavar="MODULE", expose_value=False, callback=import_all, help=HELP
-    )
+# The keywords of a `click.Option` or `click.option` named --import.
+IMPORT: dict[str, Any] = {
+    "multiple": True,
+    "metavar": "MODULE",
+    "expose_value": False,
+    "callback": import_all,
+    "help": "Import this module or .py file first, which registers your own activations and models. Can be repeated.",
+}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from toysup.command.errors import with_error_line
-from toysup.command.imports import HELP, import_all
+from toysup.command.imports import IMPORT
 from toysup.command.streams import Command
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _list_experiments(context: click.Context, _: click.Parameter, wanted: bool) 
     metavar="KEY=VALUE",
     help="Change a value of the experiment, such as training.epochs=2. Can be repeated.",
 )
-@click.option("--import", multiple=True, metavar="MODULE", expose_value=False, callback=import_all, help=HELP)
+@click.option("--import", **IMPORT)
 @click.option(
     "--engine",
     help="Train with this engine: fused, which is compiled and runs on the CPU, or torch. By default fused trains each "
