@@ -28,8 +28,6 @@ _MOST_ROWS = 4
 _MOST_PANELS = 4
 _LABEL = "dimensionality Dᵢ"
 _MEANING = "Dᵢ: dimensionality of feature i, dimensionless."
-
-
 _SORTED = " Features with equal tables are sorted in each seed: the k-th has the k-th largest Dᵢ of that seed."
 
 
@@ -91,8 +89,7 @@ def dimensionality_over_training(
     """Draw the mean dimensionality D_i of every feature along training, with its interval shaded.
 
     Each condition has one panel for each of its subsets. Up to four conditions have a row each; of more conditions,
-    several share a row. The colour of a line is the position of the
-    feature within its subset.
+    several share a row. The colour of a line is the position of the feature within its subset.
 
     Parameters
     ----------

@@ -59,8 +59,7 @@ def course_of_training(
     summaries : mapping of str to Dataset (statistic, step)
         For the same conditions, the summaries over all seeds that `toysup.analysis.over_seeds` returns. If there is a
         statistic "plateau", its mean is the share of seeds that are on a plateau. "sharing_pairs_chance" is dashed, in
-        the row of "sharing_pairs". The x axis is the coord `epoch(step)`
-        if all conditions have it, else `step`.
+        the row of "sharing_pairs". The x axis is the coord `epoch(step)` if all conditions have it, else `step`.
     first : int, default 0
         How many looks (colours and markers) to skip. If several figures share the conditions of an experiment, give the
         number of conditions in the figures before this one, so that no two conditions look the same.

@@ -54,9 +54,8 @@ def gram_grid(
         The coords `epoch(step)`, `subset(feature)` and `other_subset(other_feature)`, if present, give the titles of
         the columns and the subsets.
     limit : float, optional
-        The end of the colour scale, positive. Entries beyond it have the colour of the end, and the
-        caption counts them. The default is the largest
-        |G_ij| that is drawn.
+        The end of the colour scale, positive. Entries beyond it have the colour of the end, and the caption counts
+        them. The default is the largest |G_ij| that is drawn.
     title : str, optional
         The title of the figure, such as the name of the condition. There is none by default.
     ax : Axes, optional

@@ -40,8 +40,8 @@ def difference_over_seeds(
     −1 and 1.
 
     Without spread there is no interval, no effect size and no p-value; all are NaN. This is so if a side has one seed,
-    if all paired differences are equal, or if the seeds of each side all agree. If the differences between seeds
-    lie in several modes, there is a p-value alone, as their mean describes no pair of models.
+    if all paired differences are equal, or if the seeds of each side all agree. If the differences between seeds lie in
+    several modes, there is a p-value alone, as their mean describes no pair of models.
 
     Parameters
     ----------

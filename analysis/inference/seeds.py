@@ -64,8 +64,7 @@ def over_seeds(
         entry in several modes. If there is such an entry, there are also the variables of dims (..., mode):
         `mode_share`, `mode_share_low` and `mode_share_high`, the share of the seeds with its exact binomial interval;
         `mode_mean`, `mode_low` and `mode_high`, the mean of these seeds with its interval, if there are at least five;
-        and `mode_n_seeds`. They
-        are NaN, and `mode_n_seeds` is 0, for other entries.
+        and `mode_n_seeds`. They are NaN, and `mode_n_seeds` is 0, for other entries.
 
     Raises
     ------
