@@ -6,7 +6,7 @@ from scipy import special
 
 from toysup.analysis.statistics.dimensionality import REPRESENTED_THRESHOLD, represented
 from toysup.analysis.statistics.gram import feature_norms, gram
-from toysup.analysis.statistics.labels import is_finite, named, numbers, require_dims
+from toysup.analysis.statistics.labels import is_finite, named, numbers, require_dims, with_steps
 from toysup.errors import UsageError
 
 SHARING_THRESHOLD = 0.9
@@ -226,14 +226,6 @@ def merge_step(shared: xr.DataArray) -> xr.DataArray:
 def _steps(recorded: xr.DataArray) -> tuple[float, float]:
     """The first and the last recorded step, between which an event lies."""
     return float(recorded["step"].min()), float(recorded["step"].max())
-
-
-def with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> xr.DataArray:
-    """The array in floating point; UsageError if it lacks a dim, or the steps themselves."""
-    array = numbers(array, ("step", *dims), what=what)
-    if "step" not in array.coords:
-        raise UsageError(f"{what} needs the coordinate step, which has the number of each recorded step")
-    return array
 
 
 def _since(holds: xr.DataArray) -> xr.DataArray:

@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.statistics.arrays import FloatArray
-from toysup.analysis.statistics.directions import with_steps
-from toysup.analysis.statistics.labels import named
+from toysup.analysis.statistics.labels import named, with_steps
 
 PLATEAU_FALL = 0.01
 JUMP_SIZE = 0.2

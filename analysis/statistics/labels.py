@@ -37,6 +37,14 @@ def numbers(array: xr.DataArray, dims: Sequence[str], *, what: str) -> xr.DataAr
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
+def with_steps(array: xr.DataArray, dims: tuple[str, ...], *, what: str) -> xr.DataArray:
+    """The array in floating point; UsageError if it lacks a dim, or the steps themselves."""
+    array = numbers(array, ("step", *dims), what=what)
+    if "step" not in array.coords:
+        raise UsageError(f"{what} needs the coordinate step, which has the number of each recorded step")
+    return array
+
+
 def _refuse_missing(array: xr.DataArray | xr.Dataset, dims: Sequence[str], what: str) -> None:
     if missing := [dim for dim in dims if dim not in array.dims]:
         present = ", ".join(map(str, array.dims)) or "none"
