@@ -1,6 +1,6 @@
 """Feature dimensionality: of each feature at one step, and along training."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,7 @@ from toysup.analysis.figures._inputs import all_summaries
 from toysup.analysis.figures._panels import TALLEST, blank, grid
 from toysup.analysis.figures._subsets import Block, by_subset
 from toysup.analysis.figures._text import interval_of, n_of, note, wrapped
-from toysup.analysis.figures._time import Scale, scale_of, scale_time, time_axis
+from toysup.analysis.figures._time import Scale, Time, scale_of, scale_time, time_axis
 from toysup.analysis.figures.style import DOUBLE_COLUMN, SINGLE_COLUMN, styled
 
 FIRST_LAST = LinearSegmentedColormap.from_list("toysup_first_last", colormaps["viridis"](np.linspace(0, 0.9, 256)))
@@ -127,50 +127,51 @@ def dimensionality_over_training(
     time = time_axis(summaries)
     blocks = {name: _blocks(data) for name, data in summaries.items()}
     columns = max(len(of_one) for _, of_one in blocks.values())
+    beside = 1 if len(summaries) <= _MOST_ROWS else max(1, _MOST_PANELS // columns)
+    figure, axes = _rows(-(-len(summaries) // beside), beside * columns, room=bool(ranked))
     most = max(block.stop - block.start for _, of_one in blocks.values() for block in of_one)
     colours = ScalarMappable(Normalize(1, max(most, 2)), FIRST_LAST)
-    beside = 1 if len(summaries) <= _MOST_ROWS else max(1, _MOST_PANELS // columns)
-    rows = -(-len(summaries) // beside)
-    figure = blank(
-        SINGLE_COLUMN if beside * columns == 1 else DOUBLE_COLUMN,
-        0.5
-        + (0.35 if beside * columns == 1 else 0.1) * bool(ranked)
-        + rows * float(np.clip((TALLEST - 0.7) / rows, 0.6, 1.3)),
-    )
-    axes = grid(figure, rows, beside * columns)
     places = [row[at * columns : (at + 1) * columns] for row in axes for at in range(beside)]
     for place, (name, data) in zip(places, summaries.items(), strict=False):
         order, of_one = blocks[name]
         for ax, block in zip(place, of_one, strict=False):
-            features = data.isel(feature=order[block.start : block.stop])
-            _trajectories(ax, time.at[name], features, colours)
+            _trajectories(ax, time.at[name], data.isel(feature=order[block.start : block.stop]), colours)
             subset = f": {block.subset}" if len(of_one) > 1 else ""
             title = wrapped(f"{name} ({n_of(data)}){subset}", width=90 // max(beside * columns, 2))
             ax.set_title(title, loc="left")
             _dimensionality_axis(ax)
-        for ax in place[len(of_one) :]:
-            ax.set_axis_off()
-    for place in places[len(summaries) :]:
-        for ax in place:
-            ax.set_axis_off()
-    for at in range(beside * columns):
-        # The lowest panel that is drawn; those above share its axis and its tick labels.
-        lowest = [row[at] for row in axes if row[at].axison][-1:]
-        for ax in lowest:
-            scale_time(ax, time, scale=time_scale or scale_of(time))
-            ax.tick_params(labelbottom=True)
+    _finish_grid(axes, time, time_scale or scale_of(time))
     figure.supylabel(_LABEL)
-    bar = figure.colorbar(
-        colours,
-        ax=[ax for row in axes for ax in row],
-        aspect=14 * len(axes),
-        label="rank" if set(ranked) >= set(summaries) else "position or rank" if ranked else "position in the subset",
-    )
-    bar.ax.invert_yaxis()
-    bar.ax.yaxis.set_major_locator(MaxNLocator(6 if rows == 1 else "auto", integer=True, min_n_ticks=1))
+    label = "rank" if set(ranked) >= set(summaries) else "position or rank" if ranked else "position in the subset"
+    _feature_bar(figure, axes, colours, label=label)
     shaded = interval_of(summaries.values(), drawn_as="Shaded")
     note(figure, f"{_MEANING}{_SORTED * bool(ranked)} Lines: mean over seeds.{shaded}")
     return figure
+
+
+def _rows(rows: int, columns: int, *, room: bool) -> tuple[Figure, list[list[Axes]]]:
+    """A figure with a grid of low panels, with room for a longer caption if wanted."""
+    longer = (0.35 if columns == 1 else 0.1) * room
+    high = rows * float(np.clip((TALLEST - 0.7) / rows, 0.6, 1.3))
+    figure = blank(SINGLE_COLUMN if columns == 1 else DOUBLE_COLUMN, 0.5 + longer + high)
+    return figure, grid(figure, rows, columns)
+
+
+def _finish_grid(axes: Sequence[Sequence[Axes]], time: Time, scale: Scale) -> None:
+    """Hide the panels in which nothing is drawn, and label the time below the lowest panel of each column."""
+    for ax in (ax for row in axes for ax in row if not ax.lines):
+        ax.set_axis_off()
+    for column in zip(*axes, strict=True):
+        # Those above share its axis and its tick labels.
+        for ax in [ax for ax in column if ax.axison][-1:]:
+            scale_time(ax, time, scale=scale)
+            ax.tick_params(labelbottom=True)
+
+
+def _feature_bar(figure: Figure, axes: Sequence[Sequence[Axes]], colours: ScalarMappable, *, label: str) -> None:
+    bar = figure.colorbar(colours, ax=[ax for row in axes for ax in row], aspect=14 * len(axes), label=label)
+    bar.ax.invert_yaxis()
+    bar.ax.yaxis.set_major_locator(MaxNLocator(6 if len(axes) == 1 else "auto", integer=True, min_n_ticks=1))
 
 
 def _dimensionality_axis(ax: Axes) -> None:
