@@ -4,6 +4,7 @@ numba itself keeps it beside the module, where `pip uninstall` would leave it. A
 in it then hides the package that is installed next.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,11 +14,18 @@ from typing import Any
 
 import numba
 from numba.core import caching, event
+from numba.core.ccallback import CFunc
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import register_pass
+from numba.core.typed_passes import NativeLowering
+from numba.core.typing import Signature
 
 # A module whose settings are attributes.
 config: Any = numba.config
 # The reason why compiled code was not kept by this process, if it was not.
 _not_kept: list[str] = []
+# A file of the cache folder: how long each part took to compile.
+_DURATIONS = "seconds-to-compile.json"
 
 
 def cache_folder() -> Path | None:
@@ -59,9 +67,21 @@ class _Implementation(caching.CompileResultCacheImpl):
 
 
 class _KeptCode(caching.FunctionCache):
-    """The compiled code of one function. Whatever is wrong with its folder or files, the function is compiled anew."""
+    """The compiled code of one function. Whatever is wrong with its folder or files, the function is compiled anew.
+
+    A `key` stands for all that the function calls. numba itself looks at the file of the function alone.
+    """
 
     _impl_class = _Implementation
+
+    def __init__(self, function: Any, key: str | None) -> None:
+        super().__init__(function)
+        self._key = key
+
+    def _index_key(self, signature: Any, codegen: Any) -> Any:
+        if self._key is None:
+            return super()._index_key(signature, codegen)
+        return signature, codegen.magic_tuple(), self._key
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         try:
@@ -79,20 +99,92 @@ class _KeptCode(caching.FunctionCache):
             _not_kept.append(f"{self.cache_path}: {error.strerror or error}")
 
 
-def kept_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` with these options, for a function whose compiled code is kept in `cache_folder()`."""
+def kept_njit(key: str | None = None, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` with these options, for a function whose compiled code is kept in `cache_folder()`.
+
+    A function that calls others of ours needs a `key`, as long as which is the same its code is used again. The key has
+    to tell apart whatever the function is made of: the sources of those functions, and what its closure holds.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
         try:
             # As `cache=True` does it, with numba's own place.
-            dispatcher._cache = _KeptCode(function)
+            dispatcher._cache = _KeptCode(function, key)
         except RuntimeError:
             # numba raises this if no locator has a place for the function.
             _not_kept.append("there is no home folder")
         return dispatcher
 
     return decorate
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _PartLowering(NativeLowering):
+    """Leaves the optimising to the function that a part is compiled into: numba would do it at every level of calls."""
+
+    _name = "part_lowering"
+
+    def run_pass(self, state: Any) -> Any:
+        state.library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+        state.library._optimize_final_module = lambda: None
+        return super().run_pass(state)
+
+
+class _PartCompiler(CompilerBase):
+    def define_pipelines(self) -> list[Any]:
+        manager = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        manager.passes = [
+            (_PartLowering if each is NativeLowering else each, description) for each, description in manager.passes
+        ]
+        manager.finalize()
+        return [manager]
+
+
+def part_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`numba.njit` for a part of kept code, which compiled code alone can call; it takes half as long to compile."""
+    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler, **options}
+    decorator: Callable[[Callable[..., Any]], Any] = numba.njit(**options)
+    return decorator
+
+
+def kept_function(signature: Signature, key: str, **options: Any) -> Callable[[Callable[..., Any]], CFunc]:
+    """Compile a function for this signature alone, as an argument of other compiled code, and keep its code likewise.
+
+    Code that gets it as an argument is compiled once for all functions of the signature.
+    """
+
+    def decorate(function: Callable[..., Any]) -> CFunc:
+        compiled = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
+        with suppress(RuntimeError):
+            compiled._cache = _KeptCode(function, key)
+        compiled.compile()
+        return compiled
+
+    return decorate
+
+
+def last_duration(what: str) -> float | None:
+    """Seconds that `what` took to compile when it was last compiled; None if that is not known."""
+    folder = cache_folder()
+    try:
+        known = json.loads((folder / _DURATIONS).read_text()) if folder is not None else {}
+        return float(known[what])
+    # Whatever is wrong with a file of the cache, it is not needed.
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def note_duration(what: str, seconds: float) -> None:
+    """Keep the seconds that `what` took to compile, if there is a folder that can be written."""
+    folder = cache_folder()
+    if folder is None:
+        return
+    known: dict[str, float] = {}
+    with suppress(OSError, ValueError):
+        known = dict(json.loads((folder / _DURATIONS).read_text()))
+    with suppress(OSError):
+        (folder / _DURATIONS).write_text(json.dumps(known | {what: seconds}))
 
 
 def why_not_kept() -> str | None:

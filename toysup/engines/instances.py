@@ -80,7 +80,7 @@ class Instances:
     @cached_property
     def law(self) -> SampleLaw:
         """The law that the samples of each instance are drawn from."""
-        return sample_law(self.regimes, self.seeds)
+        return sample_law(self.regimes, self.seeds, dense=self.training.draws == "dense")
 
     @cached_property
     def importance(self) -> FloatArray:

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -116,13 +117,30 @@ class Condition(Spec):
         """The steps that are recorded, ascending."""
         return self.record.steps_of(self.training)
 
+    def corner_regimes(self) -> list[Regime]:
+        """The regimes at the ends of all sweep axes. Along each axis activity rises or falls throughout."""
+        ends = {axis: tuple({min(values), max(values)}) for axis, values in self.regime.sweeps.items()}
+        return [self._regime_at(dict(zip(ends, cell, strict=True))) for cell in _grid(ends)]
+
+    @property
+    def draws_sparsely(self) -> bool:
+        """Whether the samples of any cell are drawn at the cost of their active features."""
+        return self.training.draws == "sparse" and any(regime.is_sparse for regime in self.corner_regimes())
+
+    def drawn_densely(self) -> "Condition":
+        """This condition with `training.draws` "dense"."""
+        return self.model_copy(update={"training": self.training.model_copy(update={"draws": "dense"})})
+
     @property
     def identity(self) -> str:
         """The model, regime, training and recorded steps of this condition, as JSON.
 
         Defaults are filled in, so that equal conditions have equal identities, however their files were written.
+        `training.draws` is there only if it matters; without it a condition is drawn densely (`identified`).
         """
         parts = self.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+        if not self.draws_sparsely:
+            del parts["training"]["draws"]
         regime = self.regime
         if regime.importance is None:
             parts["regime"] = {"importance_decay": 1.0} | parts["regime"]
@@ -135,6 +153,14 @@ class Condition(Spec):
             # A model without layers does not use this activation.
             del parts["model"]["layer_activation"]
         return json.dumps(parts | {"record": {"steps": list(self.recorded_steps)}})
+
+    @classmethod
+    def identified(cls, parts: Mapping[str, Any]) -> "Condition":
+        """The condition with the identity whose parsed JSON this is; its name means nothing.
+
+        Raises KeyError, TypeError or ValueError if that is no specification.
+        """
+        return cls(name="condition", **{**parts, "training": {"draws": "dense", **parts["training"]}})
 
     def cells(self) -> Iterator[Cell]:
         """The cells of the sweep, the last axis varying fastest; one empty cell if nothing is swept."""

@@ -49,6 +49,10 @@ class TrainingSpec(Spec):
         ε > 0 in the denominator of adam and adamw.
     schedule : {"constant", "linear", "cosine"}, default "constant"
         Factor on the learning rate at step s of S, from s = 0: 1, 1 − s/S, or (1 + cos πs/S)/2.
+    draws : {"sparse", "dense"}, default "sparse"
+        How random words become samples; their law is the same. "dense" takes a word for each feature. "sparse" takes
+        words for the active features alone in every cell in which at most 8 features and one in 16 are active in the
+        mean, and is dense in the others. Regimes with groups or with a context rule are always drawn densely.
 
     Raises
     ------
@@ -78,6 +82,7 @@ class TrainingSpec(Spec):
     beta2: Annotated[Swept, BELOW_ONE] = 0.999
     epsilon: Number = Field(default=1e-8, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
+    draws: Literal["sparse", "dense"] = "sparse"
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingSpec":

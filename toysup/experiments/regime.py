@@ -9,6 +9,8 @@ from toysup.experiments.context_rules import Rule
 from toysup.experiments.feature_values import uniform_moments, value_range
 
 FloatArray = npt.NDArray[np.float64]
+# A regime is sparse if at most this share, and at most this number, of its features is active in the mean.
+_SPARSE_SHARE, _SPARSE_NUMBER = 1 / 16, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +83,17 @@ class Regime:
     def value_moments(self) -> tuple[float, float]:
         """The mean and the mean square of the value of an active feature."""
         return uniform_moments(*self.value_range)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether at most 8 features and one in 16 are active in the mean, with neither groups nor a context rule.
+
+        Its samples can then be drawn at the cost of their active features (`toysup.sampling.sparse_samples`).
+        """
+        if self.group or self.rule is not None:
+            return False
+        active = float(self.context_probability @ self.activation_probability.sum(axis=1))
+        return active <= min(_SPARSE_SHARE * len(self.subset), _SPARSE_NUMBER)
 
     @property
     def context_inputs(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ Sample j of a seed has one random word of 32 bits for its context and one for ea
 word is below the threshold t = min(⌊2³² p⌋, 2³² − 1), and then has the value low + (high − low) · word / t. Given that
 the feature is active, word / t is uniform on [0, 1], so one word decides both. Regimes with equal tables of context and
 activation therefore have equal samples, and a zero in the activation table only removes a feature. Probabilities are
-exact to 2⁻³².
+exact to 2⁻³². `toysup.sampling.sparse_samples` has another definition, for regimes whose features are seldom active.
 
 A feature of a group shares the word of its group, and is active if that word lies in an interval of the feature. The
 intervals of features that fire together all start at 0; those of features that exclude one another lie side by side.
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from toysup.experiments.feature_groups import EXCLUSIVE, first_of_group, lower_ends
 from toysup.experiments.regime import FloatArray, Regime
 from toysup.sampling.random_words import WORD_VALUES, philox, purpose_code
+from toysup.sampling.sparse_samples import SurvivalLaw, draw_by_survival, survival_law
 
 IntArray = npt.NDArray[np.int64]
 # An array of any dtype.
@@ -57,7 +58,8 @@ class SampleLaw(NamedTuple):
 
     The first axis is the instance. `key` has the low and the high half of the seeds (instance,). `context_threshold`
     is (instance, context − 1), `threshold` and `scale` are (instance, context, feature). Values are uniform from `low`
-    to `low` + `width`. `group` and `rule` are None if the regime has no groups, or no context rule.
+    to `low` + `width`. `group` and `rule` are None if the regime has no groups, or no context rule. `sparse` is None if
+    no instance has the definition for sparse regimes.
     """
 
     key: tuple[AnyArray, AnyArray]
@@ -68,6 +70,7 @@ class SampleLaw(NamedTuple):
     width: float
     group: GroupLaw | None
     rule: RuleLaw | None
+    sparse: SurvivalLaw | None = None
 
 
 def thresholds(probability: npt.ArrayLike) -> IntArray:
@@ -86,8 +89,11 @@ def context_thresholds(context_probability: npt.ArrayLike) -> IntArray:
     return thresholds(np.cumsum(np.asarray(context_probability, dtype=np.float64), axis=-1)[..., :-1])
 
 
-def sample_law(regimes: Sequence[Regime], seeds: npt.ArrayLike) -> SampleLaw:
-    """The law of each seed under the regime at the same position; only numbers differ between the regimes."""
+def sample_law(regimes: Sequence[Regime], seeds: npt.ArrayLike, *, dense: bool = False) -> SampleLaw:
+    """The law of each seed under the regime at the same position; only numbers differ between the regimes.
+
+    With `dense`, sparse regimes have the definition of all others.
+    """
     first = regimes[0]
     keys = np.asarray(seeds, dtype=np.int64)
     probability = np.stack([regime.activation_probability for regime in regimes])
@@ -108,6 +114,7 @@ def sample_law(regimes: Sequence[Regime], seeds: npt.ArrayLike) -> SampleLaw:
         width=high - low,
         group=_group_law(first.group, np.array([r.group_correlation for r in regimes]), probability),
         rule=rule,
+        sparse=None if dense else survival_law(regimes),
     )
 
 
@@ -141,6 +148,10 @@ def draw(
     if context is None and law.rule is None and law.threshold.shape[1] > 1:
         word = _words(law.key, "context", samples, 1, xp)
         given = (word >= law.context_threshold[:, None, :]).sum(-1)
+    sparse = law.sparse if feature_words is None else None
+    x = None if sparse is None else _drawn_sparsely(law, sparse, samples, given, xp)
+    if sparse is not None and sparse.every:
+        return x, given
     words = _words(law.key, "feature", samples, n, xp) if feature_words is None else feature_words
     active, scale = words < law.threshold[instance, given], law.scale[instance, given]
     if law.group is not None:
@@ -149,10 +160,18 @@ def draw(
         among = (group_word >= law.group.lower[instance, given]) & (group_word < law.group.upper[instance, given])
         active = xp.where(copying, among, active)
         scale = xp.where(copying, scale * 0 + law.width / WORD_VALUES, scale)
-    x = xp.where(active, xp.asarray(words, dtype=xp.float32) * scale + law.low, 0 * scale)
+    dense = xp.where(active, xp.asarray(words, dtype=xp.float32) * scale + law.low, 0 * scale)
+    x = dense if sparse is None else xp.where(sparse.chosen[:, None, None], x, dense)
     if context is None and law.rule is not None:
         given = judged(law.rule, x, _words(law.key, "context", samples, 1, xp)[:, :, 0], xp)
     return x, given
+
+
+def _drawn_sparsely(
+    law: SampleLaw, sparse: SurvivalLaw, samples: AnyArray, context: AnyArray, xp: ModuleType
+) -> AnyArray:
+    scale = np.float32(law.width / WORD_VALUES)
+    return draw_by_survival(sparse, law.key, samples, context, xp, low=law.low, scale=scale)
 
 
 def judged(rule: RuleLaw, x: AnyArray, coin: AnyArray, xp: ModuleType) -> AnyArray:
@@ -174,7 +193,9 @@ def _words(key: tuple[AnyArray, AnyArray], purpose: str, samples: AnyArray, coun
     return whole.reshape(*whole.shape[:2], -1)[:, :, :count]
 
 
-def sample(regime: Regime, seed: int, samples: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], IntArray]:
+def sample(
+    regime: Regime, seed: int, samples: npt.ArrayLike, *, draws: str = "sparse"
+) -> tuple[npt.NDArray[np.float32], IntArray]:
     """The samples that a seed sees under a regime.
 
     Sample j of a seed is always the same, whatever the engine, the device or the batch. In an infinite stream step s
@@ -189,6 +210,8 @@ def sample(regime: Regime, seed: int, samples: npt.ArrayLike) -> tuple[npt.NDArr
         The seed, from 0 to 2⁶² − 1.
     samples : array_like of int (sample,)
         Indices of the samples, from 0.
+    draws : {"sparse", "dense"}, default "sparse"
+        `training.draws` of the condition, which only matters for sparse regimes.
 
     Returns
     -------
@@ -206,7 +229,7 @@ def sample(regime: Regime, seed: int, samples: npt.ArrayLike) -> tuple[npt.NDArr
     ((4, 20), (4,))
     """
     indices = np.asarray(samples, dtype=np.int64)[None, :]
-    x, context = draw(sample_law([regime], [seed]), indices, np)
+    x, context = draw(sample_law([regime], [seed], dense=draws == "dense"), indices, np)
     return x[0], context[0]
 
 

@@ -80,7 +80,7 @@ class BlockPlan:
         try:
             parts = json.loads(stamp)
             cells, seeds, engine = parts["cells_per_block"], parts["seeds_per_block"], parts["engine"]
-            condition = Condition(name="condition", **parts["condition"])
+            condition = Condition.identified(parts["condition"])
             counts = (*cells, seeds)
         except (KeyError, TypeError, RecursionError) as error:
             raise ValueError("not the plan of a condition") from error

@@ -270,7 +270,7 @@ class DamagedError(ToysupError):
 def condition_of(dataset: xr.Dataset) -> Condition:
     """The condition that a dataset was trained with; DamagedError if its attribute cannot be read."""
     try:
-        return Condition(name="condition", **json.loads(dataset.attrs["condition"]))
+        return Condition.identified(json.loads(dataset.attrs["condition"]))
     except (KeyError, TypeError, ValueError, RecursionError):
         raise DamagedError("the attribute condition is not the JSON of a specification") from None
 

@@ -51,11 +51,11 @@ def lock_of(file: Path) -> Path:
     return file.with_name(f".{file.name.removesuffix('.nc')}.lock")
 
 
-def stored_engine(file: Path) -> str | None:
-    """The engine that trained the runs of the condition whose file this is; None if there are no runs."""
+def stored_specification(file: Path) -> tuple[Condition, str] | None:
+    """The condition and the engine of the runs of the condition whose file this is; None if there are no runs."""
     for path in [file] if file.exists() else block_files(blocks_folder(file))[:1]:
         with open_trajectory(path) as there:
-            return specification_of(there)[1]
+            return specification_of(there)
     return None
 
 

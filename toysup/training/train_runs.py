@@ -21,7 +21,7 @@ from toysup.storage.blocks import Block
 from toysup.storage.checkpoints import seconds_between
 from toysup.storage.file_access import listed, user_path
 from toysup.storage.runs import open_runs
-from toysup.storage.store import Store, block_files, locked, path_of, stored_engine
+from toysup.storage.store import Store, block_files, locked, path_of, stored_specification
 from toysup.training.interrupts import Interrupted, stop_on_signals
 from toysup.training.one_block import ProgressListener, Stopped, train_and_keep
 from toysup.training.train import DEFAULT_SEEDS, left_out_recordings, refuse_seeds, whole_numbers
@@ -87,21 +87,28 @@ class TrainingPlan:
     ) -> "TrainingPlan":
         """A checked plan; nothing on disk is touched.
 
-        Runs are extended with the engine that trained them, unless another one is given.
+        Runs are extended with the engine that trained them, unless another one is given, and with samples that are
+        drawn as theirs were.
 
         Raises UsageError if the seeds are wrong, there is no such condition, engine or device, or the engine cannot
         train a condition.
         """
         refuse_seeds(seeds)
         seconds_between()
-        chosen = experiment.select(conditions)
+        chosen = list(experiment.select(conditions))
         engines = {condition.name: choose_engine(condition, engine, device) for condition in chosen}
         folder = user_path(folder)
-        for name in engines if engine is None and not overwrite else ():
+        for number, condition in enumerate(chosen if not overwrite else ()):
+            stored = stored_specification(path_of(folder, experiment.name, condition.name))
+            if stored is None:
+                continue
             # The fused engine may have learned to train a condition since torch did, which can train any.
-            if stored_engine(path_of(folder, experiment.name, name)) == "torch":
-                engines[name] = "torch"
-        return cls(experiment, folder, seeds, chosen, engines, device, overwrite, engine is not None)
+            if engine is None and stored[1] == "torch":
+                engines[condition.name] = "torch"
+            # Runs from before there were sparse draws.
+            if not stored[0].draws_sparsely:
+                chosen[number] = condition.drawn_densely()
+        return cls(experiment, folder, seeds, tuple(chosen), engines, device, overwrite, engine is not None)
 
     def why_engine(self, condition: Condition) -> str:
         """The reason why a condition has its engine; empty if it is the usual one."""

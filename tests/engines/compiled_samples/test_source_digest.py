@@ -14,6 +14,8 @@ import toysup
 from toysup.engines.compiled_samples import batches
 from toysup.engines.compiled_samples.source_digest import SOURCES, digest_of_sources
 from toysup.engines.fused import kernel
+from toysup.engines.fused.activations import FUNCTIONS
+from toysup.engines.fused.gradient import row_errors_of
 
 FOLDER = Path(toysup.__file__).parent
 SOURCE_FILES = [
@@ -53,10 +55,12 @@ def test_the_digest_covers_every_compiled_source(package: Path, edited: str) -> 
     assert digest_of_sources(package) != SOURCES
 
 
-def test_cached_functions_have_the_digest_in_their_closure() -> None:
-    """numba makes the values of a closure part of the key under which it caches a function."""
-    for function in (kernel._advance, batches._draw, batches._order):
-        assert SOURCES in [cell.cell_contents for cell in function.py_func.__closure__]
+def test_cached_functions_have_the_digest_in_their_key() -> None:
+    for function in (kernel._kernel(True), batches._draw, batches._draw_sparse, batches._order):
+        assert SOURCES in function._cache._key
+    assert kernel._kernel(False)._cache._key != kernel._kernel(True)._cache._key
+    keys = {row_errors_of(name, "float32")._cache._key for name in FUNCTIONS}
+    assert len(keys) == len(FUNCTIONS)
 
 
 def test_an_edited_source_is_compiled_anew(package: Path) -> None:

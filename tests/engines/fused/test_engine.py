@@ -11,7 +11,7 @@ from scipy import stats
 import toysup
 from toysup import analysis
 from toysup.engines.fused import arguments, engine
-from toysup.engines.fused.activations import CODES
+from toysup.engines.fused.activations import FUNCTIONS
 from toysup.engines.fused.arguments import Batches, State, Tables, drawn, given, new_state, room_for
 from toysup.engines.fused.kernel import advance
 from toysup.engines.fused.update import OPTIMIZERS, Optimizer
@@ -72,7 +72,7 @@ def rule_of(kind: str, count: int, steps: int = 200) -> Optimizer:
 
 def only(part: State | Tables | Optimizer, i: int) -> State | Tables | Optimizer:
     """The arguments of one instance."""
-    shared = ("kind", "factor", "epsilon", "groups")
+    shared = ("kind", "factor", "epsilon", "groups", "sparse")
     return type(part)(
         *(x if name in shared else x[i : i + 1].copy() for name, x in zip(part._fields, part, strict=True))
     )
@@ -168,7 +168,7 @@ def test_a_hundred_steps_are_torchs(kind: str, n: int, m: int, phi: str, dtype: 
 
 
 def test_it_has_every_built_in_activation() -> None:
-    assert set(CODES) == set(BUILT_IN)
+    assert set(FUNCTIONS) == set(BUILT_IN)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,13 +1,13 @@
 """Whole batches of samples, drawn by compiled code for engines that are not compiled."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint32, uint64
+from numba import uint32, uint64
 
-from toysup.engines.compiled_code import kept_njit
+from toysup.engines.compiled_code import kept_njit, part_njit
+from toysup.engines.compiled_samples.active_lists import MOST_ROWS, draw_lists, fill_guide, new_drawing, sparse_tables
 from toysup.engines.compiled_samples.sizes import WORDS
 from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.compiled_samples.tiles import draw_contexts, shuffle
@@ -40,7 +40,14 @@ def draw_batch(law: SampleLaw, samples: npt.ArrayLike) -> tuple[npt.NDArray[np.f
     shape = (len(law.threshold), indices.shape[1])
     x = np.empty((*shape, law.threshold.shape[2]), np.float32)
     context = np.zeros(shape, np.int64)
-    _draw(_typed(law), indices, x, context)
+    if law.sparse is None or not law.sparse.every:
+        _draw(_typed(law), indices, x, context)
+    if (tables := sparse_tables(law)) is not None and law.sparse is not None:
+        drawing = new_drawing(tables, min(shape[1], MOST_ROWS), np.float32)
+        thresholds = np.ascontiguousarray(law.context_threshold, np.uint32)
+        for i in np.flatnonzero(law.sparse.chosen):
+            seed = np.uint64(law.key[1][i] << 32 | law.key[0][i])
+            _draw_sparse(indices[i % len(indices)], seed, thresholds[i], tables, i, drawing, x[i], context[i])
     return x, context
 
 
@@ -74,7 +81,7 @@ def order(seed: int, epoch: int, size: int) -> npt.NDArray[np.uint32]:
     return places
 
 
-@njit
+@part_njit()
 def _fill(words, purpose, sample, seed):
     for block in range((len(words) + 3) // 4):
         four = philox(uint64(block), sample, purpose, seed)
@@ -82,7 +89,7 @@ def _fill(words, purpose, sample, seed):
             words[f] = four[q]
 
 
-@njit
+@part_njit()
 def _judged(law, i, x, sample):
     """The context that follows from x by the rule."""
     statistic = 0.0
@@ -96,37 +103,48 @@ def _judged(law, i, x, sample):
     return 0 if philox(uint64(0), sample, CONTEXT, law.seed[i])[0] < law.rule_tie[i] else 1
 
 
-def _compiled(sources: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    @kept_njit(nogil=True)
-    def draw(law, samples, x, context):
-        sources  # noqa: B018 — see toysup.engines.compiled_samples.source_digest
-        n = x.shape[2]
-        word, shared, copy = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
-        for i in range(len(x)):
-            own, seed = samples[i % len(samples)], law.seed[i]
-            draw_contexts(own, len(own), law.context_threshold[i], seed, context[i])
-            for r in range(len(own)):
-                c = context[i, r]
-                _fill(word, FEATURE, own[r], seed)
-                if len(law.of) > 0:
-                    _fill(shared, GROUP, own[r], seed)
-                    _fill(copy, COPY, own[r], seed)
-                for f in range(n):
-                    active, scale = word[f] < law.threshold[i, c, f], law.scale[i, c, f]
-                    if len(law.of) > 0 and copy[f] < law.copies[i, f]:
-                        among = shared[law.of[f]]
-                        active = law.lower[i, c, f] <= among < law.upper[i, c, f]
-                        scale = law.copied_scale[0]
-                    x[i, r, f] = np.float32(uint32(word[f])) * scale + law.low[0] if active else np.float32(0)
-                if law.rule_feature >= 0:
-                    context[i, r] = _judged(law, i, x[i, r], own[r])
-
-    @kept_njit(nogil=True)
-    def fill_order(places, epoch, seed, words):
-        sources  # noqa: B018
-        shuffle(places, epoch, seed, words)
-
-    return draw, fill_order
+@kept_njit(SOURCES, nogil=True)
+def _draw(law, samples, x, context):
+    n = x.shape[2]
+    word, shared, copy = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
+    for i in range(len(x)):
+        own, seed = samples[i % len(samples)], law.seed[i]
+        draw_contexts(own, len(own), law.context_threshold[i], seed, context[i])
+        for r in range(len(own)):
+            c = context[i, r]
+            _fill(word, FEATURE, own[r], seed)
+            if len(law.of) > 0:
+                _fill(shared, GROUP, own[r], seed)
+                _fill(copy, COPY, own[r], seed)
+            for f in range(n):
+                active, scale = word[f] < law.threshold[i, c, f], law.scale[i, c, f]
+                if len(law.of) > 0 and copy[f] < law.copies[i, f]:
+                    among = shared[law.of[f]]
+                    active = law.lower[i, c, f] <= among < law.upper[i, c, f]
+                    scale = law.copied_scale[0]
+                x[i, r, f] = np.float32(uint32(word[f])) * scale + law.low[0] if active else np.float32(0)
+            if law.rule_feature >= 0:
+                context[i, r] = _judged(law, i, x[i, r], own[r])
 
 
-_draw, _order = _compiled(SOURCES)
+@kept_njit(SOURCES, nogil=True)
+def _draw_sparse(samples, seed, context_threshold, tables, i, drawing, x, context):
+    fill_guide(tables.survival[i], drawing.guide)
+    lists, several = drawing.lists, len(context_threshold) > 0
+    x[:] = 0
+    for first in range(0, len(samples), MOST_ROWS):
+        rows = min(MOST_ROWS, len(samples) - first)
+        draw_lists(samples[first:], rows, False, seed, context_threshold, tables, i, drawing)
+        if several:
+            for r in range(rows):
+                context[first + r] = drawing.words.context[r]
+        for a in range(len(lists.ends) - 1):
+            # The samples with more than a features have an entry a.
+            for k in range(lists.ends[a], lists.ends[-1]):
+                s = lists.slot[k]
+                x[first + lists.row[s], lists.index[a, s]] = lists.value[a, s]
+
+
+@kept_njit(SOURCES, nogil=True)
+def _order(places, epoch, seed, words):
+    shuffle(places, epoch, seed, words)

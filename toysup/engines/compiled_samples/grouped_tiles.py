@@ -7,8 +7,9 @@ in blocks of four, as everywhere, to buffers; then the values of each feature fo
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, uint32, uint64
+from numba import uint32, uint64
 
+from toysup.engines.compiled_code import part_njit
 from toysup.engines.compiled_samples.vector_width import wide_vectors
 from toysup.engines.compiled_samples.words import COPY, FEATURE, GROUP, philox
 from toysup.sampling.random_words import WORD_VALUES
@@ -41,7 +42,7 @@ def rows_of_words(n_features: int) -> int:
     return _SHARED + -(-n_features // 4) * 4
 
 
-@njit
+@part_njit()
 def draw_grouped_tile(tile, input_row, law, offset, seed, words, X):
     """Draw the values of all inputs of the samples in `tile` to X, one column for each sample."""
     zeros = len(X) - 4
@@ -61,7 +62,7 @@ def draw_grouped_tile(tile, input_row, law, offset, seed, words, X):
                 _draw_feature(len(tile), f, law, offset, words, X[input_row[f]])
 
 
-@njit
+@part_njit()
 def _has_first_of_group(of, first):
     found = False
     for f in range(first, min(first + 4, len(of))):
@@ -69,7 +70,7 @@ def _has_first_of_group(of, first):
     return found
 
 
-@njit
+@part_njit()
 def _any_copies_sometimes(copies):
     found = False
     for count in copies:
@@ -77,7 +78,7 @@ def _any_copies_sometimes(copies):
     return found
 
 
-@njit
+@part_njit()
 def _draw_words(tile, block, purpose, seed, words):
     wide_vectors()
     w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
@@ -86,7 +87,7 @@ def _draw_words(tile, block, purpose, seed, words):
         w0[j], w1[j], w2[j], w3[j] = uint32(a), uint32(b), uint32(c), uint32(d)
 
 
-@njit
+@part_njit()
 def _draw_feature(count, f, law, offset, words, x):
     """The values of one feature, from its own word, its copy word and its group's word of each sample."""
     wide_vectors()

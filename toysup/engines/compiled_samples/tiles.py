@@ -3,6 +3,7 @@
 import numpy as np
 from numba import njit, uint32, uint64
 
+from toysup.engines.compiled_code import part_njit
 from toysup.engines.compiled_samples.sizes import ceil_div
 from toysup.engines.compiled_samples.vector_width import wide_vectors
 from toysup.engines.compiled_samples.words import CONTEXT, FEATURE, ORDER, philox
@@ -10,12 +11,16 @@ from toysup.engines.compiled_samples.words import CONTEXT, FEATURE, ORDER, philo
 _HALF = uint64(32)
 
 
-@njit
-def next_rows(step, size, order, sample):
-    """Write the indices of the samples of this step to `sample`, and return their number."""
+@part_njit()
+def next_rows(step, size, order, sample, all_of_stream):
+    """Write the indices of the samples of this step to `sample`, and return their number.
+
+    Those of a stream follow one another, and if `all_of_stream` is false only the first is written.
+    """
     if len(order) == 0:
         first = uint64(step) * uint64(size)
-        for r in range(size):
+        sample[0] = first
+        for r in range(size if all_of_stream else 0):
             sample[r] = first + uint64(r)
         return size
     offset = step % ceil_div(len(order), size) * size
@@ -25,7 +30,7 @@ def next_rows(step, size, order, sample):
     return rows
 
 
-@njit
+@part_njit()
 def shuffle_if_new(step, size, order_epoch, seed, order, words):
     """Return the epoch of this step, and shuffle `order` for it unless it is `order_epoch`, the last one shuffled."""
     if len(order) == 0:
@@ -36,7 +41,7 @@ def shuffle_if_new(step, size, order_epoch, seed, order, words):
     return epoch
 
 
-@njit
+@part_njit()
 def shuffle(order, epoch, seed, words):
     """Fisher–Yates shuffle of 0 … len−1 from the end, where word i of the epoch decides the place of i.
 
@@ -53,7 +58,7 @@ def shuffle(order, epoch, seed, words):
         top = 4 * first - 1
 
 
-@njit
+@part_njit()
 def _order_words(first, epoch, seed, words):
     wide_vectors()
     w0, w1, w2, w3 = words[0], words[1], words[2], words[3]
@@ -61,7 +66,7 @@ def _order_words(first, epoch, seed, words):
         w0[k], w1[k], w2[k], w3[k] = philox(first + uint64(k), epoch, ORDER, seed)
 
 
-@njit
+@part_njit()
 def draw_contexts(sample, rows, context_threshold, seed, context):
     """Draw the context of each sample; with one context nothing is drawn."""
     if len(context_threshold) == 0:
@@ -76,7 +81,7 @@ def draw_contexts(sample, rows, context_threshold, seed, context):
         context[r] = reached
 
 
-@njit
+@part_njit()
 def group_by_context(rows, sample, context, grouped, group):
     """Sort the samples by context, stably: those of context c become grouped[group[c] : group[c + 1]]."""
     n_contexts = len(group) - 1
@@ -101,7 +106,7 @@ def group_by_context(rows, sample, context, grouped, group):
     group[0] = 0
 
 
-@njit
+@part_njit()
 def draw_tile(tile, input_row, threshold, scale, offset, seed, X):
     """Draw the values of all inputs of the samples in `tile` to X, one column for each sample."""
     zeros = len(X) - 4
@@ -115,7 +120,7 @@ def draw_tile(tile, input_row, threshold, scale, offset, seed, X):
             _draw_block(tile, uint64(block), seed, (t0, t1, t2, t3), (s0, s1, s2, s3), offset, x)
 
 
-@njit
+@part_njit()
 def _input(f, input_row, threshold, scale, zeros):
     """The row, threshold and scale of feature f; beyond the last feature, those of one that is never active."""
     if f < len(input_row):
@@ -123,7 +128,7 @@ def _input(f, input_row, threshold, scale, zeros):
     return zeros + f % 4, uint32(0), np.float32(0)
 
 
-@njit
+@part_njit()
 def _draw_block(tile, block, seed, threshold, scale, offset, x):
     wide_vectors()
     x0, x1, x2, x3 = x

@@ -16,8 +16,8 @@ _LOW = uint64(0xFFFFFFFF)
 _HALF = uint64(32)
 
 
-CONTEXT, FEATURE, ORDER, GROUP, COPY = (
-    np.uint64(purpose_code(name)) for name in ("context", "feature", "order", "group", "copy")
+CONTEXT, FEATURE, ORDER, GROUP, COPY, FIRST, ACTIVE = (
+    np.uint64(purpose_code(name)) for name in ("context", "feature", "order", "group", "copy", "first", "active")
 )
 
 

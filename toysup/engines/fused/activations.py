@@ -80,7 +80,6 @@ def identity(a):
     return a, type(a)(1)
 
 
-# The position of an activation is its code.
 FUNCTIONS = {
     "relu": relu,
     "identity": identity,
@@ -92,4 +91,3 @@ FUNCTIONS = {
     "gelu": gelu,
     "softplus": softplus,
 }
-CODES = {name: code for code, name in enumerate(FUNCTIONS)}

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from toysup.engines.compiled_samples.active_lists import SparseTables, sparse_tables
 from toysup.engines.instances import Instances
 from toysup.sampling.random_words import WORD_VALUES
 from toysup.sampling.samples import GroupLaw, NumpyArray, SampleLaw
@@ -41,8 +42,9 @@ class Tables(NamedTuple):
 
     A feature whose word is below its threshold has the value word · scale + offset; any other feature is 0. `seed` is
     (I,) uint64; `context_threshold` (I, C−1) and `threshold` (I, C, n) are uint32; `scale` (I, C, n) and `offset` (I,)
-    are float32; `importance` (I, C, n) has the dtype of the state. `groups` is None if no feature is in a group; the
-    kernel is compiled apart for the two cases.
+    are float32; `importance` (I, C, n) has the dtype of the state. `groups` is None if no feature is in a group.
+    `sparse` is None if no instance has the definition of samples for sparse regimes. The kernel is compiled apart for
+    these cases.
     """
 
     seed: NumpyArray
@@ -52,6 +54,7 @@ class Tables(NamedTuple):
     offset: NumpyArray
     importance: NumpyArray
     groups: GroupTables | None = None
+    sparse: SparseTables | None = None
 
 
 class Kept(NamedTuple):
@@ -117,6 +120,7 @@ def tables_of(instances: Instances, dtype: type[np.floating] = np.float32) -> Ta
         offset=np.full(len(instances), law.low, np.float32),
         importance=instances.importance.astype(dtype),
         groups=None if law.group is None else _group_tables(law, law.group),
+        sparse=sparse_tables(law),
     )
 
 

@@ -3,8 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+import numpy.typing as npt
 
+from toysup.engines.compiled_code import part_njit
+from toysup.engines.compiled_samples.active_lists import Drawing, fill_guide, new_drawing
 from toysup.engines.compiled_samples.grouped_tiles import rows_of_words
 from toysup.engines.compiled_samples.sizes import WORDS, ceil
 from toysup.engines.fused.arguments import Batches, State, Tables
@@ -32,6 +34,7 @@ class Work(NamedTuple):
     words: NumpyArray
     tile: NumpyArray
     group_words: NumpyArray
+    drawing: Drawing | None
     X: NumpyArray
     A: NumpyArray
     H: NumpyArray
@@ -68,6 +71,13 @@ class Layer(NamedTuple):
     zeros: NumpyArray
 
 
+def aligned_matrix(height: int, width: int, dtype: npt.DTypeLike) -> NumpyArray:
+    """A matrix of zeros that begins on a cache line."""
+    flat = np.zeros(height * width + 64, dtype)
+    skip = -flat.ctypes.data % 64 // flat.itemsize
+    return flat[skip : skip + height * width].reshape(height, width)
+
+
 def new_work(state: State, tables: Tables, batches: Batches) -> Work:
     """Buffers for one instance at a time, with the shapes and the dtype of these arguments."""
     n_contexts = tables.threshold.shape[1]
@@ -75,11 +85,8 @@ def new_work(state: State, tables: Tables, batches: Batches) -> Work:
     wide, high_m, high_n = ceil(n, COLUMNS), ceil(m, ROWS), ceil(n, ROWS)
     tile = ceil(min(_TILE_SAMPLES, max(1, _TILE_VALUES // n), batches.size), COLUMNS)
 
-    def matrix(height, width):
-        """A matrix of zeros that begins on a cache line."""
-        flat = np.zeros(height * width + 64, state.W.dtype)
-        skip = -flat.ctypes.data % 64 // flat.itemsize
-        return flat[skip : skip + height * width].reshape(height, width)
+    def matrix(height: int, width: int) -> NumpyArray:
+        return aligned_matrix(height, width, state.W.dtype)
 
     return Work(
         n_inputs=np.zeros(n_contexts, np.int64),
@@ -94,6 +101,7 @@ def new_work(state: State, tables: Tables, batches: Batches) -> Work:
         words=np.zeros((4, WORDS), np.uint64),
         tile=np.zeros(tile, np.uint64),
         group_words=np.zeros((0 if tables.groups is None else rows_of_words(n), tile), np.uint32),
+        drawing=None if tables.sparse is None else new_drawing(tables.sparse, tile, state.W.dtype),
         X=matrix(high_n + 4, tile),
         A=matrix(high_n, tile),
         H=matrix(high_m, tile),
@@ -112,11 +120,12 @@ def new_work(state: State, tables: Tables, batches: Batches) -> Work:
     )
 
 
-@njit
+@part_njit()
 def plan(tables, i, injected, work):
     """Find the inputs and outputs of each context of an instance; in an injected batch any feature may be active."""
     threshold, importance = tables.threshold[i], tables.importance[i]
     zeros = len(work.X) - 4
+    _fill_guide(tables.sparse, i, work.drawing)
     for c in range(len(threshold)):
         n_inputs = n_outputs = 0
         for f in range(threshold.shape[1]):
@@ -131,7 +140,14 @@ def plan(tables, i, injected, work):
         work.n_inputs[c], work.n_outputs[c] = n_inputs, n_outputs
 
 
-@njit
+@part_njit()
+def _fill_guide(sparse, i, drawing):
+    # numba leaves the branch out that the type of `sparse` excludes.
+    if sparse is not None:
+        fill_guide(sparse.survival[i], drawing.guide)
+
+
+@part_njit()
 def _follows_group(groups, i, c, f):
     """Whether a word of its group can activate a feature; the ends of the interval are rounded by themselves."""
     # numba leaves the branch out that the type of `groups` excludes.

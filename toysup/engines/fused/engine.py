@@ -3,18 +3,21 @@
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from toysup.engines.compiled_samples.active_lists import SparseTables
 from toysup.engines.fused.arguments import GroupTables, Kept, State, Tables, drawn, new_state, room_for, tables_of
+from toysup.engines.fused.formulation import LISTS, LISTS_IN_TILES, TILES, form_of, forms_of
 from toysup.engines.fused.kernel import advance
 from toysup.engines.fused.update import OPTIMIZERS, Optimizer
 from toysup.engines.instances import UNATTENDED, Control, EngineState, Instances, Snapshot
+from toysup.experiments.experiment import Condition
 from toysup.experiments.regime import FloatArray
 from toysup.sampling.samples import IntArray, NumpyArray
 
-Arguments = TypeVar("Arguments", State, Tables, GroupTables, Optimizer, Kept)
+Arguments = TypeVar("Arguments", State, Tables, GroupTables, SparseTables, Optimizer, Kept)
 
 # Multiply-adds and similar operations in one call of the kernel: about a second. Progress is reported, and an interrupt
 # takes effect, between two calls.
@@ -65,6 +68,7 @@ class _Run:
         self.instances, self.training, self.control = instances, instances.training, control
         self.state = new_state(instances.parameters["W"].astype(dtype), instances.parameters["b"].astype(dtype))
         self.tables, self.optimizer = tables_of(instances, dtype), optimizer_of(instances)
+        self.forms = forms_of(instances)
         self.batches = drawn(self.training.batch_size, self.training.dataset_size or 0, dtype)
         self.total, self.diverged = np.zeros(len(instances)), np.full(len(instances), -1)
         self.step = self.seen = 0
@@ -83,6 +87,7 @@ class _Run:
                 leg[-1],
                 kept=_part(kept, group),
                 activation=self.instances.model.activation,
+                forms=self.forms[group],
                 threads=self.control.threads,
             )
             if group.stop < len(self.instances):
@@ -124,25 +129,56 @@ class _Run:
         self.control.progress(step, self.told)
 
 
-def prepare(*, groups: bool = False) -> None:
-    """Compile the kernel, which takes 20 to 40 s, or load it from numba's cache, which takes half a second.
+class Kernel(NamedTuple):
+    """What loops are compiled apart for: whether there are groups, and the form. A part of them is of the activation."""
 
-    It is compiled apart for regimes with and without groups.
-    """
+    activation: str
+    groups: bool = False
+    form: int = TILES
+
+    @property
+    def name(self) -> str:
+        """A few words for a person."""
+        samples = {TILES: "", LISTS: " of sparse samples", LISTS_IN_TILES: " of sparse samples in small batches"}
+        return f"training on {'groups' if self.groups else 'features'}{samples[self.form]}"
+
+
+def kernels_of(condition: Condition) -> set[Kernel]:
+    """The loops that train a condition; of a sweep, those of the corners."""
+    model, rows = condition.model, condition.training.batch_size
+    regimes = condition.corner_regimes()
+    sparse = condition.training.draws == "sparse"
+    return {
+        Kernel(
+            model.activation,
+            bool(regime.group),
+            form_of(regime, model.n_features, model.n_hidden, rows) if sparse and regime.is_sparse else TILES,
+        )
+        for regime in regimes
+    }
+
+
+def prepare(kernel: Kernel = Kernel("relu")) -> None:  # noqa: B008 — a tuple
+    """Compile a loop, which takes seconds, or load it from the cache, which takes a fraction of one."""
     weights = np.zeros((1, 1, 1), np.float32)
     zeros = np.zeros((1, 1, 1))
+    nothing = weights[0, 0]
     tables = Tables(
         seed=np.zeros(1, np.uint64),
         context_threshold=np.zeros((1, 0), np.uint32),
         threshold=zeros.astype(np.uint32),
         scale=weights,
-        offset=weights[0, 0],
+        offset=nothing,
         importance=weights,
-        groups=_one_feature_in_a_group() if groups else None,
+        groups=_one_feature_in_a_group() if kernel.groups else None,
+        sparse=None if kernel.form == TILES else SparseTables(zeros + 0.5, nothing, nothing, np.ones(1, np.int64)),
     )
     zero = np.zeros(1)
     optimizer = Optimizer(OPTIMIZERS["sgd"], zero, zero, zero, zero, zero, zero, epsilon=1.0)
-    advance(new_state(weights, weights[0]), tables, optimizer, drawn(1, 0, np.float32), 0, 1, threads=1)
+    advance(
+        new_state(weights, weights[0]), tables, optimizer, drawn(1, 0, np.float32), 0, 1,
+        activation=kernel.activation, forms=np.array([kernel.form]), threads=1,
+    )  # fmt: skip
 
 
 def _one_feature_in_a_group() -> GroupTables:
@@ -203,7 +239,7 @@ def _part(arguments: Arguments, group: slice) -> Arguments:
     """The arguments of a group of instances, as views, so that the kernel changes the whole arrays."""
     own: dict[str, Any] = arguments._asdict()
     for name, value in own.items():
-        if isinstance(value, GroupTables):
+        if isinstance(value, GroupTables | SparseTables):
             own[name] = _part(value, group)
         elif value is not None and name not in ("kind", "factor", "epsilon", "steps"):
             own[name] = value[group]

@@ -11,26 +11,40 @@ For each sample the first takes 2·outputs·inputs multiply-adds, the second m (
 the cheaper way.
 """
 
-from numba import njit
+from functools import cache
 
+import numpy as np
+from numba import types
+from numba.core.ccallback import CFunc
+from numba.np.numpy_support import from_dtype
+
+from toysup.engines.compiled_code import kept_function, part_njit
+from toysup.engines.compiled_samples.active_lists import draw_lists_in
 from toysup.engines.compiled_samples.grouped_tiles import GroupedLaw, draw_grouped_tile
 from toysup.engines.compiled_samples.sizes import ceil
-from toysup.engines.compiled_samples.tiles import draw_tile
+from toysup.engines.compiled_samples.source_digest import SOURCES
+from toysup.engines.compiled_samples.tiles import draw_contexts, draw_tile, group_by_context
 from toysup.engines.compiled_samples.vector_width import wide_vectors
 from toysup.engines.fused.activations import FUNCTIONS
 from toysup.engines.fused.buffers import Layer
+from toysup.engines.fused.update import FAST
 from toysup.engines.fused.vectors import COLUMNS, ROWS, correlate, product
 
-# Sums may be reordered, but NaN and infinity keep their meaning, so that divergence is detected.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
 
+@part_njit(forceinline=True)
+def gradient(row_errors, state, tables, batches, i, at_step, rows, work):
+    """Write the gradient of the batch's mean loss to `work.grad_W` and `work.grad_b`; return the summed loss.
 
-@njit(forceinline=True)
-def gradient(state, tables, batches, activation, i, at_step, rows, work):
-    """Write the gradient of the batch's mean loss to `work.grad_W` and `work.grad_b`; return the summed loss."""
+    `row_errors` is that of the activation.
+    """
     W, b = state.W[i], state.b[i]
     work.grad_W[:] = 0
     work.grad_b[:] = 0
+    if batches.injected:
+        copy(batches.context[i, at_step], work.context)
+    else:
+        draw_contexts(work.sample, rows, tables.context_threshold[i], tables.seed[i], work.context)
+    group_by_context(rows, work.sample, work.context, work.grouped, work.group)
     loss = 0.0
     for c in range(len(work.n_inputs)):
         if work.group[c] == work.group[c + 1] or work.n_outputs[c] == 0:
@@ -44,19 +58,22 @@ def gradient(state, tables, batches, activation, i, at_step, rows, work):
             if batches.injected:
                 _copy_tile(tile, batches.x[i, at_step], work.X)
             else:
-                _draw(tables.groups, tables, i, c, tile, work)
+                _draw(tables.groups, tables.sparse, tables, i, c, tile, work)
             _forward(layer, len(tile))
-            loss += _errors(activation, tables.importance[i, c], c, count, len(tile), rows, work)
+            loss += _errors(row_errors, tables.importance[i, c], c, count, len(tile), rows, work)
             _backward(layer, len(tile))
         _collect(layer, c, work)
     return loss
 
 
-@njit(forceinline=True)
-def _draw(groups, tables, i, c, tile, work):
+@part_njit(forceinline=True)
+def _draw(groups, sparse, tables, i, c, tile, work):
     threshold, scale = tables.threshold[i, c], tables.scale[i, c]
-    # numba leaves the branch out that the type of `groups` excludes.
-    if groups is None:
+    # numba leaves the branches out that the types of `groups` and `sparse` exclude.
+    if sparse is not None:
+        draw_lists_in(c, tile, len(tile), tables.seed[i], sparse, i, work.drawing)
+        _spread_lists(work.drawing.lists, work.input_row[c], work.X[: work.n_inputs[c], : len(tile)])
+    elif groups is None:
         draw_tile(tile, work.input_row[c], threshold, scale, tables.offset[i], tables.seed[i], work.X)
     else:
         interval = groups.lower[i, c], groups.upper[i, c]
@@ -64,20 +81,31 @@ def _draw(groups, tables, i, c, tile, work):
         draw_grouped_tile(tile, work.input_row[c], law, tables.offset[i], tables.seed[i], work.group_words, work.X)
 
 
-@njit
+@part_njit()
+def _spread_lists(lists, input_row, X):
+    """Write listed samples to X, one column for each sample."""
+    X[:] = 0
+    for a in range(len(lists.ends) - 1):
+        # The samples with more than a features have an entry a.
+        for k in range(lists.ends[a], lists.ends[-1]):
+            s = lists.slot[k]
+            X[input_row[lists.index[a, s]], lists.row[s]] = lists.value[a, s]
+
+
+@part_njit()
 def copy(source, target):
     for j in range(len(source)):
         target[j] = source[j]
 
 
-@njit
+@part_njit()
 def _copy_tile(tile, given, X):
     for j in range(len(tile)):
         for f in range(given.shape[1]):
             X[f, j] = given[tile[j], f]
 
 
-@njit
+@part_njit()
 def _layer(W, b, c, work):
     """Copy the part of the model for context `c` to the buffers."""
     n_inputs, n_outputs = work.n_inputs[c], work.n_outputs[c]
@@ -97,7 +125,7 @@ def _layer(W, b, c, work):
     return Layer(gram, X, A, work.H, work.D, W_in, W_out, W_out_T, b_out, K, M, work.HG, work.DX, work.zeros)
 
 
-@njit
+@part_njit()
 def _gather(W, b, n_inputs, input_row, outputs, W_in, W_out, W_out_T, b_out):
     """Copy the columns of W and b that are inputs or outputs; padding becomes zero."""
     m, n_outputs, high_out = len(W), len(outputs), len(b_out)
@@ -120,7 +148,7 @@ def _gather(W, b, n_inputs, input_row, outputs, W_in, W_out, W_out_T, b_out):
         b_out[o, 0] = 0
 
 
-@njit(forceinline=True)
+@part_njit(forceinline=True)
 def _forward(layer, length):
     """Compute the pre-activations A of the outputs."""
     if layer.gram:
@@ -130,7 +158,7 @@ def _forward(layer, length):
         product(layer.b_out, layer.W_out_T, layer.H, layer.A, length)
 
 
-@njit(forceinline=True)
+@part_njit(forceinline=True)
 def _backward(layer, length):
     """Add this tile to the products that give the gradient; A holds the gradient of the pre-activations."""
     if layer.gram:
@@ -141,7 +169,7 @@ def _backward(layer, length):
         correlate(layer.D, layer.X, layer.DX, length)
 
 
-@njit(forceinline=True)
+@part_njit(forceinline=True)
 def _collect(layer, c, work):
     """Add the part of one context to the gradient of W."""
     n_inputs, input_row, outputs = work.n_inputs[c], work.input_row[c], work.output[c, : work.n_outputs[c]]
@@ -153,7 +181,7 @@ def _collect(layer, c, work):
     _spread(n_inputs, input_row, outputs, work.HG, work.DX, work.grad_W)
 
 
-@njit
+@part_njit()
 def _spread(n_inputs, input_row, outputs, HG, DX, grad_W):
     for k in range(len(grad_W)):
         for f, row in enumerate(input_row):
@@ -163,14 +191,14 @@ def _spread(n_inputs, input_row, outputs, HG, DX, grad_W):
             grad_W[k, f] += HG[k, o]
 
 
-@njit(forceinline=True)
-def _errors(activation, importance, c, count, length, rows, work):
+@part_njit(forceinline=True)
+def _errors(row_errors, importance, c, count, length, rows, work):
     """Replace the pre-activations by their gradient, add it to the gradient of b, and return the summed loss."""
     A, X, input_row, output, grad_b = work.A, work.X, work.input_row[c], work.output[c], work.grad_b
     loss = 0.0
     for o in range(work.n_outputs[c]):
         f = output[o]
-        row_loss, row_grad = _row_errors(activation, A[o], X[input_row[f]], count, importance[f], rows)
+        row_loss, row_grad = row_errors(A[o], X[input_row[f]], count, importance[f], rows)
         for j in range(count, length):
             A[o, j] = 0
         loss += row_loss
@@ -178,10 +206,14 @@ def _errors(activation, importance, c, count, length, rows, work):
     return loss
 
 
-def _row_errors_with(activate):
-    """The loop over the samples of one output, compiled for one activation."""
+@cache
+def row_errors_of(activation: str, dtype: str) -> CFunc:
+    """The loop over the samples of one output, for an activation and a dtype."""
+    activate, kind = FUNCTIONS[activation], from_dtype(np.dtype(dtype))
+    row = types.Array(kind, 1, "C")
+    signature = types.UniTuple(kind, 2)(row, row, types.int64, kind, types.int64)
 
-    @njit(fastmath=FAST, error_model="numpy", forceinline=True)
+    @kept_function(signature, f"{SOURCES} {activation}", fastmath=FAST, error_model="numpy")
     def row_errors(a, x, count, importance, rows):
         wide_vectors()
         loss = grad = a.dtype.type(0)
@@ -195,30 +227,3 @@ def _row_errors_with(activate):
         return importance * loss, grad
 
     return row_errors
-
-
-_relu, _identity, _leaky_relu, _abs, _sigmoid, _tanh, _silu, _gelu, _softplus = map(
-    _row_errors_with, FUNCTIONS.values()
-)
-
-
-@njit(forceinline=True)
-def _row_errors(activation, a, x, count, importance, rows):
-    """Run the loop of the activation with this code."""
-    if activation == 0:
-        return _relu(a, x, count, importance, rows)
-    if activation == 1:
-        return _identity(a, x, count, importance, rows)
-    if activation == 2:
-        return _leaky_relu(a, x, count, importance, rows)
-    if activation == 3:
-        return _abs(a, x, count, importance, rows)
-    if activation == 4:
-        return _sigmoid(a, x, count, importance, rows)
-    if activation == 5:
-        return _tanh(a, x, count, importance, rows)
-    if activation == 6:
-        return _silu(a, x, count, importance, rows)
-    if activation == 7:
-        return _gelu(a, x, count, importance, rows)
-    return _softplus(a, x, count, importance, rows)

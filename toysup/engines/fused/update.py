@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from toysup.engines.fused.gradient import FAST
+from toysup.engines.compiled_code import part_njit
 from toysup.sampling.samples import NumpyArray
+
+# Sums may be reordered, but NaN and infinity keep their meaning, so that divergence is detected.
+FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 OPTIMIZERS = {"sgd": 0, "adam": 1, "adamw": 2}
 
@@ -24,7 +26,7 @@ class Optimizer(NamedTuple):
     epsilon: float
 
 
-@njit(forceinline=True)
+@part_njit(forceinline=True)
 def update(state, optimizer, i, step, grad_W, grad_b):
     """Move the parameters of instance `i` against their gradients; `step` counts from 0."""
     W, first_W, second_W = state.W[i].reshape(-1), state.first_W[i].reshape(-1), state.second_W[i].reshape(-1)
@@ -32,7 +34,7 @@ def update(state, optimizer, i, step, grad_W, grad_b):
     _update_one(state.b[i], grad_b, state.first_b[i], state.second_b[i], optimizer, i, step)
 
 
-@njit(fastmath=FAST, error_model="numpy", forceinline=True)
+@part_njit(fastmath=FAST, error_model="numpy", forceinline=True)
 def _update_one(parameter, grad, first, second, optimizer, i, step):
     """One step of SGD, Adam or AdamW on a flat parameter; scalars are rounded where torch rounds them."""
     rate, decay = optimizer.learning_rate[i] * optimizer.factor[step], optimizer.weight_decay[i]

@@ -9,20 +9,22 @@ from itertools import chain
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from toysup.engines.compiled_code import part_njit
+
 _WIDE = llvm.get_host_cpu_features().get("avx512f", False)
-_LANES = 16 if _WIDE else 8
+LANES = 16 if _WIDE else 8
 # Vectors in each row of a block. The sums of a block, rows times vectors, take half of the registers.
 _STRIPS = 4 if _WIDE else 2
 ROWS = 4
-COLUMNS = _LANES * _STRIPS
+COLUMNS = LANES * _STRIPS
 _INDEX = ir.IntType(32)
 
 
-class _Matrix:
+class Matrix:
     """A C-contiguous 2-d array argument, addressed element by element."""
 
     def __init__(self, context, builder, array_type, value):
@@ -31,7 +33,7 @@ class _Matrix:
         self.data = array.data
         self.height, self.width = cgutils.unpack_tuple(builder, array.shape)
         self.element = context.get_data_type(array_type.dtype)
-        self.vector = ir.VectorType(self.element, _LANES)
+        self.vector = ir.VectorType(self.element, LANES)
         self.alignment = array_type.dtype.bitwidth // 8
 
     def pointer(self, row, column, kind=None):
@@ -51,7 +53,7 @@ class _Matrix:
         scalar = self.builder.load(self.pointer(row, column))
         undefined = ir.Constant(self.vector, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, _INDEX(0))
-        return self.builder.shuffle_vector(first, undefined, _mask([0] * _LANES))
+        return self.builder.shuffle_vector(first, undefined, _mask([0] * LANES))
 
 
 def _mask(lanes):
@@ -67,8 +69,8 @@ def _accumulate(builder, sums, rows, columns):
 
 
 def _fold(builder, vectors):
-    """The sums over lanes of `_LANES` vectors, as one vector: neighbours are added until one vector is left."""
-    even, odd = _mask(list(range(0, 2 * _LANES, 2))), _mask(list(range(1, 2 * _LANES, 2)))
+    """The sums over lanes of `LANES` vectors, as one vector: neighbours are added until one vector is left."""
+    even, odd = _mask(list(range(0, 2 * LANES, 2))), _mask(list(range(1, 2 * LANES, 2)))
     while len(vectors) > 1:
         vectors = [
             builder.fadd(builder.shuffle_vector(a, b, even), builder.shuffle_vector(a, b, odd))
@@ -77,35 +79,41 @@ def _fold(builder, vectors):
     return vectors[0]
 
 
-@intrinsic
-def _product_block(typing_context, start, weights, inputs, outputs, row, column):
-    """outputs[row:row+4, column:column+COLUMNS] = start[row:row+4] + weights @ inputs."""
+def _product_block_with(strips):
+    @intrinsic
+    def product_block(typing_context, start, weights, inputs, outputs, row, column):
+        """outputs[row:row+4, column:column+strips·LANES] = start[row:row+4] + weights @ inputs."""
 
-    def emit(context, builder, signature, arguments):
-        start, weights, inputs, outputs = (
-            _Matrix(context, builder, t, v) for t, v in zip(signature.args[:4], arguments[:4], strict=True)
-        )
-        row, column = arguments[4:]
-        rows = [builder.add(row, row.type(r)) for r in range(ROWS)]
-        columns = [builder.add(column, row.type(q * _LANES)) for q in range(_STRIPS)]
-        sums = [[cgutils.alloca_once(builder, inputs.vector) for _ in columns] for _ in rows]
-        for r, sums_of_row in zip(rows, sums, strict=True):
-            first = start.splat(r, row.type(0))
-            for total in sums_of_row:
-                builder.store(first, total)
-        with cgutils.for_range(builder, inputs.height) as loop:
-            _accumulate(
-                builder,
-                sums,
-                [weights.splat(r, loop.index) for r in rows],
-                [inputs.load(loop.index, c) for c in columns],
+        def emit(context, builder, signature, arguments):
+            start, weights, inputs, outputs = (
+                Matrix(context, builder, t, v) for t, v in zip(signature.args[:4], arguments[:4], strict=True)
             )
-        for r, sums_of_row in zip(rows, sums, strict=True):
-            for c, total in zip(columns, sums_of_row, strict=True):
-                outputs.store(builder.load(total), r, c)
-        return context.get_dummy_value()
+            row, column = arguments[4:]
+            rows = [builder.add(row, row.type(r)) for r in range(ROWS)]
+            columns = [builder.add(column, row.type(q * LANES)) for q in range(strips)]
+            sums = [[cgutils.alloca_once(builder, inputs.vector) for _ in columns] for _ in rows]
+            for r, sums_of_row in zip(rows, sums, strict=True):
+                first = start.splat(r, row.type(0))
+                for total in sums_of_row:
+                    builder.store(first, total)
+            with cgutils.for_range(builder, inputs.height) as loop:
+                _accumulate(
+                    builder,
+                    sums,
+                    [weights.splat(r, loop.index) for r in rows],
+                    [inputs.load(loop.index, c) for c in columns],
+                )
+            for r, sums_of_row in zip(rows, sums, strict=True):
+                for c, total in zip(columns, sums_of_row, strict=True):
+                    outputs.store(builder.load(total), r, c)
+            return context.get_dummy_value()
 
-    return types.void(start, weights, inputs, outputs, row, column), emit
+        return types.void(start, weights, inputs, outputs, row, column), emit
+
+    return product_block
+
+
+_product_block, _product_pair, _product_one = map(_product_block_with, (_STRIPS, 2, 1))
 
 
 @intrinsic
@@ -114,7 +122,7 @@ def _correlation_block(typing_context, left, right, total, row, column, length):
 
     def emit(context, builder, signature, arguments):
         left, right, total = (
-            _Matrix(context, builder, t, v) for t, v in zip(signature.args[:3], arguments[:3], strict=True)
+            Matrix(context, builder, t, v) for t, v in zip(signature.args[:3], arguments[:3], strict=True)
         )
         row, column, length = arguments[3:]
         rows = [builder.add(row, row.type(r)) for r in range(ROWS)]
@@ -122,8 +130,8 @@ def _correlation_block(typing_context, left, right, total, row, column, length):
         sums = [[cgutils.alloca_once(builder, left.vector) for _ in columns] for _ in rows]
         for one in chain(*sums):
             builder.store(ir.Constant(left.vector, None), one)
-        with cgutils.for_range(builder, builder.sdiv(length, row.type(_LANES))) as loop:
-            at = builder.mul(loop.index, row.type(_LANES))
+        with cgutils.for_range(builder, builder.sdiv(length, row.type(LANES))) as loop:
+            at = builder.mul(loop.index, row.type(LANES))
             _accumulate(builder, sums, [left.load(r, at) for r in rows], [right.load(c, at) for c in columns])
         folded = _fold(builder, [builder.load(one) for one in chain(*sums)])
         few = ir.VectorType(left.element, _STRIPS)
@@ -135,7 +143,7 @@ def _correlation_block(typing_context, left, right, total, row, column, length):
     return types.void(left, right, total, row, column, length), emit
 
 
-@njit(forceinline=True)
+@part_njit(forceinline=True)
 def product(start, weights, inputs, outputs, length):
     """outputs = start + weights @ inputs, over the first `length` columns (a multiple of `COLUMNS`).
 
@@ -146,7 +154,22 @@ def product(start, weights, inputs, outputs, length):
             _product_block(start, weights, inputs, outputs, row, column)
 
 
-@njit(forceinline=True)
+@part_njit(forceinline=True)
+def narrow_product(start, weights, inputs, outputs, rows):
+    """`rows` rows (a multiple of `ROWS`) of `product`, for matrices whose columns are padded to `LANES` only."""
+    wide = outputs.shape[1] // COLUMNS * COLUMNS
+    for row in range(0, rows, ROWS):
+        for column in range(0, wide, COLUMNS):
+            _product_block(start, weights, inputs, outputs, row, column)
+        column = wide
+        if column + 2 * LANES <= outputs.shape[1]:
+            _product_pair(start, weights, inputs, outputs, row, column)
+            column += 2 * LANES
+        if column < outputs.shape[1]:
+            _product_one(start, weights, inputs, outputs, row, column)
+
+
+@part_njit(forceinline=True)
 def correlate(left, right, total, length):
     """total += left @ right.T, over the first `length` columns (a multiple of `COLUMNS`); `total` may be larger."""
     for row in range(0, left.shape[0], ROWS):
