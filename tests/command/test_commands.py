@@ -528,11 +528,14 @@ def test_compiling_is_announced_and_loading_is_not(
     monkeypatch.setattr(compiled_code.config, "CACHE_DIR", str(tmp_path / "cache"))
     for announced in (True, False):
         function = compiled_code.kept_njit()(twice)
-        monkeypatch.setattr(engine, "prepare", lambda groups, function=function: function(1.0))
+        monkeypatch.setattr(engine, "prepare", lambda kernel, function=function: function(1.0))
         result = run_train(*words)
         assert result.exit_code == 0
-        assert ("Compiling the fused engine" in result.stderr) == announced
-    monkeypatch.setattr(engine, "prepare", lambda groups: compiled_code.kept_njit()(twice)(1))
+        assert ("Compiling the fused engine for training on features (once; this takes" in result.stderr) == announced
+        assert ("Compiled in 0 s." in result.stderr) == announced
+    monkeypatch.setattr(engine, "prepare", lambda kernel: compiled_code.kept_njit()(twice)(1))
+    assert "(once; it took 0 s last time)" in run_train(*words).stderr
+    monkeypatch.setattr(engine, "prepare", lambda kernel: compiled_code.kept_njit()(twice)(np.float32(1)))
     assert "Compiling" not in run_train(*words, "--quiet").stderr
 
 

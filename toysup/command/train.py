@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from toysup.command.streams import Command
 if TYPE_CHECKING:
     from distributed import Client
 
+    from toysup.engines.fused.engine import Kernel
     from toysup.experiments.experiment import Condition
     from toysup.training.train_runs import MissingBlocks, TrainingPlan
 
@@ -214,27 +216,41 @@ def _note_decay(condition: Condition) -> None:
 
 
 def _prepare_engines(missing: Sequence[MissingBlocks], quiet: bool) -> None:
-    """Compile what will train in this process or in workers on this machine."""
+    """Compile what will train in this process or in workers on this machine, or load it from the cache."""
     fused = [part.store.condition for part in missing if part.blocks and part.store.engine == "fused"]
-    # The engine is compiled apart for regimes with and without groups.
-    for groups in {bool(condition.first_regime.group) for condition in fused}:
-        _prepare_fused(quiet, groups)
+    if not fused:
+        return
+    from toysup.engines.compiled_code import why_not_kept
+    from toysup.engines.fused.engine import kernels_of
 
-
-def _prepare_fused(quiet: bool, groups: bool) -> None:
-    """Compile the fused engine or load it from the cache; print a notice if it is compiled."""
-    from toysup.engines.compiled_code import calling_when_compiling, why_not_kept
-    from toysup.engines.fused.engine import prepare
-
-    def notice() -> None:
-        if not quiet:
-            click.echo("Compiling the fused engine. This takes 20 to 40 s, once.", err=True)
-
-    with calling_when_compiling(notice):
-        prepare(groups=groups)
+    for kernel in sorted(set().union(*map(kernels_of, fused))):
+        _prepare_kernel(kernel, quiet)
     if not quiet and (reason := why_not_kept()):
         advice = "set NUMBA_CACHE_DIR to a folder that can be written, or each training compiles anew"
         click.echo(f"note: the compiled engine cannot be kept: {reason}; {advice}", err=True)
+
+
+def _prepare_kernel(kernel: Kernel, quiet: bool) -> None:
+    """Compile or load one loop of the fused engine. If it is compiled, say so, and how long that takes."""
+    from toysup.engines.compiled_code import calling_when_compiling, last_duration, note_duration
+    from toysup.engines.fused.engine import prepare
+
+    began, compiled = time.monotonic(), []
+
+    def notice() -> None:
+        compiled.append(kernel)
+        before = last_duration(kernel.name)
+        expected = "once; this takes 5 to 30 s" if before is None else f"once; it took {before:.0f} s last time"
+        if not quiet:
+            click.echo(f"Compiling the fused engine for {kernel.name} ({expected}) …", err=True)
+
+    with calling_when_compiling(notice):
+        prepare(kernel)
+    if compiled:
+        seconds = time.monotonic() - began
+        note_duration(kernel.name, seconds)
+        if not quiet:
+            click.echo(f"Compiled in {seconds:.0f} s.", err=True)
 
 
 def _summary(part: MissingBlocks) -> str:

@@ -130,7 +130,7 @@ class _Run:
 
 
 class Kernel(NamedTuple):
-    """What loops are compiled apart for: whether there are groups, and the form. A part of them is of the activation."""
+    """What loops are compiled apart for: groups or none, and the form; a part of them is that of the activation."""
 
     activation: str
     groups: bool = False
