@@ -38,7 +38,7 @@ def why_unreadable(path: str | Path, error: BaseException) -> str | None:
     except OSError as refused:
         return _reason(path, refused)
     try:
-        return _why_not_locked(descriptor)
+        return why_not_locked(descriptor)
     finally:
         os.close(descriptor)
 
@@ -51,7 +51,7 @@ def _reason(path: str | Path, error: OSError) -> str:
     return "no such file" if error.errno == errno.ENOENT else error.strerror or str(error)
 
 
-def _why_not_locked(descriptor: int) -> str | None:
+def why_not_locked(descriptor: int) -> str | None:
     """Why HDF5 cannot take the shared lock that it takes before it reads; None if it can, or is told not to."""
     if os.environ.get(_LOCKING, "").upper() in ("FALSE", "0", "BEST_EFFORT"):
         return None

@@ -5,7 +5,7 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,22 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from xarray.backends import BackendArray, NetCDF4DataStore
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from xarray.core import indexing
 
 from toysup.errors import ToysupError
 from toysup.storage.atomic_files import replacing
+from toysup.storage.blocks import BLOCK_OF
 from toysup.storage.file_access import absolute, why_unreadable
+from toysup.storage.plain_files import (
+    MOST_SUMMARISED,
+    Header,
+    State,
+    StoredFile,
+    append_summary,
+    header_of,
+    summarised_header,
+)
 from toysup.storage.read_timeout import reading
 from toysup.storage.validation import check
 
@@ -37,19 +48,9 @@ def open_trajectory(path: str | Path) -> xr.Dataset:
     place = absolute(path)
     try:
         _refuse_no_file(place)
-        with reading(path):
-            store = NetCDF4DataStore.open(str(place))  # type: ignore[no-untyped-call]
-        try:
-            _refuse_bomb(store.ds, os.path.getsize(place))
-            with warnings.catch_warnings():
-                # Warnings about conflicting attributes in foreign files do not help the user.
-                warnings.simplefilter("ignore")
-                # A unit such as "days since 2000" must not turn weights into dates.
-                dataset = xr.open_dataset(store, decode_times=False)
-            dataset.encoding["source"] = str(place)
-        except BaseException:
-            store.close()
-            raise
+        dataset = _plain(path, place)
+        if dataset is None:
+            dataset = _decoded(path, place)
     except ToysupError as error:
         raise ToysupError(f"{path}: {error}") from None
     except MemoryError:
@@ -59,11 +60,64 @@ def open_trajectory(path: str | Path) -> xr.Dataset:
         reason = why_unreadable(place, error) or "not a netCDF-4 file, or damaged"
         raise ToysupError(f"{path}: {reason}") from None
     try:
-        trajectory = _with_strings(check(_guarded(dataset, place), where=str(path)))
-        trajectory.set_close(dataset.close)
+        trajectory = _with_strings(check(dataset, where=str(path)))
+        if trajectory is not dataset:
+            trajectory.set_close(dataset.close)
         return trajectory
     except BaseException:
         dataset.close()
+        raise
+
+
+def _plain(path: str | Path, place: Path) -> xr.Dataset | None:
+    """The dataset of a file that needs no decoding, which is not open any more; None if it does, or is damaged."""
+    state = State.of(place)
+    header = _summarised(place, state.size)
+    if header is None:
+        with NETCDF4_PYTHON_LOCK, reading(path), netCDF4.Dataset(place) as file:
+            _refuse_bomb(map(_declared_bytes, file.variables.values()), state.size)
+            try:
+                header = header_of(file)
+            except (OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError):
+                # Decoding says which part of it is at fault.
+                return None
+    return None if header is None else header.dataset(StoredFile(place, state))
+
+
+def _summarised(place: Path, file_bytes: int) -> Header | None:
+    """The header of a file from its summary, if it has one."""
+    if file_bytes > 2 * MOST_SUMMARISED:
+        return None
+    try:
+        header = summarised_header(place)
+        if header is not None:
+            _refuse_bomb(
+                (kept.dtype.itemsize * math.prod(kept.shape) for kept in header.variables.values()), file_bytes
+            )
+        return header
+    except OSError:
+        raise
+    except Exception:
+        # Somebody has forged it.
+        return None
+
+
+def _decoded(path: str | Path, place: Path) -> xr.Dataset:
+    """The dataset of any netCDF file, as xarray decodes it; damage that is met when it is read names the file."""
+    with reading(path):
+        store = NetCDF4DataStore.open(str(place))  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            # Warnings about conflicting attributes in foreign files do not help the user.
+            warnings.simplefilter("ignore")
+            # A unit such as "days since 2000" must not turn weights into dates.
+            dataset = xr.open_dataset(store, decode_times=False)
+        dataset.encoding["source"] = str(place)
+        guarded = _guarded(dataset, place)
+        guarded.set_close(dataset.close)
+        return guarded
+    except BaseException:
+        store.close()
         raise
 
 
@@ -74,9 +128,9 @@ def _refuse_no_file(path: str | Path) -> None:
         raise ToysupError("a folder, not a file" if stat.S_ISDIR(mode) else "a pipe or a device, not a file")
 
 
-def _refuse_bomb(file: netCDF4.Dataset, file_bytes: int) -> None:
+def _refuse_bomb(bytes_of_variables: Iterable[int], file_bytes: int) -> None:
     """Raise ToysupError if the declared variables need more memory than a file of this size can justify."""
-    declared = sum(_declared_bytes(variable) for variable in file.variables.values())
+    declared = sum(bytes_of_variables)
     if declared > _ANY_BYTES + _BYTES_PER_BYTE * file_bytes:
         raise ToysupError(f"damaged: it declares {declared:.3g} bytes of values, but the file has {file_bytes} bytes")
 
@@ -127,12 +181,19 @@ def write(dataset: xr.Dataset, path: Path) -> None:
     """Write a dataset to `path` as netCDF-4, whole or not at all."""
     with BY_TURNS, replacing(path) as temporary:
         dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=_encoding(dataset))
+        # One of many blocks is opened for its values alone.
+        if BLOCK_OF not in dataset.attrs:
+            append_summary(temporary)
 
 
 def _with_strings(dataset: xr.Dataset) -> xr.Dataset:
     """Labels as strings of fixed width, which they had before they were written."""
-    labels = {name: coord.astype(str) for name, coord in dataset.coords.items() if coord.dtype.kind == "O"}
-    return dataset.assign_coords({name: coord.assign_attrs(dataset[name].attrs) for name, coord in labels.items()})
+    objects = [name for name in dataset.coords if dataset.variables[name].dtype.kind == "O"]
+    if not objects:
+        return dataset
+    return dataset.assign_coords(
+        {name: dataset[name].astype(str).assign_attrs(dataset[name].attrs) for name in objects}
+    )
 
 
 def extended(there: xr.Dataset, here: xr.Dataset) -> xr.Dataset:

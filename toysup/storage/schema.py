@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -144,8 +145,13 @@ def assembled(
     return dataset
 
 
-def layouts_of(condition: Condition, n_seeds: int, n_steps: int | None = None) -> dict[str, Layout]:
-    """The layout of each variable that training fills, with this number of steps; by default all recorded ones."""
+def layouts_of(
+    condition: Condition, n_seeds: int, n_steps: int | None = None, regime: Regime | None = None
+) -> dict[str, Layout]:
+    """The layout of each variable that training fills, with this number of steps; by default all recorded ones.
+
+    `regime` is the first regime of the condition, for a caller that has it already.
+    """
     sizes = {name: len(values) for name, values in condition.sweeps.items()}
     sizes |= {"seed": n_seeds, "step": len(condition.recorded_steps) if n_steps is None else n_steps}
     leading = (*condition.sweeps, "seed")
@@ -154,7 +160,7 @@ def layouts_of(condition: Condition, n_seeds: int, n_steps: int | None = None) -
         return Layout(dims, tuple(sizes[dim] for dim in dims), dtype, attrs_of(name))
 
     layouts = {}
-    for name, parameter in parameters_of(condition.model, condition.first_regime).items():
+    for name, parameter in parameters_of(condition.model, regime or condition.first_regime).items():
         sizes |= dict(zip(parameter.dims, parameter.shape, strict=True))
         own = layout(name, (*leading, "step", *parameter.dims), np.float32)
         layouts[name] = own._replace(attrs={"long_name": parameter.long_name, "units": "1"})
@@ -270,9 +276,19 @@ class DamagedError(ToysupError):
 def condition_of(dataset: xr.Dataset) -> Condition:
     """The condition that a dataset was trained with; DamagedError if its attribute cannot be read."""
     try:
-        return Condition.identified(json.loads(dataset.attrs["condition"]))
+        text = dataset.attrs["condition"]
+        short = isinstance(text, str) and len(text) <= _SHORT
+        return _parsed_before(text) if short else _parsed(text)
     except (KeyError, TypeError, ValueError, RecursionError):
         raise DamagedError("the attribute condition is not the JSON of a specification") from None
+
+
+def _parsed(text: str) -> Condition:
+    return Condition.identified(json.loads(text))
+
+
+# Each dataset is asked several times, and many datasets have the same specification. Long sweeps are not kept.
+_parsed_before, _SHORT = lru_cache(maxsize=64)(_parsed), 2**16
 
 
 def first_difference(one: Mapping[str, Any], other: Mapping[str, Any], path: str = "") -> str | None:

@@ -22,15 +22,15 @@ def whole_trajectory(dataset: xr.Dataset) -> xr.Dataset:
     """
     condition = condition_of(dataset)
     for dim in (*condition.sweeps, "seed", "step"):
-        coord = dataset.coords.get(dim)
+        coord = dataset.variables[dim] if dim in dataset.coords else None
         if coord is None or coord.dims not in ((), (dim,)) or coord.dtype.kind not in "if":
             raise DamagedError(f"the coordinate {dim} is missing or is not one along {dim}")
-        if dataset[dim].ndim == 0:
+        if coord.ndim == 0:
             dataset = _with_dim(dataset, dim, condition)
     for name in (*TABLES, *ADDED_NUMBERS):
         dataset = _once(dataset, name, ("seed", "step"))
     dataset = _once(dataset, "diverged_at", ("step",))
-    if (np.diff(dataset["step"].values) < 0).any():
+    if (np.diff(dataset.variables["step"].values) < 0).any():
         dataset = dataset.sortby("step")
     return _of_own_cells(dataset, condition)
 
@@ -71,7 +71,7 @@ class _OneEntry(BackendArray):
 def _once(dataset: xr.Dataset, name: str, dims: tuple[str, ...]) -> xr.Dataset:
     """The dataset with a variable that does not vary along these dims without them."""
     for dim in dims:
-        if name in dataset and dim in dataset[name].dims and dataset.sizes[dim] > 0:
+        if name in dataset and dim in dataset.variables[name].dims and dataset.sizes[dim] > 0:
             first = dataset[name].isel({dim: 0}, drop=True)
             if not (dataset[name] == first).all():
                 raise DamagedError(f"{name} varies along {dim}, so these are not all models of one condition")
@@ -81,7 +81,7 @@ def _once(dataset: xr.Dataset, name: str, dims: tuple[str, ...]) -> xr.Dataset:
 
 def _of_own_cells(dataset: xr.Dataset, condition: Condition) -> xr.Dataset:
     """The dataset, whose attribute `condition` has the cells that the dataset has."""
-    there = {axis: tuple(dataset[axis].values.tolist()) for axis in condition.sweeps}
+    there = {axis: tuple(dataset.variables[axis].values.tolist()) for axis in condition.sweeps}
     for axis, values in there.items():
         if foreign := [value for value in values if value not in condition.sweeps[axis]]:
             raise DamagedError(f"{axis} has the value {foreign[0]!r}, which its specification does not have")

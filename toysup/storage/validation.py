@@ -8,6 +8,7 @@ import xarray as xr
 
 from toysup.errors import ToysupError, UsageError
 from toysup.experiments.experiment import Condition
+from toysup.experiments.regime import Regime
 from toysup.experiments.spec import NAME_PATTERN, shown
 from toysup.storage.blocks import BLOCK_OF, BlockPlan, in_order
 from toysup.storage.schema import (
@@ -53,8 +54,9 @@ def conforming(dataset: xr.Dataset, *, where: str) -> xr.Dataset:
         if "diverged_at" not in dataset and set(dims) <= set(dataset.dims):
             shape = tuple(dataset.sizes[dim] for dim in dims)
             dataset = dataset.assign(diverged_at=(dims, np.full(shape, -1), attrs_of("diverged_at")))
-        _check_variables(dataset, condition)
-        _check_coords(dataset, condition)
+        regime = condition.first_regime
+        _check_variables(dataset, condition, regime)
+        _check_coords(dataset, condition, regime)
     except DamagedError:
         raise
     except UsageError as error:
@@ -93,61 +95,61 @@ def _check_attributes(dataset: xr.Dataset) -> None:
         raise DamagedError(f"the attribute {BLOCK_OF} is not the JSON of a plan") from None
 
 
-def _check_variables(dataset: xr.Dataset, condition: Condition) -> None:
-    sweeps = set(condition.sweeps)
-    n_seeds, n_steps = dataset.sizes.get("seed", 0), dataset.sizes.get("step", 0)
-    for name, layout in layouts_of(condition, n_seeds, n_steps).items():
+def _check_variables(dataset: xr.Dataset, condition: Condition, regime: Regime) -> None:
+    sweeps, sizes, variables = set(condition.sweeps), dataset.sizes, dataset.variables
+    for name, layout in layouts_of(condition, sizes.get("seed", 0), sizes.get("step", 0), regime).items():
         _check_variable(dataset, name, required=set(layout.dims), allowed=set(layout.dims))
         for dim, size in zip(layout.dims, layout.shape, strict=True):
-            if dataset.sizes[dim] != size or size == 0:
-                raise DamagedError(f"{dim} has {dataset.sizes[dim]} entries, but its specification gives {size}")
-    present = [name for name in ADDED_NUMBERS if number_of(condition.first_regime, name) is not None]
+            if sizes[dim] != size or size == 0:
+                raise DamagedError(f"{dim} has {sizes[dim]} entries, but its specification gives {size}")
+    present = [name for name in ADDED_NUMBERS if number_of(regime, name) is not None]
     for name in (*TABLES, *present):
         dims = set(TABLE_DIMS.get(name, ()))
         _check_variable(dataset, name, required=dims, allowed=dims | sweeps)
-        values = dataset[name]
+        values = variables[name].values
         if name not in ("importance", "rule_threshold") and not ((values >= 0) & (values <= 1 + 1e-9)).all():
             raise DamagedError(f"{name} has entries that are not probabilities")
-    importance = dataset["importance"].values
-    if not (np.isfinite(importance) & (importance >= 0)).all():
-        raise DamagedError("importance has entries that are negative or not finite")
-    if not (abs(dataset["context_probability"].sum("context") - 1) < 1e-6).all():
+        if name == "importance" and not (np.isfinite(values) & (values >= 0)).all():
+            raise DamagedError("importance has entries that are negative or not finite")
+    probability = variables["context_probability"]
+    if not (abs(probability.values.sum(probability.dims.index("context")) - 1) < 1e-6).all():
         raise DamagedError("context_probability has entries that do not sum to 1")
 
 
 def _check_variable(dataset: xr.Dataset, name: str, *, required: set[str], allowed: set[str]) -> None:
-    if name not in dataset:
+    variable = dataset.variables.get(name)
+    if variable is None:
         raise DamagedError(f"the variable {name} is missing")
-    dims = set(map(str, dataset[name].dims))
+    dims = set(map(str, variable.dims))
     if not required <= dims <= allowed:
         raise DamagedError(f"{name} has the dims {', '.join(sorted(dims))}, not {', '.join(sorted(required))}")
     kind = "i" if name == "diverged_at" else "f"
-    if dataset[name].dtype.kind != kind:
-        raise DamagedError(f"{name} holds {dataset[name].dtype}, not {'integers' if kind == 'i' else 'floats'}")
+    if variable.dtype.kind != kind:
+        raise DamagedError(f"{name} holds {variable.dtype}, not {'integers' if kind == 'i' else 'floats'}")
 
 
-def _check_coords(dataset: xr.Dataset, condition: Condition) -> None:
+def _check_coords(dataset: xr.Dataset, condition: Condition, regime: Regime) -> None:
     own = {"epoch": ("step", "f"), "subset": ("feature", "OSU"), "context": ("context", "OSU"), "seed": ("seed", "i")}
     plain = {name: (name, "if") for name in ("step", "feature", "hidden", *condition.sweeps)}
-    regime = condition.first_regime
     numbered = {dim: (dim, np.arange(1, dataset.sizes.get(dim, 0) + 1)) for dim in ("feature", "hidden")}
     numbered |= {axis: (axis, np.array(values)) for axis, values in condition.sweeps.items()}
     labels = {"context": ("context", regime.contexts), "subset": ("feature", regime.subset)} | added_coords(regime)
     labels |= numbered
     added = {name: (dim, "ifOSU") for name, (dim, _) in labels.items()}
+    variables, coords = dataset.variables, dataset.coords
     for name, (dim, kinds) in {**plain, **own, **added}.items():
-        if name not in dataset.coords or dataset[name].dims != (dim,) or dataset[name].dtype.kind not in kinds:
+        if name not in coords or variables[name].dims != (dim,) or variables[name].dtype.kind not in kinds:
             raise DamagedError(f"the coordinate {name} is missing or is not one along {dim}")
     for name, (_, values) in labels.items():
-        if dataset[name].values.tolist() != list(values):
+        if variables[name].values.tolist() != list(values):
             raise DamagedError(f"the coordinate {name} differs from its specification")
     for name, usual in DEFAULT_ADDITIONS.items():
         found = dataset.attrs.get(name, usual)
         if not isinstance(found, str | float | None) or found != getattr(regime, name):
             raise DamagedError(f"the attribute {name} is {shown(found)}, which differs from its specification")
-    seeds = dataset["seed"].values
+    seeds = variables["seed"].values
     if seeds.min() < 0 or len(in_order(seeds)) != len(seeds):
         raise DamagedError("its seeds are not distinct non-negative integers")
-    steps = dataset["step"].values.tolist()
+    steps = variables["step"].values.tolist()
     if not set(steps) <= set(condition.recorded_steps) or sorted(set(steps)) != steps:
         raise DamagedError("its steps are not distinct steps that its specification records")
