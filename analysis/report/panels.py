@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import xarray as xr
 
-from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.selection import Selected, label_of
 from toysup.analysis.report.tidy_rows import stacked
@@ -51,6 +50,9 @@ def over_sweep(
     Conditions that sweep the same one axis and have the same statistics share a figure; of further axes than two, each
     value has a map of its own.
     """
+    # matplotlib takes a quarter of a second to import; rows need none of it.
+    from toysup.analysis import figures
+
     lines: dict[str, dict[tuple[str, ...], dict[str, xr.Dataset]]] = {}
     for item in group:
         if not item.sweeps:

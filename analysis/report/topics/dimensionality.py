@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.panels import Figures, by_context, over_sweep, series, summaries_of
@@ -158,6 +157,9 @@ def _along_training(item: Selected) -> xr.Dataset:
 
 def drawn(group: Sequence[Selected]) -> Figures:
     """D of each feature at the chosen step, and along training; of features that are alike, in falling order."""
+    # matplotlib takes a quarter of a second to import; rows need none of it.
+    from toysup.analysis import figures
+
     for suffix, items in series(group):
         alike = {label: alike_features(item.dataset) for label, item in items.items()}
         found = {label: sorted_within(item.each(_dimensionalities), alike[label]) for label, item in items.items()}

@@ -7,7 +7,6 @@ from itertools import pairwise
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds, proportion_over_seeds
 from toysup.analysis.report.html_page import Section
 from toysup.analysis.report.panels import Figures, by_context, series
@@ -135,6 +134,9 @@ def left_out(selected: Sequence[Selected]) -> Iterator[str]:
 
 def drawn(group: Sequence[Selected]) -> Figures:
     """Losses and counts along training, and the steps at which features enter and merge."""
+    # matplotlib takes a quarter of a second to import; rows need none of it.
+    from toysup.analysis import figures
+
     # Of one recorded step there is no course.
     for suffix, items in series([item for item in group if item.index > 0]):
         seeds = by_context({label: _first_seeds(item) for label, item in items.items()})

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis import figures
 from toysup.analysis.report.html_page import Section
 from toysup.analysis.report.measures import counted_response
 from toysup.analysis.report.panels import MAX_SERIES, Figures, by_context, in_a_name
@@ -85,6 +84,9 @@ def drawn(group: Sequence[Selected]) -> Figures:
 
     If a sweep has many cells, only its corner cells are drawn.
     """
+    # matplotlib takes a quarter of a second to import; rows need none of it.
+    from toysup.analysis import figures
+
     for item in _shown(group):
         title = label_of(item, len(group))
         steps = item.dataset["step"].values[: item.index + 1]

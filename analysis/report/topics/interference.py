@@ -6,7 +6,6 @@ from functools import partial
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis import figures
 from toysup.analysis.inference.comparisons import holm_adjusted
 from toysup.analysis.inference.exchangeable_features import no_null
 from toysup.analysis.inference.quadrant_null import quadrant_null
@@ -142,6 +141,9 @@ def quadrants(item: Selected) -> dict[str, xr.DataArray]:
 
 def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",)) -> Figures:
     """These statistics of each quadrant, one figure each."""
+    # matplotlib takes a quarter of a second to import; rows need none of it.
+    from toysup.analysis import figures
+
     for suffix, items in series(group):
         quadrants = {label: measures.quadrants(item) for label, item in items.items()}
         for statistic in statistics:
@@ -157,6 +159,9 @@ def drawn(group: Sequence[Selected], *, statistics: Sequence[str] = ("energy",))
 
 def drawn_features(group: Sequence[Selected]) -> Figures:
     """The interference that each feature meets."""
+    # matplotlib takes a quarter of a second to import; rows need none of it.
+    from toysup.analysis import figures
+
     for suffix, items in series(group):
         found = {label: item.each(_of_features)["feature_interference"] for label, item in items.items()}
         values = by_context(found)
