@@ -26,6 +26,7 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
         train(Path(name), seeds=20)
         analyses: list[Command] = [
             (["toysup-analyze", "interference", name], 2.5),
+            (["toysup-analyze", "interference", "--no-figures", name], None),
             (["toysup-analyze", "info", name], None),
         ]
         yield from _processes([*helps, *analyses], repeats=7)

@@ -510,7 +510,14 @@ start()
             "from toysup import analysis; analysis.gram, analysis.expected_loss, analysis.over_seeds",
             ["torch", "matplotlib"],
         ),
-        ("from toysup.analysis.report.topics import dynamics, interference", ["torch", "numba"]),
+        (
+            (
+                "import toysup; from toysup.analysis.report import interference\n"
+                "interference(toysup.open_example('conditional-importance')).table"
+            ),
+            ["torch", "numba", "matplotlib"],
+        ),
+        ("from toysup.analysis.report.topics import dimensionality, dynamics, gram", ["torch", "numba", "matplotlib"]),
     ],
 )
 def test_imports_are_lazy(code: str, forbidden: list[str]) -> None:

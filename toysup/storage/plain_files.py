@@ -70,7 +70,10 @@ class StoredFile:
 
     def __init__(self, path: Path, state: State) -> None:
         self.path, self.state = path, state
-        self._manager = CachingFileManager(_open_unchanged, path, state, mode="r", lock=NETCDF4_PYTHON_LOCK)
+        # mypy: closing a netCDF4.Dataset may give the bytes of a file in memory.
+        self._manager = CachingFileManager(  # type: ignore[type-var]
+            _open_unchanged, path, state, mode="r", lock=NETCDF4_PYTHON_LOCK
+        )
 
     def close(self) -> None:
         """Close the file; a later read opens it again."""
