@@ -6,7 +6,9 @@ import numpy as np
 import xarray as xr
 
 from toysup.analysis.loss.active_counts import MOST_FEATURES, CountLaw, independent
-from toysup.analysis.loss.evaluation import Predictor, evaluated
+from toysup.analysis.loss.evaluation import evaluated
+from toysup.analysis.loss.networks import Layer
+from toysup.analysis.loss.predictors import Predictor
 from toysup.analysis.loss.samples import weighted_points
 from toysup.analysis.statistics.arrays import AnyArray, FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
@@ -82,7 +84,7 @@ def loss_decomposition(
     require_dataset(dataset)
     if reason := no_parts(dataset):
         raise UsageError(f"the loss of {dataset.attrs['condition_name']} has no parts: {reason}")
-    stages = evaluated(dataset, None, STAGES, kinds=("part", _STAGES), n_samples=n_samples, by_batch=by_batch)
+    (stages,) = evaluated(dataset, [dataset], STAGES, kinds=("part", _STAGES), n_samples=n_samples, by_batch=by_batch)
     own, linear, whole = (stages.sel(part=stage, drop=True) for stage in _STAGES)
     is_represented = represented(dataset["W"], threshold=threshold)
     parts = [
@@ -117,7 +119,16 @@ def _maps(G: FloatArray, b: FloatArray) -> Sequence[tuple[FloatArray, FloatArray
     return [(own, 0 * b), (G, 0 * b), (G, b)]
 
 
-STAGES = Predictor(_outputs, _maps)
+def _layers(models: Models, context: int) -> Sequence[Sequence[Layer]]:
+    W, activation = models.parameters["W"], models.spec.activation
+    linear, none = np.zeros(W.shape[:2], W.dtype), np.zeros(W.shape[::2], W.dtype)
+    b = models.parameters["b"][:, 0]
+    own = Layer(np.eye(W.shape[2]) * (W**2).sum(axis=1)[:, None], none, activation)
+    hidden, out = Layer(W, linear, "identity"), np.swapaxes(W, 1, 2)
+    return [[own], [hidden, Layer(out, none, activation)], [hidden, Layer(out, b, activation)]]
+
+
+STAGES = Predictor(_layers, _outputs, _maps)
 
 
 def loss_by_active(dataset: xr.Dataset, *, n_samples: int | None = None, by_batch: bool = False) -> xr.Dataset:
@@ -156,7 +167,7 @@ def loss_by_active(dataset: xr.Dataset, *, n_samples: int | None = None, by_batc
     [0.04, 0.14, 0.23, 0.24, 0.18, 0.17]
     """
     require_dataset(dataset)
-    loss = evaluated(dataset, None, active=ACTIVE, n_samples=n_samples, by_batch=by_batch)
+    (loss,) = evaluated(dataset, [dataset], active=ACTIVE, n_samples=n_samples, by_batch=by_batch)
     axes = regime_sizes(dataset)
     shares = [_shares(cell.regime) for cell in regime_cells(dataset)]
     probability = xr.DataArray(

@@ -1,6 +1,6 @@
 """The loss of trained models under their own regime and under other regimes, and its sampling error."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import xarray as xr
 
@@ -66,12 +66,23 @@ def expected_loss(
     require_dataset(trained, what="trained")
     if under is not None:
         require_dataset(under, what="under")
-    return evaluated(trained, under, n_samples=n_samples, by_batch=by_batch)
+    (loss,) = expected_losses(trained, [trained if under is None else under], n_samples=n_samples, by_batch=by_batch)
+    return loss
 
 
-def values_held(dataset: xr.Dataset) -> int:
-    """How many numbers are held for one model while its loss by batch, context and feature is computed."""
-    return _ARRAYS_HELD * BATCHES * dataset.sizes["context"] * dataset.sizes["feature"]
+def expected_losses(
+    trained: xr.Dataset, unders: Sequence[xr.Dataset], *, n_samples: int | None = None, by_batch: bool = False
+) -> Iterator[xr.DataArray]:
+    """`expected_loss` under several regimes, in their order; what they have in common is computed once."""
+    return evaluated(trained, unders, n_samples=n_samples, by_batch=by_batch)
+
+
+def values_held(dataset: xr.Dataset, n_regimes: int = 1) -> int:
+    """How many numbers are held for one model while its losses by batch, context and feature are computed.
+
+    Of regimes beyond the first, only the errors without batches are held.
+    """
+    return (_ARRAYS_HELD * BATCHES + n_regimes - 1) * dataset.sizes["context"] * dataset.sizes["feature"]
 
 
 def summed(parts: xr.DataArray, *, keep: Sequence[str] = ()) -> xr.DataArray:

@@ -28,15 +28,21 @@ _SHARE = ["share", "share_low", "share_high"]
 
 
 def rows_of(
-    selected: Selected, statistic: str, summary: xr.Dataset, about: Sequence[str] = (), **labels: str
+    selected: Selected,
+    statistic: str,
+    summary: xr.Dataset,
+    about: Sequence[str] = (),
+    *,
+    outer: Sequence[str] = (),
+    **labels: str,
 ) -> pd.DataFrame:
-    """The rows of one statistic: a summary over seeds with the dims `about` and those of the sweep.
+    """The rows of one statistic: a summary over seeds with the dims `outer`, those of the sweep, and `about`.
 
     What the summary has beside the numbers of all rows follows them in columns of its own. A row is at the chosen step
     unless rows are about steps. Where seeds lie in several modes, the row without a mean is followed by one for each
     `mode`, about the seeds in it.
     """
-    dims = [*selected.sweeps, *about]
+    dims = [*outer, *selected.sweeps, *about]
     further = [str(name) for name in summary.data_vars if name not in NUMBERS and "mode" not in summary[name].dims]
     bare = summary[[*NUMBERS, *further]]
     frame, numbers, about_modes = _frame(bare, dims), [*NUMBERS, *further], []
@@ -46,7 +52,7 @@ def rows_of(
     frame = frame.assign(experiment=selected.experiment, condition=selected.condition, statistic=statistic, **labels)
     if "step" not in about:
         frame["step"] = int(selected.dataset["step"].values[selected.index])
-    of = [*labels, *(name for name in about if name != "step"), *about_modes]
+    of = [*labels, *outer, *(name for name in about if name != "step"), *about_modes]
     return frame[["experiment", "condition", *selected.sweeps, "step", *of, "statistic", *numbers]]
 
 

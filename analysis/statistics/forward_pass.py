@@ -49,6 +49,12 @@ class Models:
         chosen.parameters = {name: values[members] for name, values in self.parameters.items()}
         return chosen
 
+    def under(self, members: AnyArray, regime: Regime) -> "Models":
+        """The models with these indices, under a regime with the same inputs."""
+        chosen = self.some(members)
+        chosen.regime = regime
+        return chosen
+
     def single(self) -> "Models":
         """The same models in single precision."""
         chosen = copy(self)

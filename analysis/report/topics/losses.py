@@ -2,29 +2,38 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from toysup.analysis import figures
-from toysup.analysis.inference.sampling_noise import widened
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.loss.decomposition import no_parts
-from toysup.analysis.loss.evaluation import ACCURACY, MOST_SAMPLES, comparable
-from toysup.analysis.loss.expected_loss import expected_loss, mean_over_batches, sampling_error, summed, values_held
+from toysup.analysis.loss.expected_loss import mean_over_batches, sampling_error
 from toysup.analysis.loss.references import loss_references
+from toysup.analysis.loss.sampled_losses import ACCURACY, MOST_SAMPLES
 from toysup.analysis.report.html_page import Section, with_interval
 from toysup.analysis.report.measures import loss_by_active_features, loss_parts
 from toysup.analysis.report.panels import MAX_SERIES, Figures, in_a_name, over_sweep, series
-from toysup.analysis.report.selection import Selected, by_cell, by_experiment, computed_once
+from toysup.analysis.report.selection import Selected, by_cell, computed_once
 from toysup.analysis.report.tidy_rows import each_seed, joined, rows_of
 from toysup.analysis.report.topic_report import TopicReport
 from toysup.analysis.report.topics import against as comparison
+from toysup.analysis.report.topics.losses_under import SPLITS as _SPLITS_UNDER
+from toysup.analysis.report.topics.losses_under import (
+    Under,
+    evaluate,
+    interval,
+    losses_under,
+    others_of,
+    same_inputs,
+    total_under,
+    without_errors,
+)
+from toysup.analysis.report.topics.losses_under import summary as summary_over_seeds
 from toysup.analysis.statistics.labels import with_range
 from toysup.errors import UsageError
-from toysup.storage.schema import ADDED_NUMBERS, DEFAULT_ADDITIONS, TABLES, regime_axes
 
 _OWN_SPLITS = ("part", "active", "reference")
 SPLITS = ("feature", "context", "part", "active", "reference")
@@ -36,18 +45,6 @@ MEANING = (
 NOTICEABLE = 0.3
 
 
-class Loss(NamedTuple):
-    """The loss of the models of one condition under one condition.
-
-    `total` is the loss of each model and batch of samples. `summaries` are those over seeds: of the total at None, and
-    by feature and by context.
-    """
-
-    total: xr.DataArray
-    summaries: Mapping[str | None, xr.Dataset]
-
-
-_PARTS = ("feature", "context")
 # What the page shows of a split of the losses: its entries side by side.
 _SIDE_BY_SIDE = {
     "reference": "What simple predictors lose under the same regime.",
@@ -79,6 +76,9 @@ def _left_out(selected: Sequence[Selected], by: str | None) -> Iterator[str]:
 
 def sections(selected: Sequence[Selected]) -> Iterator[Section]:
     """The losses, and their splits side by side, with all rows."""
+    for item, others in others_of(selected):
+        # In one pass over the models.
+        evaluate(item, others, (None, *_SPLITS_UNDER))
     tables = {"losses": rows(selected)}
     tables |= {f"losses-by-{by}": rows(selected, by=by) for by in SPLITS if have(selected, by)}
     shown = [("The loss of models trained on one condition under another.", with_interval(tables["losses"]))]
@@ -102,51 +102,7 @@ def means_side_by_side(rows: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def pairs(selected: Sequence[Selected], *, own: bool = False) -> list[tuple[Selected, Selected]]:
     """All pairs (trained, evaluated) of an experiment with the same inputs, or each condition with itself alone."""
-    if own:
-        return [(item, item) for item in selected]
-    return [
-        (item, other)
-        for group in by_experiment(selected).values()
-        for item in group
-        for other in group
-        if same_inputs(item.dataset, other.dataset)
-    ]
-
-
-def same_inputs(trained: xr.Dataset, under: xr.Dataset) -> bool:
-    """Whether models of one can be evaluated under the regime of the other: inputs, target and sweep cells agree."""
-    return comparable(trained, under) and all(
-        axis in trained.coords and trained[axis].equals(under[axis]) for axis in regime_axes(under)
-    )
-
-
-def loss_under(item: Selected, other: Selected) -> Loss:
-    """The loss of a condition's models under another condition, or its own; evaluated once for each regime."""
-    key = ("loss under", _law_of(other.dataset))
-    if key not in item.computed:
-        item.computed[key] = _evaluated(item, other)
-    loss: Loss = item.computed[key]
-    return loss
-
-
-def _evaluated(item: Selected, other: Selected) -> Loss:
-    def of(models: xr.Dataset) -> xr.Dataset:
-        under = other.at_step.sel({axis: models[axis] for axis in regime_axes(other.dataset) if axis in models.dims})
-        loss = expected_loss(models, under, by_batch=True)
-        return xr.Dataset({"total": summed(loss)} | {f"by {by}": summed(loss, keep=[by]) for by in _PARTS})
-
-    losses = item.each(of, values=values_held(item.dataset))
-    return Loss(
-        losses["total"], {None: _summary(losses["total"])} | {by: _summary(losses[f"by {by}"]) for by in _PARTS}
-    )
-
-
-def _law_of(dataset: xr.Dataset) -> tuple[object, ...]:
-    """What a regime consists of, as a key: equal regimes of several conditions have equal keys."""
-    tables = [name for name in (*TABLES, *ADDED_NUMBERS) if name in dataset]
-    labels = [name for name in ("context", "subset", "group", *regime_axes(dataset)) if name in dataset.coords]
-    arrays = [(name, dataset[name].dims, dataset[name].values.tobytes()) for name in (*tables, *labels)]
-    return (*arrays, *(dataset.attrs.get(name) for name in DEFAULT_ADDITIONS))
+    return [(item, other) for item, others in others_of(selected, own=own) for other in others]
 
 
 def total_loss(item: Selected, other: Selected) -> xr.DataArray:
@@ -156,13 +112,20 @@ def total_loss(item: Selected, other: Selected) -> xr.DataArray:
 
 def loss_by_batch(item: Selected, other: Selected) -> xr.DataArray:
     """The same, for each batch of samples."""
-    total: xr.DataArray = item.cell_of(loss_under(item.whole, other.whole).total)
+    total: xr.DataArray = item.cell_of(total_under(item.whole, other.whole))
     return total
 
 
 def own_loss_by_batch(item: Selected) -> dict[str, xr.DataArray]:
     """The loss of a condition's models under that condition, by batch of samples."""
     return {"loss": loss_by_batch(item, item)}
+
+
+def _own_summary(item: Selected, by: str | None = None) -> xr.Dataset:
+    """The summary of the loss of a condition, or of a cell of its sweep, under its own condition."""
+    (own,) = losses_under(item.whole, [item.whole], by)
+    found: xr.Dataset = item.cell_of(own.summary.isel(evaluated_on=0, drop=True))
+    return found
 
 
 @computed_once
@@ -180,23 +143,22 @@ def rows(selected: Sequence[Selected], *, by: str | None = None, own: bool = Fal
         return joined([_own_rows(item, by) for item in _with(selected, by)])
     about = [by] if by else []
     frames = []
-    for item, other in pairs(selected, own=own):
-        labels = {"trained_on": item.condition, "evaluated_on": other.condition}
-        loss = loss_under(item, other)
-        if by == "seed":
-            summary = each_seed(mean_over_batches(loss.total)).assign(sampling_error=sampling_error(loss.total))
-        else:
-            summary = loss.summaries[by]
-        frames.append(rows_of(item, "loss", summary, about, **labels))
+    for item, others in others_of(selected, own=own):
+        for under in losses_under(item, others, None if by == "seed" else by):
+            summary = under.summary
+            if under.totals is not None and by == "seed":
+                of_samples = sampling_error(under.totals)
+                summary = each_seed(mean_over_batches(under.totals)).assign(sampling_error=of_samples)
+            frames.append(rows_of(item, "loss", summary, about, outer=["evaluated_on"], trained_on=item.condition))
     return joined(frames)
 
 
 def _own_rows(item: Selected, by: str) -> pd.DataFrame:
     if by == "part":
-        summary = _summary(loss_parts(item))
+        summary = summary_over_seeds(loss_parts(item))
     elif by == "active":
         by_active = loss_by_active_features(item)
-        summary = _summary(by_active["loss"]).assign(probability=by_active["probability"].sum("context"))
+        summary = summary_over_seeds(by_active["loss"]).assign(probability=by_active["probability"].sum("context"))
     else:
         summary = _of_no_seeds(references(item))
     # A sweep that changes no regime changes none of its references either.
@@ -217,34 +179,17 @@ def _with(selected: Sequence[Selected], by: str) -> list[Selected]:
     return [item for item, reason in zip(selected, reasons, strict=True) if reason is None]
 
 
-def _summary(values: xr.DataArray) -> xr.Dataset:
-    """Over seeds, with the standard errors over samples: of the mean of finite seeds, and the largest of one model."""
-    means = mean_over_batches(values)
-    finite = values.where(abs(means) < np.inf)
-    error, largest = sampling_error(finite.mean("seed")), sampling_error(finite).max("seed")
-    # A part can be negative, as it is what the loss loses when something is left out.
-    bounded = means if "part" in means.dims else with_range(means, 0)
-    return widened(over_seeds(bounded), error).assign(sampling_error=error, model_sampling_error=largest)
-
-
-def _interval(values: xr.DataArray) -> xr.Dataset:
-    """The same without the standard errors, as figures show it."""
-    return _summary(values).drop_vars(["sampling_error", "model_sampling_error"])
-
-
 def _notes(selected: Sequence[Selected], *, own: bool) -> Iterator[str]:
     """What samples leave uncertain, where it matters."""
     uncertain, noticeable = [], []
-    for item, other in pairs(selected, own=own):
-        loss = loss_under(item, other)
-        summary = loss.summaries[None]
-        share = float((sampling_error(loss.total) / mean_over_batches(loss.total)).max())
-        name = item.condition if item is other else f"{item.condition} under {other.condition}"
-        if share > 1.02 * ACCURACY and float(summary["model_sampling_error"].max()) > 0:
-            uncertain.append((share, name))
-        half = (summary["ci_high"] - summary["ci_low"]) / 2
-        if (part := float((summary["sampling_error"] / half).max())) > NOTICEABLE:
-            noticeable.append((part, name))
+    for item, others in others_of(selected, own=own):
+        for under in losses_under(item, others):
+            for other, (share, error, part) in zip(under.conditions, _uncertainty(under), strict=True):
+                name = item.condition if item is other else f"{item.condition} under {other.condition}"
+                if share > 1.02 * ACCURACY and error > 0:
+                    uncertain.append((share, name))
+                if part > NOTICEABLE:
+                    noticeable.append((part, name))
     if uncertain:
         share, name = max(uncertain)
         yield (
@@ -257,6 +202,23 @@ def _notes(selected: Sequence[Selected], *, own: bool) -> Iterator[str]:
             f"the sampling error of the mean loss is up to {part:.0%} of the half-width of its interval, which "
             f"includes it, {_where(noticeable)}, most for {name}; column sampling_error"
         )
+
+
+def _uncertainty(under: Under) -> list[list[float]]:
+    """For each condition: the largest standard error of a model as a part of its loss, the largest one as it is, and
+    the largest one of a mean as a part of the half-width of its interval.
+    """
+    if under.totals is None:
+        return []
+    half = (under.summary["ci_high"] - under.summary["ci_low"]) / 2
+    numbers = (
+        sampling_error(under.totals) / mean_over_batches(under.totals),
+        under.summary["model_sampling_error"],
+        under.summary["sampling_error"] / half,
+    )
+    most = [each.max([dim for dim in each.dims if dim != "evaluated_on"]).values for each in numbers]
+    found: list[list[float]] = np.transpose(most).tolist()
+    return found
 
 
 def _where(found: Sequence[tuple[float, str]]) -> str:
@@ -287,11 +249,11 @@ def drawn(group: Sequence[Selected], *, by: str | None, own: bool = False) -> Fi
                 curves = {label: over_seeds(with_range(item.dataset["train_loss"], 0)) for label, item in items.items()}
                 yield f"loss-curves{suffix}", figures.loss_curves(curves)
             losses = {label: total_loss(item, item) for label, item in items.items()}
-            intervals = {label: _interval(loss_by_batch(item, item)) for label, item in items.items()}
+            intervals = {label: without_errors(_own_summary(item)) for label, item in items.items()}
             simple = {label: references(item) for label, item in items.items()}
             yield f"loss-comparison{suffix}", figures.loss_comparison(losses, intervals, simple)
     if by in (None, "seed"):
-        yield from over_sweep(group, "loss", own_loss_by_batch, _interval)
+        yield from over_sweep(group, "loss", own_loss_by_batch, interval)
         if not own:
             yield from _matrices(group)
 
@@ -299,19 +261,19 @@ def drawn(group: Sequence[Selected], *, by: str | None, own: bool = False) -> Fi
 def _drawn_parts(items: Mapping[str, Selected], suffix: str) -> Figures:
     if split := {label: loss_parts(item) for label, item in items.items() if no_parts(item.dataset) is None}:
         parts = {label: mean_over_batches(values) for label, values in split.items()}
-        yield f"loss-parts{suffix}", figures.loss_parts(parts, {name: _interval(of) for name, of in split.items()})
+        yield f"loss-parts{suffix}", figures.loss_parts(parts, {name: interval(of) for name, of in split.items()})
 
 
 def _drawn_active(items: Mapping[str, Selected], suffix: str) -> Figures:
     active = {label: loss_by_active_features(item) for label, item in items.items()}
-    intervals = {label: _interval(values["loss"]) for label, values in active.items()}
+    intervals = {label: interval(values["loss"]) for label, values in active.items()}
     often = {label: values["probability"].sum("context") for label, values in active.items()}
     yield f"loss-by-active{suffix}", figures.loss_by_active(intervals, often)
 
 
 def _drawn_entries(items: Mapping[str, Selected], suffix: str, *, by: str) -> Figures:
     """The own loss by feature or by context, as lines over its entries."""
-    of_items = {label: item.cell_of(loss_under(item.whole, item.whole).summaries[by]) for label, item in items.items()}
+    of_items = {label: _own_summary(item, by) for label, item in items.items()}
     yield f"loss-by-{by}{suffix}", figures.loss_by_entry(of_items, by=by)
 
 
@@ -338,10 +300,10 @@ def _matrix(members: Sequence[Selected]) -> xr.Dataset:
     """Summaries of the loss over (trained_on, evaluated_on), NaN where the inputs differ."""
     names = [item.condition for item in members]
     cells = {
-        (item.condition, other.condition): _interval(loss_by_batch(item, other))
-        for item in members
-        for other in members
-        if same_inputs(item.whole.dataset, other.whole.dataset)
+        (item.condition, other.condition): without_errors(item.cell_of(under.summary.isel(evaluated_on=place)))
+        for item, others in ((item, _comparable(item, members)) for item in members)
+        for under in losses_under(item.whole, [other.whole for other in others])
+        for place, other in enumerate(under.conditions)
     }
     # A cell has room for one number, so of seeds in several modes it says only that.
     bare = {pair: cell.drop_dims("mode", errors="ignore") for pair, cell in cells.items()}
@@ -350,3 +312,7 @@ def _matrix(members: Sequence[Selected]) -> xr.Dataset:
     rows = [xr.concat([bare.get((name, other), empty) for other in names], dim="evaluated_on") for name in names]
     matrix = xr.concat(rows, dim="trained_on").assign_coords(trained_on=names, evaluated_on=names)
     return matrix.assign_attrs(next(iter(cells.values())).attrs)
+
+
+def _comparable(item: Selected, members: Sequence[Selected]) -> list[Selected]:
+    return [other for other in members if same_inputs(item.whole.dataset, other.whole.dataset)]

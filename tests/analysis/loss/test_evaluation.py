@@ -11,7 +11,7 @@ import xarray as xr
 
 import toysup
 from toysup import analysis, theory
-from toysup.analysis.loss import evaluation
+from toysup.analysis.loss import sampled_losses
 from toysup.analysis.loss.samples import CommonSamples, sampled_from
 
 Small = Callable[..., toysup.Experiment]
@@ -47,20 +47,20 @@ def test_octahedra_that_pair_different_features_lose_the_same(small: Small, p: f
 
 @pytest.mark.parametrize("p", [0.01, 0.05, 0.15])
 def test_samples_are_doubled_until_the_error_is_small(small: Small, monkeypatch: pytest.MonkeyPatch, p: float) -> None:
-    monkeypatch.setattr(evaluation, "ACCURACY", 0.015)
+    monkeypatch.setattr(sampled_losses, "ACCURACY", 0.015)
     loss = analysis.expected_loss(octahedra(small, p, sampled=True), by_batch=True).sum(["context", "feature"])
     error = analysis.sampling_error(loss)
     assert (error > 0).all()
-    assert (error <= evaluation.ACCURACY * loss.mean("batch")).all()
+    assert (error <= sampled_losses.ACCURACY * loss.mean("batch")).all()
     assert (abs(loss.mean("batch") - p**2) <= 5 * error).all()
 
 
 def test_at_the_cap_doubling_ends(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = octahedra(small, 0.15, sampled=True)
-    monkeypatch.setattr(evaluation, "ACCURACY", 1e-9)
-    monkeypatch.setattr(evaluation, "MOST_SAMPLES", evaluation.FEWEST_SAMPLES)
+    monkeypatch.setattr(sampled_losses, "ACCURACY", 1e-9)
+    monkeypatch.setattr(sampled_losses, "MOST_SAMPLES", sampled_losses.FEWEST_SAMPLES)
     fewest = analysis.expected_loss(dataset)
-    np.testing.assert_array_equal(fewest, analysis.expected_loss(dataset, n_samples=evaluation.FEWEST_SAMPLES))
+    np.testing.assert_array_equal(fewest, analysis.expected_loss(dataset, n_samples=sampled_losses.FEWEST_SAMPLES))
 
 
 @pytest.mark.parametrize("groups", [{}, {"regime__together": ["1-3"], "regime__correlation": 0.5}])
