@@ -52,15 +52,15 @@ def evaluated(
         # For the target z, outputs are ordered by context, then feature. Their losses count for the feature.
         losses = losses.reshape(*losses.shape[:-1], -1, under.sizes["feature"]).sum(axis=-2)
         losses = losses if by_batch else losses.mean(axis=1, keepdims=True)
-        losses = np.broadcast_to(losses, (len(losses), BATCHES if by_batch else 1, *losses.shape[2:]))
-        losses = losses.reshape(*(trained.sizes[name] for name in leading), *losses.shape[1:])
-        result = xr.DataArray(losses, dims=(*leading, "batch", "active", dim, "context", "feature"))
-        result = result.assign_coords(kept | {"context": under["context"].values})
-        result = result.assign_coords({dim: list(labels)}) if kinds else result.isel({dim: 0})
-        result = result.assign_coords(active=list(active)) if active else result.isel(active=0)
-        result = result if by_batch else result.isel(batch=0)
-        loss = named(result, "loss", "importance-weighted squared error per sample", within=(0, np.inf))
-        yield loss if n_samples is None else loss.assign_attrs(n_samples=n_samples)
+        losses = np.array(np.broadcast_to(losses, (len(losses), BATCHES if by_batch else 1, *losses.shape[2:])))
+        own = {"batch": by_batch, "active": active, dim: kinds, "context": True, "feature": True}
+        sizes = [size for size, is_dim in zip(losses.shape[1:], own.values(), strict=True) if is_dim]
+        losses = losses.reshape(*(trained.sizes[name] for name in leading), *sizes)
+        labelled = kept | {"context": under["context"].values}
+        labelled |= ({"active": list(active)} if active else {}) | ({dim: list(labels)} if kinds else {})
+        result = xr.DataArray(losses, labelled, (*leading, *(name for name, is_dim in own.items() if is_dim)))
+        attrs = {} if n_samples is None else {"n_samples": n_samples}
+        yield named(result, "loss", "importance-weighted squared error per sample", within=(0, np.inf), **attrs)
 
 
 def _cells(trained: xr.Dataset, under: xr.Dataset) -> list[Cell]:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from toysup.analysis.statistics.labels import require_dataset
 from toysup.experiments.regime import Regime
-from toysup.storage.schema import ADDED_NUMBERS, TABLES, regime_axes, regime_of
+from toysup.storage.schema import regime_axes, regimes_of
 
 
 class RegimeCell(NamedTuple):
@@ -32,8 +32,5 @@ def regime_sizes(dataset: xr.Dataset) -> dict[str, int]:
 def regime_cells(dataset: xr.Dataset) -> Iterator[RegimeCell]:
     """Each regime of `dataset`, the last axis running fastest; one cell with an empty index if there is one regime."""
     sizes = regime_sizes(dataset)
-    # Without the parameters and what was recorded, which would be indexed too.
-    dataset = dataset[[name for name in (*TABLES, *ADDED_NUMBERS) if name in dataset]]
-    for place in np.ndindex(*sizes.values()):
-        at = dict(zip(sizes, place, strict=True))
-        yield RegimeCell(at, regime_of(dataset.isel(at)))
+    for place, regime in zip(np.ndindex(*sizes.values()), regimes_of(dataset), strict=True):
+        yield RegimeCell(dict(zip(sizes, place, strict=True)), regime)

@@ -2,7 +2,7 @@
 
 import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -337,23 +337,30 @@ def regime_of(dataset: xr.Dataset) -> Regime:
     """
     if swept := regime_axes(dataset):
         raise UsageError(f"the regime varies along {', '.join(swept)}; select one value first")
-    tables: dict[str, Any] = {
-        name: dataset[name].transpose(*TABLE_DIMS[name]).values.astype(np.float64) for name in TABLES
-    }
-    additions: dict[str, Any] = {name: dataset.attrs.get(name, usual) for name, usual in DEFAULT_ADDITIONS.items()}
-    rule = None
-    if additions["context_rule"] is not None:
-        feature, _ = parse_rule(additions["context_rule"])
-        rule = Rule(feature, float(dataset["rule_threshold"]), float(dataset["rule_tie"]))
-    return Regime(
-        contexts=tuple(map(str, dataset["context"].values)),
-        subset=tuple(map(str, dataset["subset"].values)),
-        group=tuple(map(str, dataset["group"].values)) if "group" in dataset.coords else (),
-        group_correlation=float(dataset.get("group_correlation", 1.0)),
-        rule=rule,
-        **tables,
-        **additions,
-    )
+    (regime,) = regimes_of(dataset)
+    return regime
+
+
+def regimes_of(dataset: xr.Dataset) -> Iterator[Regime]:
+    """The regime of each cell of the sweep axes along which it varies, the last axis running fastest."""
+    sizes = {axis: dataset.sizes[axis] for axis in regime_axes(dataset)}
+    cells: dict[str, Any] = {}
+    for name in (*TABLES, *ADDED_NUMBERS):
+        if name in dataset:
+            variable, dims = dataset.variables[name], TABLE_DIMS.get(name, ())
+            wide = variable.set_dims(sizes | dict(variable.sizes))
+            cells[name] = wide.transpose(*sizes, *dims).values.astype(np.float64)
+    named: dict[str, Any] = {name: dataset.attrs.get(name, usual) for name, usual in DEFAULT_ADDITIONS.items()}
+    named |= {name: tuple(map(str, dataset[name].values)) for name in ("subset", "group") if name in dataset.coords}
+    named["contexts"] = tuple(map(str, dataset["context"].values))
+    for place in np.ndindex(*sizes.values()):
+        own = {name: values[place] for name, values in cells.items()}
+        rule = None
+        if named["context_rule"] is not None:
+            feature, _ = parse_rule(named["context_rule"])
+            rule = Rule(feature, float(own["rule_threshold"]), float(own["rule_tie"]))
+        tables = {name: own[name] for name in TABLES}
+        yield Regime(**tables, **named, group_correlation=float(own.get("group_correlation", 1.0)), rule=rule)
 
 
 def leading_dims(dataset: xr.Dataset) -> list[str]:
