@@ -19,6 +19,7 @@ PARTS = {
     "memory": ("memory", "measure"),
     "at-scale": ("at_scale", "measure"),
     "analysis": ("analysis_speed", "measure"),
+    "losses": ("loss_speed", "measure"),
     "commands": ("commands", "measure"),
     "experiment": ("commands", "measure_experiment"),
 }

@@ -16,6 +16,7 @@ HEADINGS = {
     "scaling": "Cost per model-step as instances grow",
     "memory": "Memory",
     "analysis": "Statistics and opening",
+    "losses": "Losses, processor time per model and regime",
     "commands": "Whole processes",
 }
 NAMES = {"n_features": "n", "n_hidden": "m", "feature_probability": "p", "batch_size": "batch"}

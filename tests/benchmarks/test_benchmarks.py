@@ -32,6 +32,7 @@ def test_every_part_gives_rows_with_machine_and_spread(output: Path) -> None:
         "memory",
         "at scale",
         "analysis",
+        "losses",
         "commands",
     }
     assert (table["low"] <= table["median"]).all()

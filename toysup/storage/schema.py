@@ -347,14 +347,17 @@ def regimes_of(dataset: xr.Dataset) -> Iterator[Regime]:
     cells: dict[str, Any] = {}
     for name in (*TABLES, *ADDED_NUMBERS):
         if name in dataset:
-            variable, dims = dataset.variables[name], TABLE_DIMS.get(name, ())
-            wide = variable.set_dims(sizes | dict(variable.sizes))
-            cells[name] = wide.transpose(*sizes, *dims).values.astype(np.float64)
+            variable = dataset.variables[name]
+            own_axes = [axis for axis in sizes if axis in variable.dims]
+            values = variable.transpose(*own_axes, *TABLE_DIMS.get(name, ())).values.astype(np.float64)
+            table = values.shape[len(own_axes) :]
+            values = values.reshape(*(sizes[axis] if axis in own_axes else 1 for axis in sizes), *table)
+            cells[name] = np.broadcast_to(values, (*sizes.values(), *table))
     named: dict[str, Any] = {name: dataset.attrs.get(name, usual) for name, usual in DEFAULT_ADDITIONS.items()}
     named |= {name: tuple(map(str, dataset[name].values)) for name in ("subset", "group") if name in dataset.coords}
     named["contexts"] = tuple(map(str, dataset["context"].values))
     for place in np.ndindex(*sizes.values()):
-        own = {name: values[place] for name, values in cells.items()}
+        own = {name: np.array(values[place]) for name, values in cells.items()}
         rule = None
         if named["context_rule"] is not None:
             feature, _ = parse_rule(named["context_rule"])

@@ -86,3 +86,71 @@ def test_company_changes_no_bit_of_a_row() -> None:
     for i in range(9):
         alone = Rows(*(each[i : i + 1] for each in rows))
         np.testing.assert_array_equal(expected_errors(alone, law, "gelu"), together[i : i + 1])
+
+
+def plainly(A: np.ndarray, a: float, own: int, wanted: float, law: Laws, activation: str) -> float:
+    """E[(y − t)²] of one output: the same series, term by term and with a fine sum over the own feature's values."""
+    terms, points, gap = 256, 512, 1e-3
+    low, high, p = law.low, law.high, law.probability[0]
+    others = [j for j in range(len(A)) if j != own and p[j] > 0 and A[j] != 0]
+    ends = [sorted((0.0, A[j] * low, A[j] * high)) for j in others]
+    start, stop = sum(end[0] for end in ends), sum(end[2] for end in ends)
+    length = stop - start
+
+    def h(s: float) -> float:
+        v = low + (high - low) * (np.arange(200_000) + 0.5) / 200_000
+        error = FUNCTIONS[activation](a + s + A[own] * v) - wanted * (abs(v) if law.absolute else v)
+        idle = FUNCTIONS[activation](np.array([a + s]))[0]
+        return float((1 - p[own]) * idle**2 + p[own] * (error**2).mean())
+
+    def transform(u: float) -> complex:
+        whole = 1 + 0j
+        for j in others:
+            w = u * A[j]
+            one = (np.exp(1j * w * high) - np.exp(1j * w * low)) / (1j * w * (high - low)) if w else 1
+            whole *= 1 + p[j] * (one - 1)
+        return whole - atom
+
+    atom = np.prod([1 - p[j] for j in others])
+    at = [start, start + gap * length, start + 2 * gap * length, stop - 2 * gap * length, stop - gap * length, stop]
+    e = [h(s) for s in at]
+    at_start = (-3 * e[0] + 4 * e[1] - e[2]) / (2 * gap * length)
+    at_stop = (e[3] - 4 * e[4] + 3 * e[5]) / (2 * gap * length)
+    second = (at_stop - at_start) / (2 * length)
+    first = at_start - 2 * second * start
+    s = start + length * (np.arange(points) + 0.5) / points
+    rest = np.array([h(x) - first * x - second * x * x for x in s])
+    total = atom * h(0.0)
+    for k in range(terms):
+        u = np.pi * k / length
+        coefficient = (2 if k else 1) * (rest * np.cos(u * (s - start))).mean()
+        total += coefficient * (transform(u) * np.exp(-1j * u * start)).real
+    value, square = (low + high) / 2, (low * low + low * high + high * high) / 3
+    mean = sum(p[j] * A[j] * value for j in others)
+    variance = sum(p[j] * A[j] ** 2 * (square - p[j] * value**2) for j in others)
+    return float(total + first * mean + second * (variance + mean**2))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "absolute", "activation"),
+    [(0.0, 1.0, False, "relu"), (-1.0, 1.0, True, "leaky_relu"), (-1.0, 1.0, True, "tanh"), (0.5, 1.0, False, "abs")],
+)
+def test_compiled_loops_compute_the_series(low: float, high: float, absolute: bool, activation: str) -> None:
+    """Features so often active that the interval of s is that of all of them."""
+    rows = random_rows(4, 4, 2)._replace(wanted=np.array([1.0, 1, 0, 1]))
+    law = Laws(np.array([[0.4, 0.5, 0.9, 0.6]]), low, high, absolute)
+    found = expected_errors(rows, law, activation)
+    for i in (0, 2):
+        plain = plainly(rows.A[i], rows.a[i], i, rows.wanted[i], law, activation)
+        assert found[i] == pytest.approx(plain, rel=1e-8)
+
+
+def test_rows_of_several_laws_are_computed_at_once() -> None:
+    rows = random_rows(2, 6, 3)._replace(law=np.array([0, 1, 2, 1, 0, 2]))
+    p = np.array([np.full(6, 0.02), np.linspace(0, 1, 6), np.full(6, 0.5)])
+    together = errors_by_active(rows, Laws(p, 0.0, 1.0, False), "relu", 3)
+    for law in range(3):
+        here = rows.law == law
+        alone = rows._replace(law=np.zeros(6, int))
+        of_one = errors_by_active(alone, Laws(p[law : law + 1], 0.0, 1.0, False), "relu", 3)
+        np.testing.assert_array_equal(together[:, here], of_one[:, here])
