@@ -68,7 +68,9 @@ def _cells(trained: xr.Dataset, under: xr.Dataset) -> list[Cell]:
     _refuse_other_inputs(trained, under)
     axes = regime_sizes(under)
     if missing := [
-        axis for axis in axes if axis not in trained.dims or not trained[axis].variable.equals(under[axis].variable)
+        axis
+        for axis in axes
+        if axis not in trained.dims or not np.array_equal(trained[axis].values, under[axis].values)
     ]:
         raise UsageError(f"the regime varies along {', '.join(missing)}, but the models do not; select one value first")
     leading = leading_dims(trained)

@@ -68,7 +68,8 @@ def exact_errors(
 def _laws_of(n_models: int, unders: Sequence[Sequence[Cell]]) -> tuple[Laws, list[AnyArray]]:
     """All laws of features in a context, and which of them each model is evaluated under: (model, context) each."""
     known: dict[bytes, int] = {}
-    rows, tables = [], []
+    rows: list[FloatArray] = []
+    tables = []
     for cells in unders:
         table = np.zeros((n_models, len(cells[0].regime.contexts)), np.int64)
         for _, members, regime in cells:

@@ -351,7 +351,7 @@ def regimes_of(dataset: xr.Dataset) -> Iterator[Regime]:
             own_axes = [axis for axis in sizes if axis in variable.dims]
             values = variable.transpose(*own_axes, *TABLE_DIMS.get(name, ())).values.astype(np.float64)
             table = values.shape[len(own_axes) :]
-            values = values.reshape(*(sizes[axis] if axis in own_axes else 1 for axis in sizes), *table)
+            values = values.reshape([*(sizes[axis] if axis in own_axes else 1 for axis in sizes), *table])
             cells[name] = np.broadcast_to(values, (*sizes.values(), *table))
     named: dict[str, Any] = {name: dataset.attrs.get(name, usual) for name, usual in DEFAULT_ADDITIONS.items()}
     named |= {name: tuple(map(str, dataset[name].values)) for name in ("subset", "group") if name in dataset.coords}
@@ -362,7 +362,7 @@ def regimes_of(dataset: xr.Dataset) -> Iterator[Regime]:
         if named["context_rule"] is not None:
             feature, _ = parse_rule(named["context_rule"])
             rule = Rule(feature, float(own["rule_threshold"]), float(own["rule_tie"]))
-        tables = {name: own[name] for name in TABLES}
+        tables: dict[str, Any] = {name: own[name] for name in TABLES}
         yield Regime(**tables, **named, group_correlation=float(own.get("group_correlation", 1.0)), rule=rule)
 
 
