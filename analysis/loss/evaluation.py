@@ -1,6 +1,7 @@
 """The losses of trained models under one regime or several: exact ones, and those from samples."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from toysup.analysis.loss.exact_losses import exact_errors, has_exact_losses
 from toysup.analysis.loss.linear_models import is_linear, linear_losses
 from toysup.analysis.loss.moments import exact_moments
 from toysup.analysis.loss.predictors import WHOLE, Cell, Predictor, Slots
-from toysup.analysis.loss.sampled_losses import SampledLosses
+from toysup.analysis.loss.sampled_losses import SampledLosses, law_of_samples
 from toysup.analysis.loss.samples import BATCHES
 from toysup.analysis.statistics.arrays import FloatArray
 from toysup.analysis.statistics.cells import regime_cells, regime_sizes
@@ -98,6 +99,10 @@ def _losses(
     linear = [is_linear(models.spec) and sizes == (1, 1) and own[0].regime.rule is None for own in cells]
     exact = [has_exact_losses(models.spec, own[0].regime) for own in cells]
     exactly = [own for own, *how in zip(cells, linear, exact, strict=True) if how == [False, True]]
+    sampled: dict[tuple[object, ...], SampledLosses] = {}
+    uses = Counter(
+        law_of_samples(cell) for own, is_exact in zip(cells, exact, strict=True) if not is_exact for cell in own
+    )
     with _workers(models) as pool:
         errors = iter(exact_errors(models, exactly, predictor, sizes, pool) if exactly else ())
         for under, own, is_line, is_exact in zip(unders, cells, linear, exact, strict=True):
@@ -115,8 +120,14 @@ def _losses(
                     parts.append((importance * line)[:, None, None, None])
                 else:
                     slots = Slots(*sizes, len(cell.regime.contexts), cell.regime.n_outputs)
-                    sampled = SampledLosses(models.under(cell.members, cell.regime).single(), predictor, slots)
-                    parts.append(sampled.losses(importance, n_samples, pool))
+                    law = law_of_samples(cell)
+                    if law not in sampled:
+                        some = models.under(cell.members, cell.regime).single()
+                        sampled[law] = SampledLosses(some, predictor, slots, pool)
+                    parts.append(sampled[law].losses(cell.regime, n_samples))
+                    uses[law] -= 1
+                    if not uses[law]:
+                        del sampled[law]
             # The models, in the order of their cells, are put back in their own order.
             order = np.argsort(np.concatenate([cell.members for cell in own]))
             yield np.concatenate(parts)[order]

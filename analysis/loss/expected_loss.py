@@ -8,8 +8,8 @@ from toysup.analysis.loss.evaluation import evaluated
 from toysup.analysis.loss.samples import BATCHES
 from toysup.analysis.statistics.labels import named, numbers, require_dataset
 
-# How many arrays of the size of a loss, by batch, are held at once.
-_ARRAYS_HELD = 4
+# How many arrays of the size of a loss, by batch, are held at once: also the sums of each number of samples.
+_ARRAYS_HELD = 8
 
 
 def expected_loss(

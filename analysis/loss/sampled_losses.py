@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 import numpy as np
 
 from toysup.analysis.loss.networks import Network, Targets
-from toysup.analysis.loss.predictors import Predictor, Slots
+from toysup.analysis.loss.predictors import Cell, Predictor, Slots
 from toysup.analysis.loss.samples import (
     BATCHES,
     NODES,
@@ -17,11 +17,11 @@ from toysup.analysis.loss.samples import (
     single_points,
     zero_point,
 )
-from toysup.analysis.statistics.arrays import AnyArray, FloatArray
+from toysup.analysis.statistics.arrays import AnyArray, FloatArray, Mask
 from toysup.analysis.statistics.forward_pass import Models
 from toysup.analysis.statistics.kernels import never_alone
 from toysup.experiments.regime import Regime
-from toysup.sampling.samples import targets
+from toysup.sampling.samples import output_importance, targets
 
 FEWEST_SAMPLES, MOST_SAMPLES = 2**13, 2**17
 # Samples are doubled until the standard error of a model's loss is at most this part of the loss, or this part of what
@@ -47,42 +47,50 @@ class _Members:
 
 
 class SampledLosses:
-    """Models under one regime: the exact part of their losses, and sums over samples of the other part.
+    """Models under one law of samples: the exact part of their errors, and sums over samples of the other part.
 
-    E[L | c] = Σ_k P(k active | c) E[L | c, k active]. Terms with fewer than `least` active features are exact.
+    E[L | c] = Σ_k P(k active | c) E[L | c, k active]. Terms with fewer than `least` active features are exact. Regimes
+    that differ in importance and in the probability of their contexts alone have the same law, see `law_of_samples`.
     """
 
-    def __init__(self, models: Models, predictor: Predictor, slots: Slots) -> None:
-        self.models, self.predictor, self.slots = models, predictor, slots
+    def __init__(self, models: Models, predictor: Predictor, slots: Slots, pool: Executor) -> None:
+        self.models, self.predictor, self.slots, self.pool = models, predictor, slots, pool
         self.regime = models.regime
         self.seen_as = [0] * slots.contexts if self.regime.rule is not None else evaluated_as(self.regime)
         # In a context that follows from x, a sample with an active feature may lie in either context.
         nodes = len(self.regime.subset) * NODES
         most = 2 if self.regime.rule is None and nodes <= FEWEST_SAMPLES else 1
         self.least = {c: sampled_from(self.regime, c, most) for c in sorted(set(self.seen_as))}
-
-    def losses(self, importance: FloatArray, n_samples: int | None, pool: Executor) -> FloatArray:
-        """(model, batch, active, kind, context, output), doubling the samples of each model until it is accurate."""
+        self.sampling = {c: CommonSamples(self.regime, c, least) for c, least in self.least.items()}
         with np.errstate(all="ignore"):
-            exact = self._exact(pool)[:, None]
-        sampling = {c: CommonSamples(self.regime, c, least) for c, least in self.least.items()}
+            self.exact = self._exact(pool)[:, None]
+        # The sums over the samples between two numbers, and the models whose sums are known.
+        self.known: dict[tuple[int, int], tuple[FloatArray, Mask]] = {}
+
+    def losses(self, regime: Regime, n_samples: int | None) -> FloatArray:
+        """(model, batch, active, kind, context, output), doubling the samples of each model until it is accurate.
+
+        The regime has the law of samples of the models.
+        """
+        importance = output_importance(regime.target, regime.importance)
         sums = np.zeros((len(self.models), BATCHES, *self.slots))
         counts = np.zeros(len(self.models))
-        probability = 1.0 if self.regime.rule is not None else self.regime.context_probability[:, None]
-        share = np.array([sampling[c].share for c in self.seen_as])[:, None]
+        probability = 1.0 if regime.rule is not None else regime.context_probability[:, None]
+        share = np.array([self.sampling[c].share for c in self.seen_as])[:, None]
 
         def weighted(members: AnyArray) -> FloatArray:
             # If the last batches have fewer samples, the mean over batches still weights each sample equally.
             mean = sums[members] * (BATCHES / np.maximum(counts[members], 1))[:, None, None, None, None, None]
-            return importance * probability * (exact[members] + share * mean)
+            return importance * probability * (self.exact[members] + share * mean)
 
         members = np.arange(len(self.models))
         if not share.any():
             return weighted(members)
-        floor = NEGLIGIBLE * _zero_loss(self.regime, importance)
+        floor = NEGLIGIBLE * _zero_loss(regime, importance)
         start, stop = 0, FEWEST_SAMPLES if n_samples is None else n_samples
         while len(members):
-            self._add(sampling, members, (start, stop), sums, counts, pool)
+            sums[members] += self._between(start, stop, members)
+            counts[members] += stop - start
             start, stop = stop, 2 * stop
             if n_samples is not None or start >= MOST_SAMPLES:
                 break
@@ -92,27 +100,30 @@ class SampledLosses:
                 members = members[error > np.maximum(ACCURACY * loss, floor)]
         return weighted(np.arange(len(self.models)))
 
-    def _add(
-        self,
-        sampling: dict[int, CommonSamples],
-        members: AnyArray,
-        between: tuple[int, int],
-        sums: FloatArray,
-        counts: FloatArray,
-        pool: Executor,
-    ) -> None:
+    def _between(self, start: int, stop: int, members: AnyArray) -> FloatArray:
+        """The sums of members over the samples from `start` to before `stop` of all batches."""
+        if (start, stop) not in self.known:
+            none = np.zeros(len(self.models), dtype=bool)
+            self.known[start, stop] = np.zeros((len(self.models), BATCHES, *self.slots)), none
+        sums, known = self.known[start, stop]
+        if len(missing := members[~known[members]]):
+            self._add(missing, (start, stop), sums)
+            known[missing] = True
+        chosen: FloatArray = sums[members]
+        return chosen
+
+    def _add(self, members: AnyArray, between: tuple[int, int], sums: FloatArray) -> None:
         """Add the samples from the first to the second of these numbers, of all batches, to the sums of members."""
         chosen = _Members(self.models.some(members), self.predictor)
-        counts[members] += between[1] - between[0]
         for number, (first, last) in enumerate(zip(*map(batch_sizes, between), strict=True)):
             if last == first:
                 continue
-            for c, samples in sampling.items():
+            for c, samples in self.sampling.items():
                 if samples.share == 0:
                     continue
                 at = [k for k, same in enumerate(self.seen_as) if same == c]
                 for points in samples.batch(number, first, last):
-                    found = self._at_points(chosen, points, c, pool)
+                    found = self._at_points(chosen, points, c, self.pool)
                     sums[members[:, None], number, :, :, at] += np.moveaxis(found, 3, 1)
 
     def _at_points(self, members: _Members, points: Points, context: int, pool: Executor) -> FloatArray:
@@ -164,6 +175,13 @@ class SampledLosses:
             for points_of in (zero_point, single_points)[:least]:
                 total[:, :, :, at] += self._at_points(members, points_of(self.regime, c), c, pool)
         return total
+
+
+def law_of_samples(cell: Cell) -> tuple[object, ...]:
+    """What the errors of the cell's models depend on, as a key: all but importance and the probability of contexts."""
+    regime = cell.regime
+    law = (regime.activation_probability.tobytes(), regime.values, regime.group, regime.group_correlation, regime.rule)
+    return (*law, cell.members.tobytes())
 
 
 def targets_of(regime: Regime, context: int) -> Targets:

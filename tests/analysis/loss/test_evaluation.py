@@ -12,6 +12,7 @@ import xarray as xr
 import toysup
 from toysup import analysis, theory
 from toysup.analysis.loss import sampled_losses
+from toysup.analysis.loss.expected_loss import expected_losses
 from toysup.analysis.loss.samples import CommonSamples, sampled_from
 
 Small = Callable[..., toysup.Experiment]
@@ -138,3 +139,26 @@ def test_registered_functions_say_that_they_need_torch(small: Small, monkeypatch
             analysis.expected_loss(dataset)
     finally:
         activations._registered.pop("tripled")
+
+
+def test_regimes_with_one_law_share_their_samples(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may need different numbers of them, and losses are as under each alone."""
+    base = {"regime__contexts": ["a", "b"], "regime__subsets": {"a": "1-3", "b": "4-6"}, **HIDDEN_RELU}
+    importances = (1.0, 0.3, 0.0)
+    regimes = [untrained(small, 3, **base, regime__outside_importance=mu) for mu in importances]
+    # Some of these need more samples than the first regime.
+    other = untrained(small, 3, **base, regime__importance=[1, 0, 0, 0, 0, 0])
+    unders = [*regimes, other, untrained(small, 3, **base, regime__feature_probability=0.3)]
+    alone = [analysis.expected_loss(regimes[0], under, by_batch=True) for under in unders]
+    drawn: list[tuple[int, int]] = []
+    add = sampled_losses.SampledLosses._add
+
+    def adding(self: sampled_losses.SampledLosses, members: np.ndarray, between: tuple[int, int], sums: object) -> None:
+        drawn.extend([between] * len(members))
+        add(self, members, between, sums)
+
+    monkeypatch.setattr(sampled_losses.SampledLosses, "_add", adding)
+    for found, expected in zip(expected_losses(regimes[0], unders, by_batch=True), alone, strict=True):
+        xr.testing.assert_identical(found, expected)
+    # Two laws and three models.
+    assert drawn.count((0, sampled_losses.FEWEST_SAMPLES)) == 6

@@ -62,7 +62,7 @@ def test_nothing_is_computed_before_it_is_asked_for(trained: xr.DataTree, monkey
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("computed")
 
-    monkeypatch.setattr("toysup.analysis.report.topics.losses.expected_loss", refuse)
+    monkeypatch.setattr("toysup.analysis.report.topics.losses_under.expected_losses", refuse)
     losses = report.losses(trained)
     with pytest.raises(AssertionError, match="computed"):
         _ = losses.table
