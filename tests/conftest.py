@@ -1,5 +1,7 @@
 """What tests share: short trained runs, the commands, one torch thread per test worker, and skips without torch."""
 
+import csv
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from traceback import walk_tb
@@ -29,6 +31,7 @@ settings.register_profile("toysup", derandomize=True, deadline=None)
 settings.load_profile("toysup")
 
 Command = Callable[..., Result]
+Rows = Callable[..., list[dict[str, str]]]
 Small = Callable[..., toysup.Experiment]
 
 
@@ -80,6 +83,18 @@ def run_train() -> Command:
 @pytest.fixture
 def run_analyze() -> Command:
     return lambda *args: _invoked(analyze, args)
+
+
+@pytest.fixture
+def rows_of(run_analyze: Command) -> Rows:
+    """What a command of `toysup-analyze` prints as CSV. It draws nothing, which would take most of its time."""
+
+    def rows(*args: object) -> list[dict[str, str]]:
+        result = run_analyze(*args, "--format", "csv", "--no-figures")
+        assert result.exit_code == 0, result.output
+        return list(csv.DictReader(io.StringIO(result.stdout)))
+
+    return rows
 
 
 def _invoked(command: Any, args: tuple[object, ...]) -> Result:

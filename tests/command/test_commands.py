@@ -1,7 +1,5 @@
 """The commands as their users meet them: what comes out, and one line with an exit code where something is wrong."""
 
-import csv
-import io
 import json
 import os
 import re
@@ -26,12 +24,8 @@ from toysup.engines.fused import engine
 from toysup.storage.store import Job
 
 Command = Callable[..., Result]
+Rows = Callable[..., list[dict[str, str]]]
 SHORT = ["--set", "training.steps=12", "--set", "training.dataset_size=500", "--set", "record.steps=[4]"]
-
-
-def rows(result: Result) -> list[dict[str, str]]:
-    assert result.exit_code == 0, result.output
-    return list(csv.DictReader(io.StringIO(result.stdout)))
 
 
 def assert_refused(result: Result, code: int, *words: str) -> None:
@@ -178,8 +172,8 @@ def test_interrupting_keeps_what_is_finished(
     assert os.listdir(tmp_path / "conditional-importance") == ["fixed.nc"]
 
 
-def test_tidy_rows(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
-    table = rows(run_analyze("interference", runs, "--format", "csv", "--step", 20))
+def test_tidy_rows(rows_of: Rows, runs: Path, trained: xr.DataTree) -> None:
+    table = rows_of("interference", runs, "--step", 20)
     assert list(table[0]) == (
         [
             "experiment",
@@ -214,10 +208,10 @@ def test_tidy_rows(run_analyze: Command, runs: Path, trained: xr.DataTree) -> No
     assert (row["step"], row["n_seeds"], row["n_excluded"]) == ("20", "3", "0")
 
 
-def test_formats_agree(run_analyze: Command, runs: Path) -> None:
-    arguments = ["dimensionality", runs, "--condition", "fixed", "--format"]
-    table, text = rows(run_analyze(*arguments, "csv")), run_analyze(*arguments, "table").stdout
-    objects = json.loads(run_analyze(*arguments, "json").stdout)
+def test_formats_agree(run_analyze: Command, rows_of: Rows, runs: Path) -> None:
+    arguments = ["dimensionality", runs, "--condition", "fixed"]
+    table, text = rows_of(*arguments), run_analyze(*arguments, "--no-figures").stdout
+    objects = json.loads(run_analyze(*arguments, "--no-figures", "--format", "json").stdout)
     assert len(table) == len(objects) == 2 + 2 * 20
     assert objects[0]["feature"] is None
     assert objects[0]["statistic"] == "represented"
@@ -229,22 +223,22 @@ def test_formats_agree(run_analyze: Command, runs: Path) -> None:
 def test_a_table_is_aligned(run_analyze: Command, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A test worker may have a width.
     monkeypatch.delenv("COLUMNS", raising=False)
-    _, header, rule, *lines = run_analyze("interference", runs, "--format", "table").stdout.splitlines()
+    _, header, rule, *lines = run_analyze("interference", runs, "--no-figures").stdout.splitlines()
     end = header.index("ci_low") + len("ci_low")
     assert all(line[end - 1] != " " and line[end : end + 3] == "   " for line in lines if line)
     assert set(rule.strip()) == {"─"}
     assert len(rule) > max(map(len, lines))
 
 
-def test_one_seed_has_no_interval(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+def test_one_seed_has_no_interval(run_train: Command, run_analyze: Command, rows_of: Rows, tmp_path: Path) -> None:
     run_train("conditional-importance", "-o", tmp_path, "--seeds", 1, "--condition", "fixed", *SHORT)
-    result = run_analyze("dimensionality", tmp_path, "--format", "json")
+    result = run_analyze("dimensionality", tmp_path, "--no-figures", "--format", "json")
     assert all(row["ci_low"] is None and row["n_seeds"] == 1 for row in json.loads(result.stdout))
-    assert {row["ci_low"] for row in rows(run_analyze("losses", tmp_path, "--format", "csv"))} == {""}
+    assert {row["ci_low"] for row in rows_of("losses", tmp_path)} == {""}
 
 
-def test_the_half_identity_from_the_command(run_analyze: Command, runs: Path) -> None:
-    table = rows(run_analyze("losses", runs, "--format", "csv"))
+def test_the_half_identity_from_the_command(rows_of: Rows, runs: Path) -> None:
+    table = rows_of("losses", runs)
     loss = {(row["trained_on"], row["evaluated_on"]): float(row["mean"]) for row in table}
     three = ["fixed", "conditional", "anticorrelated"]
     assert set(loss) == {(one, other) for one in three for other in three} | {("split-40", "split-40")}
@@ -252,20 +246,16 @@ def test_the_half_identity_from_the_command(run_analyze: Command, runs: Path) ->
         assert loss[trained_on, "conditional"] == pytest.approx(loss[trained_on, "fixed"] / 2, rel=1e-6)
 
 
-def test_losses_by_part_sum_to_the_total(run_analyze: Command, runs: Path) -> None:
-    def by(*extra: str) -> list[dict[str, str]]:
-        options = ["--condition", "fixed", "--format", "csv", "--figure-format", "png"]
-        return rows(run_analyze("losses", runs, *options, *extra))
-
-    (whole,) = by()
+def test_losses_by_part_sum_to_the_total(rows_of: Rows, runs: Path) -> None:
+    (whole,) = rows_of("losses", runs, "--condition", "fixed")
     for part, count in (("feature", 20), ("context", 2)):
-        parts = by("--by", part)
+        parts = rows_of("losses", runs, "--condition", "fixed", "--by", part)
         assert len(parts) == len({row[part] for row in parts}) == count
         assert sum(float(row["mean"]) for row in parts) == pytest.approx(float(whole["mean"]))
 
 
-def test_losses_say_how_sure_samples_are(run_analyze: Command, runs: Path) -> None:
-    table = rows(run_analyze("losses", runs, "--condition", "fixed", "--format", "csv"))
+def test_losses_say_how_sure_samples_are(rows_of: Rows, runs: Path) -> None:
+    table = rows_of("losses", runs, "--condition", "fixed")
     numbers = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded", "sampling_error", "model_sampling_error"]
     assert list(table[0])[-7:] == numbers
     # The losses of these models are exact.
@@ -293,9 +283,8 @@ def test_splits_of_a_sweep_have_a_row_for_each_cell(swept: xr.DataTree) -> None:
         assert table.groupby("feature_probability").size().tolist() == [count, count]
 
 
-def test_references_are_rows_without_seeds(run_analyze: Command, runs: Path) -> None:
-    options = ["--condition", "fixed", "--format", "csv", "--figure-format", "png"]
-    table = rows(run_analyze("losses", runs, "--by", "reference", *options))
+def test_references_are_rows_without_seeds(rows_of: Rows, runs: Path) -> None:
+    table = rows_of("losses", runs, "--by", "reference", "--condition", "fixed")
     assert [row["reference"] for row in table] == ["zero", "constant", "best_features", "linear", "antipodal"]
     about = {(row["n_seeds"], row["ci_low"], row["sampling_error"], row["kind"]) for row in table}
     assert about == {("0", "", "", "exact")}
@@ -303,13 +292,14 @@ def test_references_are_rows_without_seeds(run_analyze: Command, runs: Path) -> 
     assert float(table[0]["mean"]) == pytest.approx(2 * sum(0.7**i for i in range(1, 11)) * 0.15 / 3)
 
 
-def test_a_loss_without_parts_is_refused_or_left_out(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+def test_a_loss_without_parts_is_refused_or_left_out(
+    run_train: Command, run_analyze: Command, rows_of: Rows, tmp_path: Path
+) -> None:
     (tmp_path / "both.toml").write_text(SWEEPS.split("[[condition]]")[0] + DEEP_AND_PLAIN)
     assert run_train(tmp_path / "both.toml", "-o", tmp_path / "both", "--seeds", 2).exit_code == 0
-    options = ["--by", "part", "--format", "csv", "--figure-format", "png"]
-    table = rows(run_analyze("losses", tmp_path / "both", *options))
-    assert {row["condition"] for row in table} == {"plain"}
-    alone = run_analyze("losses", tmp_path / "both", "--condition", "deep", *options)
+    arguments = ["losses", tmp_path / "both", "--by", "part"]
+    assert {row["condition"] for row in rows_of(*arguments)} == {"plain"}
+    alone = run_analyze(*arguments, "--condition", "deep")
     assert_refused(alone, 2, "/deep has no parts", "y = φ")
 
 
@@ -322,18 +312,18 @@ model.tied = false
 """
 
 
-def test_interference_by_feature_and_gram(run_analyze: Command, runs: Path) -> None:
-    table = rows(run_analyze("interference", runs, "--by", "feature", "--condition", "fixed", "--format", "csv"))
+def test_interference_by_feature_and_gram(rows_of: Rows, runs: Path) -> None:
+    table = rows_of("interference", runs, "--by", "feature", "--condition", "fixed")
     assert {row["statistic"] for row in table} == {"feature_interference", "probability_weighted_interference"}
-    gram = rows(run_analyze("gram", runs, "--condition", "fixed", "--format", "csv", "--epoch", 5))
+    gram = rows_of("gram", runs, "--condition", "fixed", "--epoch", 5)
     assert len(gram) == 400
     assert {row["step"] for row in gram} == {"20"}
 
 
-def test_sweep_values_are_columns(run_analyze: Command, swept: xr.DataTree, tmp_path: Path) -> None:
+def test_sweep_values_are_columns(run_analyze: Command, rows_of: Rows, swept: xr.DataTree, tmp_path: Path) -> None:
     toysup.save_runs(swept, tmp_path)
     for command, count in (("dimensionality", 2 * (2 + 10)), ("interference", 14), ("losses", 2), ("gram", 50)):
-        table = rows(run_analyze(command, tmp_path, "--format", "csv", "--figure-format", "png"))
+        table = rows_of(command, tmp_path)
         assert len(table) == count, command
         assert {row["feature_probability"] for row in table} == {"0.5", "0.05"}
         assert list(table[0])[:4] == ["experiment", "condition", "feature_probability", "step"]
@@ -367,15 +357,16 @@ def test_info_says_what_was_trained(run_analyze: Command, runs: Path) -> None:
     assert len(rest) == 3
 
 
-def test_report_is_one_page_with_every_figure_and_table(run_analyze: Command, runs: Path) -> None:
-    result = run_analyze("report", runs)
+def test_report_is_one_page_with_every_figure_and_table(run_analyze: Command, rows_of: Rows, runs: Path) -> None:
+    two = ["--condition", "fixed", "--condition", "conditional"]
+    result = run_analyze("report", runs, *two)
     assert result.exit_code == 0, result.output
     page = (runs / "figures" / "index.html").read_text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
-    assert len({link for link in links if link.endswith(".png")}) == 4 + 2 + 2 + 5 + 2
+    assert len({link for link in links if link.endswith(".png")}) == 2 + 2 + 2 + 5 + 2
     assert all((runs / "figures" / link).stat().st_size > 0 for link in links)
     # Cells of a table have the numbers of the command's rows.
-    table = rows(run_analyze("dimensionality", runs, "--format", "csv"))
+    table = rows_of("dimensionality", runs, *two)
     assert f"{float(table[0]['mean']):.4g} [" in page
 
 
@@ -404,23 +395,26 @@ def test_analyze_refuses_in_one_line(run_analyze: Command, runs: Path, tmp_path:
     assert_refused(run_analyze("interferense", runs), 2, "interferense")
 
 
-def test_a_seed_that_is_not_finite_is_left_out_and_counted(run_analyze: Command, runs: Path) -> None:
+def test_a_seed_that_is_not_finite_is_left_out_and_counted(run_analyze: Command, rows_of: Rows, runs: Path) -> None:
     path = runs / "conditional-importance" / "fixed.nc"
     with netCDF4.Dataset(path, "a") as file:
         file["W"][1, -1, 0, 0] = np.nan
     for command in ("losses", "interference", "dimensionality"):
-        for row in rows(run_analyze(command, runs, "--condition", "fixed", "--format", "csv")):
+        assert run_analyze(command, runs, "--condition", "fixed", "--figure-format", "png").exit_code == 0
+        for row in rows_of(command, runs, "--condition", "fixed"):
             assert row["mean"] == "" or float(row["n_excluded"]) >= 1 or row["statistic"] == "feature_norm"
 
 
-def test_runs_that_all_diverged_are_reported(run_train: Command, run_analyze: Command, tmp_path: Path) -> None:
+def test_runs_that_all_diverged_are_reported(
+    run_train: Command, run_analyze: Command, rows_of: Rows, tmp_path: Path
+) -> None:
     wild = ["--set", "training.optimizer=sgd", "--set", "training.learning_rate=1e6", "--condition", "fixed"]
     result = run_train("conditional-importance", "-o", tmp_path, "--seeds", 2, *SHORT, *wild)
     assert result.exit_code == 0
     assert re.findall(r"seed (\d) diverged, first at step (\d+)", result.stdout)[1][0] == "1"
     assert (xr.load_dataset(tmp_path / "conditional-importance" / "fixed.nc").diverged_at > 0).all()
-    assert {row["n_excluded"] for row in rows(run_analyze("losses", tmp_path, "--format", "csv"))} == {"2"}
-    result = run_analyze("report", tmp_path)
+    assert {row["n_excluded"] for row in rows_of("losses", tmp_path)} == {"2"}
+    result = run_analyze("report", tmp_path, "--figure-format", "png")
     assert result.exit_code == 0, result.output
     assert "Warning" not in result.stderr
 
@@ -460,7 +454,7 @@ def test_what_is_drawn_carries_its_own_sweep_values_only(
 ) -> None:
     (tmp_path / "sweeps.toml").write_text(SWEEPS)
     assert run_train(tmp_path / "sweeps.toml", "-o", tmp_path / "runs", "--seeds", 2).exit_code == 0
-    assert run_analyze("gram", tmp_path / "runs", "--figure-format", "svg").exit_code == 0
+    assert run_analyze("gram", tmp_path / "runs", "--figure-format", "png").exit_code == 0
     names = {path.stem for path in (tmp_path / "runs" / "figures" / "sweeps").iterdir()}
     cells = {"A": ("0p1", "0p2"), "B": ("0p2", "0p3")}
     expected = {f"gram-{name}-feature-probability-{p}" for name, values in cells.items() for p in values}
@@ -490,11 +484,11 @@ from toysup.analysis.command import start
 atexit.register(lambda: print([name for name in sys.modules if name.startswith("dask")]))
 start()
 """
-    words = [sys.executable, "-c", code, "interference", str(runs), "--format", "csv"]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
+    arguments = ["interference", str(runs), "--no-figures", "--format", "csv"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True, text=True)
     printed, _, imported = done.stdout.rstrip().rpartition("\n")
     assert imported == "['dask']"
-    assert printed + "\n" == run_analyze("interference", runs, "--format", "csv").stdout
+    assert printed + "\n" == run_analyze(*arguments).stdout
 
 
 @pytest.mark.parametrize(

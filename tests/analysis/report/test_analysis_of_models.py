@@ -103,7 +103,7 @@ def test_the_numbers_are_those_of_the_responses(folders: dict[str, Path]) -> Non
     response = analysis.linear_response(dataset)
     (row,) = (
         row
-        for row in rows("interference", runs, "--condition", "seeing")
+        for row in rows("interference", runs, "--condition", "seeing", "--no-figures")
         if (row["context"], row["subset"], row["other_subset"]) == ("night", "day", "night")
         and row["statistic"] == "energy"
     )
@@ -111,7 +111,7 @@ def test_the_numbers_are_those_of_the_responses(folders: dict[str, Path]) -> Non
     assert float(row["mean"]) == pytest.approx((G[:, :2, 2:] ** 2).sum(axis=(1, 2)).mean(), rel=1e-5)
     (row,) = (
         row
-        for row in rows("dimensionality", runs, "--condition", "seeing")
+        for row in rows("dimensionality", runs, "--condition", "seeing", "--no-figures")
         if (row["context"], row["feature"], row["statistic"]) == ("day", "3", "feature_norm")
     )
     norm = np.linalg.norm(response["H"].sel(context="day", feature=3), axis=-1).mean()
@@ -154,8 +154,8 @@ def test_signed_values_of_a_hidden_relu_are_reported_at_both_signs(
     for command in (["gram"], ["interference"], ["dynamics"], ["dynamics", "--by", "feature"]):
         name, *options = command
         assert {"1.0", "-1.0"} <= {row["value"] for row in rows(name, tmp_path / "runs", *options)}
-        assert "value" not in rows(name, tmp_path / "runs", *options, "--value", "-1")[0]
-    result = run_analyze("interference", tmp_path / "runs", "--by", "feature")
+        assert "value" not in rows(name, tmp_path / "runs", *options, "--value", "-1", "--no-figures")[0]
+    result = run_analyze("interference", tmp_path / "runs", "--by", "feature", "--no-figures")
     assert "small: values have both signs" in result.stderr
     assert "--value takes one" in result.stderr
     result = run_analyze("gram", tmp_path / "runs", "--value", "0")

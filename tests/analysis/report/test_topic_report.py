@@ -28,6 +28,7 @@ from toysup.analysis.report.tidy_rows import joined, typed
 )
 def test_a_call_has_the_rows_that_its_command_prints(name: str, options: dict, runs: Path, run_analyze) -> None:
     words = [word for key, value in options.items() for word in _words(key, value)]
+    words += [] if name == "info" else ["--no-figures"]
     printed = list(csv.DictReader(io.StringIO(run_analyze(name, runs, *words, "--format", "csv").stdout)))
     table = getattr(report, name)(runs, **options).table
     assert list(table) == list(printed[0])

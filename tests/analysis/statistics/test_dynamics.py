@@ -23,6 +23,7 @@ from toysup.analysis.report.topics import dynamics as topic
 from toysup.errors import UsageError
 
 Command = Callable[..., Result]
+Rows = Callable[..., list[dict[str, str]]]
 Small = Callable[..., toysup.Experiment]
 STEPS = [0, 10, 20, 30, 40]
 NUMBERS = ["mean", "ci_low", "ci_high", "n_seeds", "n_excluded"]
@@ -265,18 +266,13 @@ def test_any_dims_lead(swept: xr.DataTree) -> None:
     assert analysis.shared_direction_count(analysis.shared_directions(W)).dims == loss.dims
 
 
-def rows(result: Result) -> list[dict[str, str]]:
-    assert result.exit_code == 0, result.output
-    return list(csv.DictReader(io.StringIO(result.stdout)))
-
-
 def table_of(tree: xr.DataTree, by: str) -> list[dict[str, str]]:
     """The rows that the command prints, without its figures."""
     frame = topic.rows(select(tree), by=by)
     return list(csv.DictReader(io.StringIO("".join(rendered(frame, "csv")))))
 
 
-def test_rows_by_step(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
+def test_rows_by_step(run_analyze: Command, rows_of: Rows, runs: Path, trained: xr.DataTree) -> None:
     table = table_of(trained, "step")
     assert list(table[0]) == ["experiment", "condition", "step", "statistic", *NUMBERS, "epoch"]
     # Of four snapshots nobody can tell plateaus and jumps.
@@ -286,11 +282,11 @@ def test_rows_by_step(run_analyze: Command, runs: Path, trained: xr.DataTree) ->
     assert float(row["mean"]) == pytest.approx(float(analysis.represented_count(W).mean()))
     assert float(row["epoch"]) == 5
     assert {r["n_seeds"] for r in table if (r["statistic"], r["step"]) == ("train_loss", "0")} == {"0"}
-    result = run_analyze("dynamics", runs, "--condition", "fixed", "--epoch", 5, "--format", "csv")
+    arguments = ["dynamics", runs, "--condition", "fixed", "--epoch", 5]
+    result = run_analyze(*arguments)
     assert result.stderr.splitlines()[0] == "note: fixed: 3 snapshots are too few for plateau and jumps"
-    shown = rows(result)
     # What comes later is not looked at.
-    assert {row["step"] for row in shown} == {"0", "10", "20"}
+    assert {row["step"] for row in rows_of(*arguments)} == {"0", "10", "20"}
     names = {path.name for path in (runs / "figures" / "conditional-importance").iterdir()}
     assert names == {"dynamics-over-training.pdf", "dynamics-features.pdf"}
 
@@ -334,13 +330,14 @@ def scripted(folder: Path, loss: np.ndarray = FALLS) -> Path:
     return folder
 
 
-def test_events_are_those_that_happened(run_analyze: Command, tmp_path: Path) -> None:
-    result = run_analyze("dynamics", scripted(tmp_path / "runs"), "--by", "event", "--format", "csv")
+def test_events_are_those_that_happened(run_analyze: Command, rows_of: Rows, tmp_path: Path) -> None:
+    folder = scripted(tmp_path / "runs")
+    result = run_analyze("dynamics", folder, "--by", "event")
     assert result.stderr.splitlines()[0] == (
         "note: fixed: 1 of 3 trainings are not finite; they have no events, and are in no mean but those of steps "
         "before that"
     )
-    table = rows(result)
+    table = rows_of("dynamics", folder, "--by", "event")
     columns = (
         "experiment condition step seed event feature other_feature statistic mean ci_low ci_high n_seeds n_excluded"
     )
@@ -367,12 +364,12 @@ def test_events_are_those_that_happened(run_analyze: Command, tmp_path: Path) ->
     assert {key: size for key, size in events.items() if key not in plateaus} == pytest.approx(expected, abs=1e-6)
 
 
-def test_two_plateaus_are_two_events(run_analyze: Command, tmp_path: Path) -> None:
+def test_two_plateaus_are_two_events(rows_of: Rows, tmp_path: Path) -> None:
     folder = scripted(tmp_path / "runs", np.r_[np.nan, [1] * 6, [0.1] * 6])
-    table = rows(run_analyze("dynamics", folder, "--by", "event", "--format", "csv"))
+    table = rows_of("dynamics", folder, "--by", "event")
     found = [(r["seed"], r["step"], float(r["mean"])) for r in table if r["event"] == "plateau"]
     assert found == [("0", "10", 50), ("0", "80", 40), ("1", "10", 50), ("1", "80", 40)]
-    table = rows(run_analyze("dynamics", folder, "--format", "csv"))
+    table = rows_of("dynamics", folder)
     shares = {int(r["step"]): float(r["mean"]) for r in table if r["statistic"] == "plateau"}
     assert shares == {step: float(step not in (0, 70)) for step in range(0, 121, 10)}
 
@@ -446,9 +443,8 @@ def test_a_control_in_which_nothing_weighs_is_drawn(
     run_analyze: Command, small: Small, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     toysup.save_runs(toysup.train(small(**changes), seeds=2), tmp_path)
-    for command in ("dynamics", "report"):
-        result = run_analyze(command, tmp_path)
-        assert result.exit_code == 0, result.output
+    result = run_analyze("report", tmp_path, "--figure-format", "png")
+    assert result.exit_code == 0, result.output
 
 
 def course(steps: object, *, seeds: int = 3) -> tuple[xr.DataArray, xr.Dataset]:

@@ -1,7 +1,5 @@
 """`--against`: rows of differences from one condition, what has no counterpart, and what is refused."""
 
-import csv
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,18 +16,14 @@ from toysup.analysis.report.topics.against import differences
 from toysup.analysis.report.topics.losses import means_side_by_side
 
 Command = Callable[..., Result]
+Rows = Callable[..., list[dict[str, str]]]
 FIRST = ["experiment", "condition", "against", "step"]
 NUMBERS = ["statistic", "mean", "ci_low", "ci_high", "n_seeds", "n_excluded", "effect_size"]
 LAST = ["p_value", "p_adjusted", "paired"]
 
 
-def rows(result: Result) -> list[dict[str, str]]:
-    assert result.exit_code == 0, result.output
-    return list(csv.DictReader(io.StringIO(result.stdout)))
-
-
-def test_counts_of_models_against_a_condition(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
-    found = rows(run_analyze("dimensionality", runs, "--against", "fixed", "--format", "csv"))
+def test_counts_of_models_against_a_condition(rows_of: Rows, runs: Path, trained: xr.DataTree) -> None:
+    found = rows_of("dimensionality", runs, "--against", "fixed")
     assert list(found[0]) == [*FIRST, *NUMBERS, *LAST]
     assert {row["condition"] for row in found} == {"conditional", "anticorrelated", "split-40"}
     own = trained["conditional-importance"]
@@ -47,15 +41,17 @@ def test_counts_of_models_against_a_condition(run_analyze: Command, runs: Path, 
     np.testing.assert_allclose(adjusted, analysis.holm_adjusted(p))
 
 
-def test_quadrants_without_counterpart_are_left_out_with_a_note(run_analyze: Command, runs: Path) -> None:
-    result = run_analyze("interference", runs, "--against", "conditional", "--format", "csv")
-    found = rows(result)
+def test_quadrants_without_counterpart_are_left_out_with_a_note(
+    run_analyze: Command, rows_of: Rows, runs: Path
+) -> None:
+    found = rows_of("interference", runs, "--against", "conditional")
     assert list(found[0]) == [*FIRST, "subset", "other_subset", *NUMBERS, *LAST]
     assert {row["condition"] for row in found} == {"fixed", "anticorrelated"}
     assert len(found) == 2 * 7 * 4
+    result = run_analyze("interference", runs, "--against", "conditional", "--no-figures")
     counterpart, *_ = [line for line in result.stderr.splitlines() if line.startswith("note:")]
     assert counterpart.startswith("note: split-40 has no counterpart in conditional of its energy, rms")
-    alone = run_analyze("interference", runs, "--condition", "split-40", "--against", "fixed")
+    alone = run_analyze("interference", runs, "--condition", "split-40", "--against", "fixed", "--no-figures")
     assert alone.exit_code == 2
     assert "split-40 has no counterpart" in alone.stderr
 
@@ -71,11 +67,10 @@ def test_differences_between_modes_have_a_test_and_a_note() -> None:
     assert "total_dimensionality of fixed" in note
 
 
-def test_losses_against_a_condition_that_was_not_selected(run_analyze: Command, runs: Path) -> None:
-    options = ["--condition", "conditional", "--format", "csv"]
-    (row,) = rows(run_analyze("losses", runs, "--against", "fixed", *options))
+def test_losses_against_a_condition_that_was_not_selected(rows_of: Rows, runs: Path) -> None:
+    (row,) = rows_of("losses", runs, "--against", "fixed", "--condition", "conditional")
     assert (row["condition"], row["against"], row["statistic"]) == ("conditional", "fixed", "loss")
-    whole = rows(run_analyze("losses", runs, "--format", "csv"))
+    whole = rows_of("losses", runs)
     own = {r["trained_on"]: float(r["mean"]) for r in whole if r["trained_on"] == r["evaluated_on"]}
     assert float(row["mean"]) == pytest.approx(own["conditional"] - own["fixed"])
 
@@ -97,7 +92,7 @@ def trained_and_saved(folder: Path, conditions: str) -> xr.DataTree:
     return tree
 
 
-def test_cells_of_a_sweep_meet_those_that_both_have(run_analyze: Command, tmp_path: Path) -> None:
+def test_cells_of_a_sweep_meet_those_that_both_have(rows_of: Rows, tmp_path: Path) -> None:
     tree = trained_and_saved(
         tmp_path,
         """
@@ -110,7 +105,7 @@ def test_cells_of_a_sweep_meet_those_that_both_have(run_analyze: Command, tmp_pa
     D = {name: analysis.total_dimensionality(own).astype(float) for name, own in W.items()}
 
     def means(against: str) -> dict[tuple[str, str], float]:
-        found = rows(run_analyze("dimensionality", tmp_path / "runs", "--against", against, "--format", "csv"))
+        found = rows_of("dimensionality", tmp_path / "runs", "--against", against)
         assert {row["paired"] for row in found} == {"True"}
         return {
             (row["condition"], row["learning_rate"]): float(row["mean"])
@@ -129,7 +124,7 @@ def test_cells_of_a_sweep_meet_those_that_both_have(run_analyze: Command, tmp_pa
     assert found["one", "0.01"] == pytest.approx(one - two[1].item())
 
 
-def test_each_cell_is_paired_where_its_models_are(run_analyze: Command, tmp_path: Path) -> None:
+def test_each_cell_is_paired_where_its_models_are(rows_of: Rows, tmp_path: Path) -> None:
     tree = trained_and_saved(
         tmp_path,
         """
@@ -141,7 +136,7 @@ def test_each_cell_is_paired_where_its_models_are(run_analyze: Command, tmp_path
     others = xr.DataArray(1 - np.eye(4), dims=("feature", "other_feature"))
     energy = {name: (G**2 * others).sum(["feature", "other_feature"]) for name, G in gram.items()}
     for against, item, sign in (("one", "two", 1), ("two", "one", -1)):
-        found = rows(run_analyze("interference", tmp_path / "runs", "--against", against, "--format", "csv"))
+        found = rows_of("interference", tmp_path / "runs", "--against", against)
         own = [row for row in found if row["statistic"] == "energy"]
         assert [(row["condition"], row["feature_probability"], row["paired"]) for row in own] == [
             (item, "0.1", "False"),
@@ -155,7 +150,7 @@ def test_each_cell_is_paired_where_its_models_are(run_analyze: Command, tmp_path
             assert int(row["n_seeds"]) == expected["n_seeds"].item() == (4 if together else 8)
 
 
-def test_sweep_values_of_either_side_come_before_the_step(run_analyze: Command, tmp_path: Path) -> None:
+def test_sweep_values_of_either_side_come_before_the_step(rows_of: Rows, tmp_path: Path) -> None:
     trained_and_saved(
         tmp_path,
         """
@@ -163,14 +158,14 @@ def test_sweep_values_of_either_side_come_before_the_step(run_analyze: Command, 
         { name = "one", training.learning_rate = [0.01, 0.1] },
         """,
     )
-    found = rows(run_analyze("interference", tmp_path / "runs", "--against", "two", "--format", "csv"))
+    found = rows_of("interference", tmp_path / "runs", "--against", "two")
     swept = ["learning_rate", "feature_probability", "importance_decay"]
     assert list(found[0])[:9] == ["experiment", "condition", "against", *swept, "step", "subset", "other_subset"]
     assert len({tuple(row[axis] for axis in swept) for row in found}) == 8
 
 
 def test_conditions_that_share_few_seeds_are_compared_unpaired(
-    run_analyze: Command, trained: xr.DataTree, tmp_path: Path
+    rows_of: Rows, trained: xr.DataTree, tmp_path: Path
 ) -> None:
     own = {name: trained["conditional-importance"][name].to_dataset() for name in ("fixed", "conditional")}
     for first, together, n_seeds in ((3, False, 6), (2, False, 6), (1, True, 2)):
@@ -178,7 +173,7 @@ def test_conditions_that_share_few_seeds_are_compared_unpaired(
         tree = {"/conditional-importance/fixed": own["fixed"], "/conditional-importance/conditional": other}
         folder = tmp_path / str(first)
         toysup.save_runs(xr.DataTree.from_dict(tree), folder)
-        found = rows(run_analyze("dimensionality", folder, "--against", "fixed", "--format", "csv"))
+        found = rows_of("dimensionality", folder, "--against", "fixed")
         assert {row["paired"] for row in found} == {str(together)}
         (row,) = [row for row in found if row["statistic"] == "total_dimensionality"]
         D = [analysis.total_dimensionality(dataset.W.isel(step=-1)) for dataset in (other, own["fixed"])]
@@ -196,7 +191,9 @@ def test_a_report_adjusts_over_all_experiments_and_says_what_has_no_counterpart(
     )
     toysup.save_runs(xr.DataTree.from_dict({"other": other}), tmp_path / "runs")
     two = ["--condition", "fixed", "--condition", "split-40"]
-    assert run_analyze("report", tmp_path / "runs", "--output", tmp_path / "report", *two).exit_code == 0
+    assert (
+        run_analyze("report", tmp_path / "runs", "--output", tmp_path / "report", "--no-figures", *two).exit_code == 0
+    )
     found = pd.read_csv(tmp_path / "report" / "differences.csv")
     assert set(found["experiment"]) == {"conditional-importance", "other"}
     adjusted = analysis.holm_adjusted(xr.DataArray(found["p_value"].to_numpy(), dims="row"))
@@ -218,25 +215,23 @@ def test_what_cannot_be_compared_is_refused_in_one_line(run_analyze: Command, ru
         assert words in line
 
 
-def test_one_seed_has_differences_without_conclusions(
-    run_analyze: Command, trained: xr.DataTree, tmp_path: Path
-) -> None:
+def test_one_seed_has_differences_without_conclusions(rows_of: Rows, trained: xr.DataTree, tmp_path: Path) -> None:
     tree = trained.map_over_datasets(lambda dataset: dataset.isel(seed=[0]) if "seed" in dataset.dims else dataset)
     toysup.save_runs(tree, tmp_path / "runs")
-    found = rows(run_analyze("losses", tmp_path / "runs", "--against", "fixed", "--format", "csv"))
+    found = rows_of("losses", tmp_path / "runs", "--against", "fixed")
     assert all(row["mean"] for row in found)
     assert {row[name] for row in found for name in ("ci_low", "ci_high", "effect_size", "p_value", "p_adjusted")} == {
         ""
     }
 
 
-def test_quadrants_have_a_counterpart_at_another_step(run_analyze: Command, run_train: Command, tmp_path: Path) -> None:
+def test_quadrants_have_a_counterpart_at_another_step(rows_of: Rows, run_train: Command, tmp_path: Path) -> None:
     text = "name = 'e'\n[model]\nn_features = 4\nn_hidden = 2\n[regime]\nfeature_probability = 0.5\n"
     text += "[training]\nbatch_size = 8\n"
     text += "[[condition]]\nname = 'short'\ntraining.steps = 4\n[[condition]]\nname = 'long'\ntraining.steps = 6\n"
     (tmp_path / "e.toml").write_text(text)
     assert run_train(tmp_path / "e.toml", "-o", tmp_path / "runs", "--seeds", 3).exit_code == 0
-    found = rows(run_analyze("interference", tmp_path / "runs", "--against", "short", "--format", "csv"))
+    found = rows_of("interference", tmp_path / "runs", "--against", "short")
     assert {(row["condition"], row["step"]) for row in found} == {("long", "6")}
     assert "energy" in {row["statistic"] for row in found}
 
@@ -270,6 +265,6 @@ def test_a_plain_difference_stays_one_among_many_rows(trained: xr.DataTree) -> N
 
 
 def test_a_note_says_where_nothing_can_be_significant(run_analyze: Command, runs: Path) -> None:
-    result = run_analyze("dimensionality", runs, "--against", "fixed")
+    result = run_analyze("dimensionality", runs, "--against", "fixed", "--no-figures")
     # Three pairs of seeds have four patterns of signs; two groups of three have ten different splits.
     assert "no difference can be significant at 0.05: with these seeds no p-value is below 0.1" in result.stderr

@@ -1,7 +1,5 @@
 """The rows of `toysup-analyze interference`: quadrants beside their null, over seeds and seed by seed."""
 
-import csv
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,17 +13,12 @@ from toysup import analysis
 RUNS = "conditional-importance"
 
 Command = Callable[..., Result]
+Rows = Callable[..., list[dict[str, str]]]
 
 
-def rows(result: Result) -> list[dict[str, str]]:
-    assert result.exit_code == 0, result.output
-    return list(csv.DictReader(io.StringIO(result.stdout)))
-
-
-def test_rows_have_the_null(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
-    result = run_analyze("interference", runs, "--format", "csv")
-    table = rows(result)
-    assert "note:" not in result.stderr
+def test_rows_have_the_null(run_analyze: Command, rows_of: Rows, runs: Path, trained: xr.DataTree) -> None:
+    table = rows_of("interference", runs)
+    assert "note:" not in run_analyze("interference", runs, "--no-figures").stderr
     assert list(table[0])[-6:] == ["n_excluded", "null_mean", "null_sd", "z", "p_value", "p_adjusted"]
     dataset = trained[f"{RUNS}/fixed"].to_dataset().isel(step=-1)
     null = analysis.pooled_quadrant_null(dataset)
@@ -40,8 +33,8 @@ def test_rows_have_the_null(run_analyze: Command, runs: Path, trained: xr.DataTr
         assert float(row["p_adjusted"] or 1) >= float(row["p_value"] or 0)
 
 
-def test_rows_by_seed(run_analyze: Command, runs: Path, trained: xr.DataTree) -> None:
-    table = rows(run_analyze("interference", runs, "--by", "seed", "--condition", "conditional", "--format", "csv"))
+def test_rows_by_seed(rows_of: Rows, runs: Path, trained: xr.DataTree) -> None:
+    table = rows_of("interference", runs, "--by", "seed", "--condition", "conditional")
     assert len(table) == 3 * 7 * 4
     dataset = trained[f"{RUNS}/conditional"].to_dataset().isel(step=-1)
     values, null = analysis.quadrant_interference(dataset.W), analysis.quadrant_null(dataset)
@@ -53,15 +46,15 @@ def test_rows_by_seed(run_analyze: Command, runs: Path, trained: xr.DataTree) ->
         assert (row["ci_low"], row["ci_high"], row["n_seeds"], row["n_excluded"]) == ("", "", "1", "0")
 
 
-def test_without_twins_a_note_says_so(run_analyze: Command, swept: xr.DataTree, tmp_path: Path) -> None:
+def test_without_twins_a_note_says_so(run_analyze: Command, rows_of: Rows, swept: xr.DataTree, tmp_path: Path) -> None:
     toysup.save_runs(swept, tmp_path / "runs")
     for by in ("quadrant", "seed"):
-        result = run_analyze("interference", tmp_path / "runs", "--by", by, "--format", "csv")
-        for row in rows(result):
+        result = run_analyze("interference", tmp_path / "runs", "--by", by, "--no-figures")
+        for row in rows_of("interference", tmp_path / "runs", "--by", by):
             assert {row[name] for name in ("null_mean", "null_sd", "z", "p_value")} == {""}
         (note,) = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
         assert note == "note: tms-intro has no exact null for its quadrants: its features are all of one subset"
-    assert "note:" not in run_analyze("interference", tmp_path / "runs", "--by", "feature").stderr
+    assert "note:" not in run_analyze("interference", tmp_path / "runs", "--by", "feature", "--no-figures").stderr
     assert run_analyze("interference", tmp_path / "runs", "--by", "subset").exit_code == 2
 
 
@@ -74,17 +67,19 @@ def test_without_twins_a_note_says_so(run_analyze: Command, swept: xr.DataTree, 
     ],
 )
 def test_a_note_says_which_cells_have_no_twins(
-    run_analyze: Command, tmp_path: Path, outside: list[float], cells: str
+    run_analyze: Command, rows_of: Rows, tmp_path: Path, outside: list[float], cells: str
 ) -> None:
     changes = {"regime.contexts": ["a", "b"], "regime.subsets": {"a": "1-3", "b": "4-6"}, "model.n_features": 6}
     changes |= {"regime.context_input": "flag", "regime.feature_probability": 0.4, "regime.importance_decay": 1.0}
     changes |= {"regime.outside_importance": outside, "training.learning_rate": [0.01, 0.02]}
     changes |= {"training.steps": 2, "training.batch_size": 4, "record.steps": [1]}
     toysup.save_runs(toysup.train(toysup.load_experiment("tms-intro", changes=changes), seeds=2), tmp_path)
-    result = run_analyze("interference", tmp_path, "--format", "csv")
     # Where importance is equal inside and outside, the flag makes no difference.
-    null = {row["outside_importance"]: row["null_mean"] != "" for row in rows(result) if row["statistic"] == "energy"}
-    assert null == {str(value): value == 1 for value in outside}
+    energy = [row for row in rows_of("interference", tmp_path) if row["statistic"] == "energy"]
+    assert {row["outside_importance"]: row["null_mean"] != "" for row in energy} == {
+        str(value): value == 1 for value in outside
+    }
+    result = run_analyze("interference", tmp_path, "--no-figures")
     (note,) = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
     why = "a flag shows the context, and no features of different subsets are alike up to the context"
     assert note == f"note: tms-intro has no exact null for its quadrants{cells}: {why}"
