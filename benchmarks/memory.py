@@ -32,7 +32,7 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
         yield Measurement("memory", setting, quantity, unit, [found[quantity]], at_most=limit)
 
 
-def train(instances: int, snapshots: int, folder: Path) -> dict[str, float]:
+def train(instances: int, snapshots: int, folder: Path, *, batch_size: int = 1024) -> dict[str, float]:
     """Train through the command, a step to a snapshot; memory in MiB."""
     from toysup.command.train import main
     from toysup.engines.fused.engine import prepare
@@ -44,6 +44,7 @@ def train(instances: int, snapshots: int, folder: Path) -> dict[str, float]:
         "model.n_hidden": 10,
         "regime.feature_probability": 0.15,
         "training.steps": snapshots - 1,
+        "training.batch_size": batch_size,
         "record.steps": list(range(snapshots)),
     }
     options = [f"--set={path}={value}" for path, value in changes.items()]

@@ -2,7 +2,11 @@
 
 import csv
 import io
+import resource
+import shutil
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -69,10 +73,35 @@ def small() -> Small:
     return make
 
 
+@pytest.fixture(scope="session")
+def trained_on_disk(trained: xr.DataTree, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "runs"
+    toysup.save_runs(trained, folder)
+    return folder
+
+
 @pytest.fixture
-def runs(trained: xr.DataTree, tmp_path: Path) -> Path:
-    toysup.save_runs(trained, tmp_path / "runs")
-    return tmp_path / "runs"
+def runs(trained_on_disk: Path, tmp_path: Path) -> Path:
+    """The conditions of `trained` in files that a test may change: to copy them costs less than to write them anew."""
+    return shutil.copytree(trained_on_disk, tmp_path / "runs")
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """A limit on the bytes of each file, which fails in the same call as a full disk does."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+
+    return limited
 
 
 @pytest.fixture

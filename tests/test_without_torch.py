@@ -78,31 +78,41 @@ def test_a_file_has_the_versions_of_what_is_there(folder: Path) -> None:
         assert dataset.engine == "fused"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["info", "--verify"],
+COMMANDS = [
+    ["info", "--verify"],
+    ["claims", "--no-fail"],
+    *([*words, "--no-figures"] for words in (
         ["gram"],
         ["dimensionality"],
+        ["dimensionality", "--against", "fixed"],
         ["interference"],
         ["interference", "--by", "feature"],
-        ["dimensionality", "--against", "fixed"],
         ["dynamics"],
         ["losses"],
-        ["losses", "--by", "part"],
-        ["losses", "--by", "active"],
-        ["losses", "--by", "reference"],
+        *(["losses", "--by", by] for by in ("part", "active", "reference")),
         ["losses", "--against", "fixed"],
-        ["claims", "--no-fail"],
-        pytest.param(["report"], marks=pytest.mark.slow),
-    ],
-    ids=" ".join,
-)
-def test_every_command_works_on_tied_models(folder: Path, tmp_path: Path, words: list[str]) -> None:
-    # Drawing takes most of the time; the report, which draws, is slow.
-    draws = [] if words[0] == "report" else ["--no-figures"]
-    output = [] if words[0] in ("info", "claims") else ["--output", tmp_path, *draws]
-    done = analyze(words[0], folder, *words[1:], *output)
+    )),
+]  # fmt: skip
+EACH = """
+import json, sys
+from toysup.analysis.command import main
+for words in json.loads(sys.argv[1]):
+    print("command", *words, file=sys.stderr, flush=True)
+    main(words, standalone_mode=False)
+"""
+
+
+def test_every_command_works_on_tied_models(folder: Path) -> None:
+    """One after the other in one process: the last command that it names is the one that failed."""
+    done = run(EACH, json.dumps([[*words, str(folder)] for words in COMMANDS]))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("command ") == len(COMMANDS)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_report_works_on_tied_models(folder: Path, tmp_path: Path) -> None:
+    done = analyze("report", folder, "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 

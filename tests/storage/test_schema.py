@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+from click.testing import Result
 
 import toysup
 from toysup.storage.schema import condition_of, first_difference, leading_dims, sweep_axes
@@ -243,20 +245,16 @@ def test_one_cell_of_a_sweep_is_a_trajectory_of_that_cell(swept: xr.DataTree) ->
 
 
 @pytest.mark.parametrize("limit", [9_000, 30_000])
-def test_a_full_disk_is_one_line_and_loses_nothing(runs: Path, limit: int) -> None:
-    """A limit on the size of files fails in the same call of the library as a full disk does."""
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    runs: Path, run_train: Callable[..., Result], full_disk: Callable[[int], AbstractContextManager[None]], limit: int
+) -> None:
     path = runs / "conditional-importance" / "fixed.nc"
     before = path.read_bytes()
-    options = ["-o", str(runs), "-q", "--seeds", "9", "--condition", "fixed", "--set", "training.steps=40"]
+    options = ["-o", runs, "-q", "--seeds", 9, "--condition", "fixed", "--set", "training.steps=40"]
     options += ["--set", "training.dataset_size=1000", "--set", "record.steps=[10,20]"]
-    code = (
-        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "from toysup.engines.fused.engine import prepare; prepare()\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
-        f"from toysup.command.train import main; main(['conditional-importance', *{options}])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 1, result.stderr
+    with full_disk(limit):
+        result = run_train("conditional-importance", *options)
+    assert result.exit_code == 1, result.output
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("Error:")
     assert "cannot be written" in line
@@ -326,13 +324,13 @@ MEMORY = """
 import sys
 from benchmarks.memory import train
 from pathlib import Path
-found = train(int(sys.argv[2]), 100, Path(sys.argv[1]))
+found = train(int(sys.argv[2]), 100, Path(sys.argv[1]), batch_size=128)
 print(found["peak beyond imports"])
 """
 
 
 @pytest.mark.parametrize(
-    ("count", "limit"), [(4_000, 280), pytest.param(10_000, 280, marks=pytest.mark.slow)], ids=["4000", "10000"]
+    ("count", "limit"), [(4_000, 320), pytest.param(10_000, 320, marks=pytest.mark.slow)], ids=["4000", "10000"]
 )
 def test_memory_does_not_grow_with_the_run(tmp_path: Path, count: int, limit: int) -> None:
     """MiB beyond the imports; the snapshots of 4,000 models are 340 MiB, those of 10,000 850 MiB, blocks of 64 each."""
