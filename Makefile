@@ -7,6 +7,8 @@ RUNS ?= runs
 PYTHONS ?= python3.11 python3.12 python3.13
 MATRIX := build/matrix
 TYPECHECK := build/typecheck
+# Of two workers each begins with half of the tests, so that few fixtures of modules are made twice.
+PYTEST := -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-all test-lowest matrix lint torture fuzz bench data clean
 
@@ -15,16 +17,16 @@ demo: $(READY)
 	$(BIN)/toysup-analyze report $(RUNS)
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python $(PYTEST)
 
 test-all: lint
-	$(BIN)/python -m pytest -n 2 -m ""
+	$(BIN)/python $(PYTEST) -m ""
 
 # The lowest versions that pyproject.toml allows; an hour on two cores, as is each Python of `make matrix`.
 test-lowest:
 	$(firstword $(PYTHONS)) -m venv --clear $(MATRIX)/lowest
 	$(MATRIX)/lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[test,torch]'
-	$(MATRIX)/lowest/bin/python -m pytest -n 2
+	$(MATRIX)/lowest/bin/python $(PYTEST)
 
 # The newest versions of everything on each Python, without torch; then the lowest.
 matrix: $(PYTHONS:%=$(MATRIX)/%) test-lowest
@@ -32,7 +34,7 @@ matrix: $(PYTHONS:%=$(MATRIX)/%) test-lowest
 $(PYTHONS:%=$(MATRIX)/%): $(MATRIX)/%:
 	$* -m venv --clear $@
 	$@/bin/python -m pip install --quiet --editable '.[test]'
-	$@/bin/python -m pytest -n 2
+	$@/bin/python $(PYTEST)
 .PHONY: $(PYTHONS:%=$(MATRIX)/%)
 
 # Type checkers do not see through the folder mapping of an editable install, so mypy reads a regular one.

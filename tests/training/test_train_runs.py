@@ -239,7 +239,7 @@ def test_workers_from_the_command_line(run_train: Command, tmp_path: Path) -> No
     assert refused.exit_code == 2
     assert "exclude one another" in refused.stderr
     assert not list(tmp_path.iterdir())
-    result = run_train(*arguments, "--workers", 2)
+    result = run_train(*arguments, "--workers", 1)
     assert result.exit_code == 0, result.stderr
     assert "2 seeds, 2 trained now" in result.stdout
     assert files(tmp_path) == ["tms-intro/tms-intro.nc"]
