@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from click.testing import Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import toysup
@@ -182,6 +182,7 @@ def indexer(size: int) -> st.SearchStrategy[Any]:
     )
 
 
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_selection_is_that_of_the_whole(data: st.DataObject, pieces: tuple[xr.Dataset, xr.Dataset]) -> None:
     opened, whole = pieces

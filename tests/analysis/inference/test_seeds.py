@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -42,7 +42,9 @@ def test_a_skewed_sample_has_halls_interval_with_shrunk_skewness() -> None:
     assert summary.ci_high - summary["mean"] > summary["mean"] - summary.ci_low, "the longer side is that of the tail"
 
 
-@given(arrays(np.float64, st.integers(3, 30), elements=st.floats(0, 1, width=32)).map(lambda u: u**8))
+@settings(max_examples=40)
+# Of 16 bits, since the squares of the eighth powers of smaller numbers are 0.
+@given(arrays(np.float64, st.integers(3, 30), elements=st.floats(0, 1, width=16)).map(lambda u: u**8))
 def test_an_interval_is_at_most_a_third_longer_than_students(sample: np.ndarray) -> None:
     """At few seeds the estimated skewness is mostly noise: Hall's own interval of 12, 13, 11, 13, 13 is [7.9, 13.2]."""
     summary = analysis.over_seeds(entry(*sample))

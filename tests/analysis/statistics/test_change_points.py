@@ -4,7 +4,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toysup.analysis.statistics.change_points import levels, lines
@@ -38,6 +38,7 @@ def plain_levels(series: np.ndarray, penalty: float) -> float:
 tenths = st.integers(-20, 20).map(lambda number: number / 10)
 
 
+@settings(max_examples=40)
 @given(st.data(), st.integers(1, 3), st.integers(1, 3), st.integers(3, 9), st.floats(1e-4, 10))
 def test_no_cut_costs_less(data: st.DataObject, shortest: int, stride: int, n: int, penalty: float) -> None:
     series = np.array(data.draw(st.lists(st.lists(tenths, min_size=n, max_size=n), min_size=1, max_size=3)))
@@ -53,6 +54,7 @@ def test_no_cut_costs_less(data: st.DataObject, shortest: int, stride: int, n: i
             assert cost(own, stops, penalty, lines=is_line) == pytest.approx(least, abs=1e-9)
 
 
+@settings(max_examples=40)
 @given(st.data(), st.integers(10, 120), st.floats(1e-3, 30), st.floats(-1, 1))
 def test_levels_of_long_series_cost_what_a_plain_search_finds(
     data: st.DataObject, n: int, penalty: float, slope: float
