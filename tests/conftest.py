@@ -28,6 +28,10 @@ else:
     # Two test workers with two threads each would wait for one another on two cores.
     torch.set_num_threads(1)
 
+# What a shell starts in the background ignores Ctrl-C, and so do its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 NO_TORCH = "needs torch, which is not installed"
 
 # Every run draws the same examples: what is compared with samples is certain to pass or certain to fail.

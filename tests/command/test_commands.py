@@ -543,6 +543,8 @@ def test_compiling_is_announced_and_loading_is_not(
 def test_where_compiled_code_cannot_be_kept_training_goes_on_with_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_train: Command
 ) -> None:
+    # Compiled by now, it is not announced.
+    engine.prepare()
     monkeypatch.setattr(compiled_code, "_not_kept", ["/home/me/.cache/toysup: Read-only file system"])
     words = ["conditional-importance", "--seeds", "1", *SHORT, "-o", tmp_path]
     result = run_train(*words)
