@@ -262,6 +262,20 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     assert len(os.listdir(runs / "conditional-importance")) == 4
 
 
+def test_a_process_on_a_full_disk_ends_with_its_code(tmp_path: Path) -> None:
+    """HDF5 is closed at its end, and must not crash on a file that was begun."""
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from toysup.engines.fused.engine import prepare; prepare()\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+        "from toysup.command.train import main; main()"
+    )
+    options = ["--set", "training.steps=3", "--set", "record.steps=[1]", "--seeds", "20", "-q", "-o", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, "tms-intro", *options], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("cannot be written") == done.stderr.count("\n") == 1
+
+
 def test_a_folder_without_runs(tmp_path: Path) -> None:
     with pytest.raises(toysup.ToysupError, match="no runs here"):
         toysup.open_runs(tmp_path)
