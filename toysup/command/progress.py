@@ -52,7 +52,9 @@ class ProgressBar(ProgressListener):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bar.stop()
+        # rich 13 ends even a bar that is not shown with an empty line.
+        if not self.in_log:
+            self.bar.stop()
 
     @property
     def done(self) -> int:
