@@ -46,8 +46,9 @@ class Spec(BaseModel):
 
     def _given(self) -> list[tuple[str, Any]]:
         fields = type(self).model_fields.items()
-        values = [(name, getattr(self, name), field.get_default(call_default_factory=True)) for name, field in fields]
-        return [(name, value) for name, value, default in values if value != default]
+        # pydantic 2.10 asks for `validated_data` of every factory.
+        default = {name: field.get_default(call_default_factory=True, validated_data={}) for name, field in fields}
+        return [(name, value) for name in default if (value := getattr(self, name)) != default[name]]
 
     def check_alternatives(self) -> None:
         """Raise ValueError if two keys of a group of alternatives are given."""
