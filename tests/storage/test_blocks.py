@@ -192,6 +192,12 @@ def test_any_selection_is_that_of_the_whole(data: st.DataObject, pieces: tuple[x
     xr.testing.assert_identical(opened[name].isel(key).load(), whole[name].isel(key))
 
 
+def test_a_selection_of_nothing_is_empty(pieces: tuple[xr.Dataset, xr.Dataset]) -> None:
+    opened, whole = pieces
+    key = {"feature_probability": [0, 0], "hidden": slice(3, None)}
+    xr.testing.assert_identical(opened["W"].isel(key).load(), whole["W"].isel(key))
+
+
 def test_blocks_are_read_in_dask_chunks(pieces: tuple[xr.Dataset, xr.Dataset]) -> None:
     opened, whole = pieces
     chunked = opened.chunk(opened["W"].encoding["preferred_chunks"])
