@@ -164,8 +164,9 @@ def pytest_pyfunc_call() -> Iterator[None]:
     _skipped_without_torch((yield))
 
 
+# Of a test, not of a fixture: what a fixture of several tests raises is kept, and raised again for each.
 @pytest.hookimpl(hookwrapper=True)
-def pytest_fixture_setup() -> Iterator[None]:
+def pytest_runtest_setup() -> Iterator[None]:
     _skipped_without_torch((yield))
 
 
