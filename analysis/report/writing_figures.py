@@ -70,7 +70,8 @@ def _write(figure: "Figure", paths: Sequence[Path]) -> list[str]:
             image, format = BytesIO(), path.suffix[1:]
             figure.savefig(image, format=format, metadata=_METADATA.get(format))
             with replacing(path) as temporary:
-                temporary.write_bytes(image.getbuffer())
+                # Not its buffer, which an error would hold, and of which Python 3.13 would then complain at its end.
+                temporary.write_bytes(image.getvalue())
             # Laid out once, which takes a third of the time, it looks the same in all formats.
             figure.set_layout_engine("none")
     return _readable([str(warning.message) for warning in caught])
