@@ -151,12 +151,17 @@ def _skipped_without_torch(outcome: Any) -> None:
 
 
 def _imported_torch_itself(error: BaseException | None) -> bool:
-    """Whether a test or the torch engine imported torch: other parts of toysup have to refuse in words of their own."""
+    """Whether a test, an example, a page, a benchmark or the torch engine did.
+
+    Other parts of toysup have to refuse in words of their own.
+    """
     if not isinstance(error, ModuleNotFoundError) or error.name != "torch":
         return False
     *_, (frame, _) = walk_tb(error.__traceback__)
-    path = Path(frame.f_code.co_filename)
-    return path.is_relative_to(Path(__file__).parent) or path.parent.name == "torch_engine"
+    root, path = Path(__file__).parents[1], Path(frame.f_code.co_filename)
+    if path.parent.name == "torch_engine" or path.name.startswith("<doctest "):
+        return True
+    return any(path.is_relative_to(root / name) for name in ("tests", "docs", "benchmarks", "README.md"))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -158,7 +158,9 @@ except toysup.UsageError as error:
 
 def test_a_torch_that_is_broken_is_told_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder that an uninstalled torch left, and a torch whose library does not load."""
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    # Set first, so that what is imported here is taken back where torch is not installed either.
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "torch")
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text("")

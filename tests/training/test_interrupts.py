@@ -130,6 +130,8 @@ record = { every_steps = 1000 }
 
 @pytest.mark.parametrize("options", [[], ["--workers", "1"]], ids=["here", "workers"])
 def test_the_command_says_what_it_kept(tmp_path: Path, options: list[str]) -> None:
+    import torch  # noqa: F401  (which the command needs)
+
     (tmp_path / "slow.toml").write_text(SLOW)
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += "from toysup.command.train import main; main()"

@@ -191,7 +191,7 @@ def test_a_worker_whose_trainer_has_ended_writes_nothing(
 def test_runs_of_another_specification_are_never_joined(small: Small, tmp_path: Path) -> None:
     train_runs(small(), tmp_path, seeds=1)
     other = small(**{"training.learning_rate": 0.5})
-    job = Job(other.conditions[0], range(1, 2), "torch", path_of(tmp_path, "small", "small"), None)
+    job = Job(other.conditions[0], range(1, 2), "fused", path_of(tmp_path, "small", "small"), None)
     before = job.path.read_bytes()
     with pytest.raises(toysup.UsageError, match="runs of another specification"):
         job.keep(one_block.train_job(other, job))
