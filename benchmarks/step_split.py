@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
+from numba import njit
 
 from benchmarks.measurements import Measurement
 from benchmarks.timing import seconds, turns_within
@@ -49,13 +49,13 @@ def measure(*, threads: int, quick: bool = False) -> Iterator[Measurement]:
 
 def calls(case: Case) -> dict[str, Callable[[int], object]]:
     """Each part, and the whole step, as a call that repeats it so many times."""
-    instances = instances_of(condition(case, 10**6), [0])
+    instances = instances_of(condition(case, 10**6).drawn_densely(), [0])
     state = new_state(instances.parameters["W"], instances.parameters["b"])
     tables, optimizer = tables_of(instances), engine.optimizer_of(instances)
     batches = drawn(case.batch_size, 0, np.float32)
     work = new_work(state, tables, batches)
-    plan(tables, 0, False, work)
-    arguments = (state, tables, optimizer, batches, work)
+    _plan(tables, work)
+    arguments = (gradient.row_errors_of("relu", "float32"), state, tables, optimizer, batches, work)
     parts = {name: partial(_repeat, number, *arguments) for number, name in enumerate(PARTS)}
     whole = partial(kernel.advance, state, tables, optimizer, batches, 0, threads=1)
     return {**parts, "whole step": whole}
@@ -71,41 +71,37 @@ def _formulation(case: Case) -> str:
     return "Gram" if 2 * case.n_features <= 5 * case.n_hidden else "direct"
 
 
-def _compiled(sources: str) -> Callable[..., Any]:
-    """As the kernel is compiled: kept in numba's cache until one of the engine's sources changes."""
+@njit
+def _plan(tables, work):
+    plan(tables, 0, False, work)
 
-    @kept_njit(_nrt=False)
-    def repeat(part, state, tables, optimizer, batches, work, times):
-        """One part of the step of instance 0, which has one context, `times` over."""
-        sources  # noqa: B018
-        rows, importance, tile = batches.size, tables.importance[0, 0], work.tile
-        threshold, scale = tables.threshold[0, 0], tables.scale[0, 0]
-        offset, seed = tables.offset[0], tables.seed[0]
-        layer = gradient._layer(state.W[0], state.b[0], 0, work)
-        for _ in range(times):
+
+@kept_njit(SOURCES, _nrt=False)
+def _repeat(part, errors, state, tables, optimizer, batches, work, times):
+    """One part of the step of instance 0, which has one context, `times` over."""
+    rows, importance, tile = batches.size, tables.importance[0, 0], work.tile
+    threshold, scale = tables.threshold[0, 0], tables.scale[0, 0]
+    offset, seed = tables.offset[0], tables.seed[0]
+    layer = gradient._layer(state.W[0], state.b[0], 0, work)
+    for _ in range(times):
+        if part == _GENERATION:
+            next_rows(0, rows, work.order, work.sample, True)
+            draw_contexts(work.sample, rows, tables.context_threshold[0], seed, work.context)
+            group_by_context(rows, work.sample, work.context, work.grouped, work.group)
+        elif part == _COLLECT:
+            gradient._layer(state.W[0], state.b[0], 0, work)
+            gradient._collect(layer, 0, work)
+        elif part == _OPTIMISER:
+            update(state, optimizer, 0, 1, work.grad_W, work.grad_b)
+        for first in range(0, rows if part <= _BACKWARD else 0, len(tile)):
+            count = min(len(tile), rows - first)
+            length = ceil(count, COLUMNS)
             if part == _GENERATION:
-                next_rows(0, rows, work.order, work.sample)
-                draw_contexts(work.sample, rows, tables.context_threshold[0], seed, work.context)
-                group_by_context(rows, work.sample, work.context, work.grouped, work.group)
-            elif part == _COLLECT:
-                gradient._layer(state.W[0], state.b[0], 0, work)
-                gradient._collect(layer, 0, work)
-            elif part == _OPTIMISER:
-                update(state, optimizer, 0, 1, work.grad_W, work.grad_b)
-            for first in range(0, rows if part <= _BACKWARD else 0, len(tile)):
-                count = min(len(tile), rows - first)
-                length = ceil(count, COLUMNS)
-                if part == _GENERATION:
-                    gradient.copy(work.grouped[first : first + count], tile)
-                    draw_tile(tile[:length], work.input_row[0], threshold, scale, offset, seed, work.X)
-                elif part == _FORWARD:
-                    gradient._forward(layer, length)
-                elif part == _ERRORS:
-                    gradient._errors(0, importance, 0, count, length, rows, work)
-                elif part == _BACKWARD:
-                    gradient._backward(layer, length)
-
-    return repeat
-
-
-_repeat = _compiled(SOURCES)
+                gradient.copy(work.grouped[first : first + count], tile)
+                draw_tile(tile[:length], work.input_row[0], threshold, scale, offset, seed, work.X)
+            elif part == _FORWARD:
+                gradient._forward(layer, length)
+            elif part == _ERRORS:
+                gradient._errors(errors, importance, 0, count, length, rows, work)
+            elif part == _BACKWARD:
+                gradient._backward(layer, length)

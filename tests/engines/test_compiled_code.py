@@ -9,12 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
 from numba.core import caching
 
 import toysup
 from toysup.engines import compiled_code
-from toysup.engines.compiled_code import cache_folder, calling_when_compiling, kept_njit, why_not_kept
+from toysup.engines.compiled_code import (
+    cache_folder,
+    calling_when_compiling,
+    kept_njit,
+    last_duration,
+    note_duration,
+    part_njit,
+    why_not_kept,
+)
 
 New = Callable[[], Any]
 
@@ -143,3 +152,36 @@ def test_an_engine_in_the_cache_compiles_nothing() -> None:
     )
     said = [subprocess.run([sys.executable, "-c", prepared], capture_output=True, text=True, check=True) for _ in "12"]
     assert said[1].stdout == ""
+
+
+def test_a_part_of_compiled_code_is_refused_to_python() -> None:
+    """It has no wrapper, without which a call from Python would end the interpreter."""
+
+    @part_njit()
+    def half(x):  # type: ignore[no-untyped-def]
+        return x / 2
+
+    @numba.njit
+    def quarter(x):  # type: ignore[no-untyped-def]
+        return half(x) / 2
+
+    assert quarter(8.0) == 2
+    with pytest.raises(TypeError, match="half is a part of compiled code"):
+        half(8.0)
+    assert quarter(4.0) == 1
+
+
+def test_how_long_a_part_took_to_compile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled_code.config, "CACHE_DIR", str(tmp_path))
+    assert last_duration("a") is None
+    note_duration("a", 12.5)
+    note_duration("b", 3)
+    assert (last_duration("a"), last_duration("b")) == (12.5, 3)
+    (file,) = tmp_path.iterdir()
+    for damaged in ("", "[1]", '{"a": "x"}'):
+        file.write_text(damaged)
+        assert last_duration("a") is None
+    file.unlink()
+    file.mkdir()
+    note_duration("a", 1)
+    assert last_duration("a") is None

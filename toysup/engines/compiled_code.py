@@ -18,7 +18,7 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
-from numba.core.typing import Signature
+from numba.core.typing.templates import Signature
 
 # A module whose settings are attributes.
 config: Any = numba.config
@@ -142,20 +142,29 @@ class _PartCompiler(CompilerBase):
 
 
 def part_njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` for a part of kept code, which compiled code alone can call; it takes half as long to compile."""
+    """`numba.njit` for a part of kept code, which takes half as long to compile; Python cannot call it."""
     options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": _PartCompiler, **options}
-    decorator: Callable[[Callable[..., Any]], Any] = numba.njit(**options)
-    return decorator
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        def refuse(*_: Any, **__: Any) -> None:
+            raise TypeError(f"{function.__name__} is a part of compiled code; call it from a function of njit")
+
+        dispatcher = numba.njit(**options)(function)
+        # Without a wrapper a call from Python would crash, so no compiled code is found there, and none is compiled.
+        dispatcher._insert, dispatcher._compile_for_args = lambda *_: None, refuse
+        return dispatcher
+
+    return decorate
 
 
-def kept_function(signature: Signature, key: str, **options: Any) -> Callable[[Callable[..., Any]], CFunc]:
+def kept_function(signature: Signature, key: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function for this signature alone, as an argument of other compiled code, and keep its code likewise.
 
     Code that gets it as an argument is compiled once for all functions of the signature.
     """
 
-    def decorate(function: Callable[..., Any]) -> CFunc:
-        compiled = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
+    def decorate(function: Callable[..., Any]) -> Any:
+        compiled: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
         with suppress(RuntimeError):
             compiled._cache = _KeptCode(function, key)
         compiled.compile()

@@ -3,12 +3,14 @@
 Loops go row by row, and nothing that is computed of a row depends on the other rows.
 """
 
+from typing import Any
+
 import numpy as np
 
 from toysup.engines.compiled_code import kept_njit
 
 # Sums may be taken in another order, but NaN stays NaN.
-_OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
+_OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
 
 
 @kept_njit(**_OPTIONS)

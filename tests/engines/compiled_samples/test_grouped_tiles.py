@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numba import njit
 
 import toysup
 from toysup.engines.compiled_samples.grouped_tiles import GroupedLaw, draw_grouped_tile, rows_of_words
@@ -30,12 +31,22 @@ GROUPS: dict[str, dict[str, object]] = {
 }
 
 
+@njit
+def plan_of(tables, i, work):  # type: ignore[no-untyped-def]
+    plan(tables, i, False, work)
+
+
+@njit
+def drawn_tile(tile, input_row, law, offset, seed, words, X):  # type: ignore[no-untyped-def]
+    draw_grouped_tile(tile, input_row, law, offset, seed, words, X)
+
+
 def tile_of(instances: Instances, i: int, c: int, samples: np.ndarray) -> np.ndarray:
     """(sample, feature) values of these samples of instance i in context c, as the fused engine draws them."""
     tables, zeros = tables_of(instances), np.zeros((len(instances), 2, instances.model.n_features), np.float32)
     state = new_state(zeros, zeros[:, 0])
     work = new_work(state, tables, drawn(len(samples), 0, np.float32))
-    plan(tables, i, False, work)
+    plan_of(tables, i, work)
     groups = tables.groups
     assert groups is not None
     law = GroupedLaw(
@@ -43,7 +54,7 @@ def tile_of(instances: Instances, i: int, c: int, samples: np.ndarray) -> np.nda
         groups.upper[i, c], groups.scale[i],
     )  # fmt: skip
     tile, offset, seed = samples.astype(np.uint64), tables.offset[i], tables.seed[i]
-    draw_grouped_tile(tile, work.input_row[c], law, offset, seed, work.group_words, work.X)
+    drawn_tile(tile, work.input_row[c], law, offset, seed, work.group_words, work.X)
     return work.X[work.input_row[c], : len(samples)].T
 
 
@@ -73,6 +84,6 @@ def test_a_feature_with_only_the_word_that_rounding_leaves_is_an_input(small: Sm
     tables = tables_of(instances)
     state = new_state(np.zeros((1, 3, 6), np.float32), np.zeros((1, 6), np.float32))
     work = new_work(state, tables, drawn(8, 0, np.float32))
-    plan(tables, 0, False, work)
+    plan_of(tables, 0, work)
     assert work.n_inputs.tolist() == [5]
     assert rows_of_words(6) == len(work.group_words) == 16

@@ -73,7 +73,7 @@ class ActiveLists(NamedTuple):
     """The samples that have active features, in the order of their number.
 
     `slot[ends[a − 1] : ends[a]]` are the samples with a active features. Sample s is in `row[s]`, has the context
-    `context[s]`, and its features (from 0, ascending) and their values are the first in `index[:, s]` and
+    `context[s]`, and its features (from 0, ascending) and their values are the first in `entry[:, s]` and
     `value[:, s]`. `empty` (context,) counts the samples without active features.
     """
 
@@ -81,7 +81,7 @@ class ActiveLists(NamedTuple):
     ends: NumpyArray
     row: NumpyArray
     context: NumpyArray
-    index: NumpyArray
+    entry: NumpyArray
     value: NumpyArray
     empty: NumpyArray
 
@@ -412,7 +412,7 @@ def _round(odd):
         alive, level, context, slot = words.alive, words.level, lists.context, lists.slot
         w1, w2, w3 = words.block[1], words.block[2], words.block[3]
         value, gap = (words.block[4], words.block[0]) if odd else (w1, w2)
-        index, values = lists.index[found], lists.value[found]
+        entry, values = lists.entry[found], lists.value[found]
         several = len(survival) > 1
         after, first, base, shift = survival[0], guide.first[0], guide.base[0], guide.shift[0]
         last = after[-1]
@@ -426,7 +426,7 @@ def _round(odd):
             f = uint64(first[uint64((_bits(at) >> shift) - base)])
             while after[f] > at:
                 f += uint64(1)
-            index[s], values[s] = f, np.float32(value[k]) * scale + offset
+            entry[s], values[s] = f, np.float32(value[k]) * scale + offset
             below = gap[k] * _UNIT * after[f]
             more = uint64(again and below >= last)
             # Both lists are written to, and one of them grows.

@@ -142,7 +142,7 @@ def _draw_sparse(samples, seed, context_threshold, tables, i, drawing, x, contex
             # The samples with more than a features have an entry a.
             for k in range(lists.ends[a], lists.ends[-1]):
                 s = lists.slot[k]
-                x[first + lists.row[s], lists.index[a, s]] = lists.value[a, s]
+                x[first + lists.row[s], lists.entry[a, s]] = lists.value[a, s]
 
 
 @kept_njit(SOURCES, nogil=True)

@@ -240,7 +240,9 @@ def _part(arguments: Arguments, group: slice) -> Arguments:
     own: dict[str, Any] = arguments._asdict()
     for name, value in own.items():
         if isinstance(value, GroupTables | SparseTables):
-            own[name] = _part(value, group)
+            # A type variable cannot be either of the two.
+            part: Any = _part
+            own[name] = part(value, group)
         elif value is not None and name not in ("kind", "factor", "epsilon", "steps"):
             own[name] = value[group]
     return type(arguments)(**own)

@@ -12,10 +12,10 @@ the cheaper way.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import types
-from numba.core.ccallback import CFunc
 from numba.np.numpy_support import from_dtype
 
 from toysup.engines.compiled_code import kept_function, part_njit
@@ -89,7 +89,7 @@ def _spread_lists(lists, input_row, X):
         # The samples with more than a features have an entry a.
         for k in range(lists.ends[a], lists.ends[-1]):
             s = lists.slot[k]
-            X[input_row[lists.index[a, s]], lists.row[s]] = lists.value[a, s]
+            X[input_row[lists.entry[a, s]], lists.row[s]] = lists.value[a, s]
 
 
 @part_njit()
@@ -207,7 +207,7 @@ def _errors(row_errors, importance, c, count, length, rows, work):
 
 
 @cache
-def row_errors_of(activation: str, dtype: str) -> CFunc:
+def row_errors_of(activation: str, dtype: str) -> Any:
     """The loop over the samples of one output, for an activation and a dtype."""
     activate, kind = FUNCTIONS[activation], from_dtype(np.dtype(dtype))
     row = types.Array(kind, 1, "C")

@@ -8,11 +8,10 @@ If fewer features are active in a batch than there are, K and M have the rows of
 """
 
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types, uint64
-from numba.core.ccallback import CFunc
 from numba.np.numpy_support import from_dtype
 
 from toysup.engines.compiled_code import kept_function, part_njit
@@ -165,11 +164,11 @@ def _inputs(lists, n, every, feature, place):
         # The samples with more than a features have an entry a.
         for k in range(lists.ends[a], total):
             s = lists.slot[k]
-            f = lists.index[a, s]
+            f = lists.entry[a, s]
             if place[f] < 0:
                 place[f], feature[n_in] = n_in, f
                 n_in += 1
-            lists.index[a, s] = place[f]
+            lists.entry[a, s] = place[f]
     for t in range(n_in):
         place[feature[t]] = -1
     return n_in
@@ -222,12 +221,12 @@ def _add_samples(errors, some, work):
         while place < lists.ends[a]:
             count = min(len(A), lists.ends[a] - place)
             slot = lists.slot[place : place + count]
-            sum_rows(work.b, work.K, lists.index, lists.value, lists.slot, place, count, a, A)
+            sum_rows(work.b, work.K, lists.entry, lists.value, lists.slot, place, count, a, A)
             if several:
                 _weigh(work.weights, lists.context, slot, weight)
-            _spread(lists.index, lists.value, slot, a, some, work.feature, X)
+            _spread(lists.entry, lists.value, slot, a, some, work.feature, X)
             loss += errors(A.reshape(-1), X.reshape(-1), weight.reshape(-1), count * A.shape[1])
-            add_rows(A, lists.index, lists.value, lists.slot, place, count, a, work.M, work.sum_g)
+            add_rows(A, lists.entry, lists.value, lists.slot, place, count, a, work.M, work.sum_g)
             place += count
     return loss
 
@@ -299,7 +298,7 @@ def _write(WM, MW, n_in, feature, sum_g, unit, grad_W, grad_b):
 
 
 @cache
-def errors_of(activation: str, dtype: str) -> CFunc:
+def errors_of(activation: str, dtype: str) -> Any:
     """The loop over the values of a tile, for an activation and a dtype."""
     activate, kind = FUNCTIONS[activation], from_dtype(np.dtype(dtype))
     row = types.Array(kind, 1, "C")
@@ -330,7 +329,7 @@ def _list_given(x, context, lists):
         a = 0
         for f in range(x.shape[1]):
             if x[r, f] != 0:
-                lists.index[a, n_listed], lists.value[a, n_listed] = f, x[r, f]
+                lists.entry[a, n_listed], lists.value[a, n_listed] = f, x[r, f]
                 a += 1
         if a == 0:
             lists.empty[context[r]] += 1
