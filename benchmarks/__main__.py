@@ -13,6 +13,7 @@ from benchmarks.measurements import Measurement
 # Each part is imported only when it is measured: torch and numba take seconds.
 PARTS = {
     "training": ("training_speed", "measure"),
+    "sparse": ("sparse_speed", "measure"),
     "gpu": ("training_speed", "measure_on_gpu"),
     "split": ("step_split", "measure"),
     "scaling": ("scaling", "measure"),

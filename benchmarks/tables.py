@@ -11,6 +11,7 @@ HEADINGS = {
     "at scale": "A million models: planning, files, tasks, workers",
     "machine": "The machine",
     "training": "Training, time per model-step",
+    "sparse": "Training on sparse features, time per model-step",
     "gpu": "Training on a GPU, time per model-step",
     "split": "Where a step of the fused engine goes, on one thread",
     "scaling": "Cost per model-step as instances grow",

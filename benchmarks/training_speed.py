@@ -127,16 +127,18 @@ def notebook(case: Case, budget: float, device: str = "cpu") -> Contender:
     return Contender(NOTEBOOK, partial(loop.steps, steps), steps * case.instances)
 
 
-def engine_contender(name: str, train: Train, case: Case, budget: float) -> Contender:
-    """An engine behind its own interface: a turn is a training from the start.
+def engine_contender(
+    name: str, train: Train, case: Case, budget: float, changed: Callable[[Condition], Condition] = lambda same: same
+) -> Contender:
+    """An engine behind its own interface: a turn is a training of the `changed` condition from the start.
 
     From one snapshot to the next nothing could be timed, since the fused engine goes on to several at once.
     """
     # A trial of few steps would be mostly what a call costs to begin.
-    trial = training(train, instances_of(condition(case, steps=10), range(case.instances)))
+    trial = training(train, instances_of(changed(condition(case, steps=10)), range(case.instances)))
     trial()
     steps = turns_within(budget, seconds(trial) / 10)
-    instances = instances_of(condition(case, steps), range(case.instances))
+    instances = instances_of(changed(condition(case, steps)), range(case.instances))
     return Contender(name, training(train, instances), steps * case.instances)
 
 
