@@ -19,6 +19,7 @@ HEADINGS = {
     "analysis": "Statistics and opening",
     "losses": "Losses, processor time per model and regime",
     "commands": "Whole processes",
+    "phases": "A million models 2→1",
 }
 NAMES = {"n_features": "n", "n_hidden": "m", "feature_probability": "p", "batch_size": "batch"}
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"

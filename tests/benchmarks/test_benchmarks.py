@@ -29,6 +29,7 @@ def test_every_part_gives_rows_with_machine_and_spread(output: Path) -> None:
     assert set(table["part"]) == {
         "machine",
         "training",
+        "sparse",
         "split",
         "scaling",
         "memory",
@@ -36,6 +37,7 @@ def test_every_part_gives_rows_with_machine_and_spread(output: Path) -> None:
         "analysis",
         "losses",
         "commands",
+        "phases",
     }
     assert (table["low"] <= table["median"]).all()
     assert (table["median"] <= table["high"]).all()
