@@ -81,7 +81,8 @@ class SampledLosses:
         def weighted(members: AnyArray) -> FloatArray:
             # If the last batches have fewer samples, the mean over batches still weights each sample equally.
             mean = sums[members] * (BATCHES / np.maximum(counts[members], 1))[:, None, None, None, None, None]
-            return np.asarray(importance * probability * (self.exact[members] + share * mean))
+            losses: FloatArray = importance * probability * (self.exact[members] + share * mean)
+            return losses
 
         members = np.arange(len(self.models))
         if not share.any():

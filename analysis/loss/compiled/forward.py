@@ -3,8 +3,6 @@
 Nothing that is computed of a model depends on the other models.
 """
 
-from typing import Any
-
 from toysup.engines.compiled_code import kept_njit
 from toysup.engines.compiled_samples.source_digest import SOURCES
 from toysup.engines.fused.vectors import COLUMNS, ROWS, product
@@ -13,28 +11,19 @@ from toysup.engines.fused.vectors import COLUMNS, ROWS, product
 OUTPUTS, SAMPLES = ROWS, COLUMNS
 
 
-def _compiled(sources: str) -> Any:
-    """The function below. Its closure has `sources`, which so becomes a part of its key in numba's cache."""
+@kept_njit(SOURCES, nogil=True)
+def apply_layer(W, b, before, after, relu):
+    """after = W before + b: W (model, output, input), b (model, output, 1), `after` (model, output, sample).
 
-    @kept_njit(nogil=True)
-    def apply_layer(W, b, before, after, relu):
-        """after = W before + b: W (model, output, input), b (model, output, 1), `after` (model, output, sample).
-
-        `before` (model, input, sample) may have one entry for all models. With `relu`, what is negative becomes 0.
-        """
-        sources  # noqa: B018
-        for m in range(len(W)):
-            into = after[m]
-            product(b[m], W[m], before[m % len(before)], into, into.shape[1])
-            for o in range(into.shape[0] if relu else 0):
-                for s in range(into.shape[1]):
-                    # NaN stays NaN.
-                    into[o, s] = 0 if into[o, s] < 0 else into[o, s]
-
-    return apply_layer
-
-
-apply_layer = _compiled(SOURCES)
+    `before` (model, input, sample) may have one entry for all models. With `relu`, what is negative becomes 0.
+    """
+    for m in range(len(W)):
+        into = after[m]
+        product(b[m], W[m], before[m % len(before)], into, into.shape[1])
+        for o in range(into.shape[0] if relu else 0):
+            for s in range(into.shape[1]):
+                # NaN stays NaN.
+                into[o, s] = 0 if into[o, s] < 0 else into[o, s]
 
 
 @kept_njit(nogil=True, fastmath={"contract", "reassoc", "nsz"})
