@@ -106,7 +106,7 @@ class CommonSamples:
         self.law = CountLaw(regime.activation_probability[context]) if least else None
         self.share = self.law.at_least(least) if self.law else 1.0
         """The probability of a sample with that many active features, given the context."""
-        self._drawing = sample_law([regime], [EVALUATION_SEED])
+        self._drawing = sample_law([regime], [EVALUATION_SEED], dense=True)
         # Of independent features: one word for the number active, one for each feature, and one for the rule's coin.
         self._words_each = n + 2 if self.law else n
 
