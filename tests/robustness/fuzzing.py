@@ -102,7 +102,7 @@ def run_train(output: Path, *args: str) -> Answer:
     before = contents(output)
     with (
         mock.patch.object(toysup.command.train, "_train_missing", reached),
-        mock.patch.object(toysup.command.train, "_prepare_fused"),
+        mock.patch.object(toysup.command.train, "_prepare_engines"),
     ):
         answer = judged(CliRunner().invoke(toysup.command.train.main, [*args, "-o", str(output)]))
     if answer.code and (contents(output) != before):

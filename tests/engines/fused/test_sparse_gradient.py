@@ -16,7 +16,8 @@ from tests.engines.fused.test_engine import (
     tables_of,
     torch_trajectory,
 )
-from toysup.engines.compiled_samples.active_lists import MOST_ROWS, SparseTables
+from toysup.engines.compiled_samples.active_lists import MOST_ROWS
+from toysup.engines.compiled_samples.survival_tables import SparseTables
 from toysup.engines.fused import arguments, engine
 from toysup.engines.fused.arguments import Batches, Tables, drawn, given, room_for
 from toysup.engines.fused.formulation import LISTS, LISTS_IN_TILES, TILES, form_of, forms_of
@@ -189,10 +190,13 @@ def test_engines_agree_on_a_sweep_from_sparse_to_dense() -> None:
 def test_training_resumes_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_stride", lambda instances: 7)
     instances, offered = instances_of(condition_of(0.02, dataset_size=1000), [0, 1, 2]), []
-    *_, whole = engine.train(instances, Control(offer=lambda state: offered.append(state())))
-    states = [{name: np.array(value) for name, value in state.items()} for state in offered]
-    assert states
-    for state in states:
+
+    def keep(state):
+        offered.append({name: np.array(value) for name, value in state().items()})
+
+    *_, whole = engine.train(instances, Control(offer=keep))
+    assert offered
+    for state in offered:
         *_, again = engine.train(instances, Control(resume=state))
         for name, values in whole.parameters.items():
             np.testing.assert_array_equal(values, again.parameters[name])

@@ -16,10 +16,11 @@ from numba.extending import intrinsic
 
 from toysup.engines.compiled_code import part_njit
 from toysup.engines.compiled_samples.sizes import ceil
+from toysup.engines.compiled_samples.survival_tables import Guide, SparseTables, bits, new_guide
 from toysup.engines.compiled_samples.vector_width import wide_vectors
 from toysup.engines.compiled_samples.words import ACTIVE, CONTEXT, FIRST, philox
 from toysup.sampling.random_words import WORD_VALUES
-from toysup.sampling.samples import NumpyArray, SampleLaw
+from toysup.sampling.samples import NumpyArray
 
 _UNIT = 1 / WORD_VALUES
 _HALF_VALUES = 2.0**16
@@ -32,29 +33,6 @@ _VECTOR = 16
 _SLACK = 64
 # Most samples that are drawn to lists at once.
 MOST_ROWS = 2048
-
-
-class SparseTables(NamedTuple):
-    """The law of the samples of sparse regimes, as `toysup.sampling.sparse_samples` defines it.
-
-    `survival` is (I, C, n) float64, `scale` and `offset` are (I,) float32, `most` is (I,) int64.
-    """
-
-    survival: NumpyArray
-    scale: NumpyArray
-    offset: NumpyArray
-    most: NumpyArray
-
-
-class Guide(NamedTuple):
-    """Where a search in the survival of each context begins: at first[c, key − base[c]].
-
-    The key of a level is made of its exponent and the highest bits of its mantissa.
-    """
-
-    first: NumpyArray
-    base: NumpyArray
-    shift: NumpyArray
 
 
 class Words(NamedTuple):
@@ -94,19 +72,6 @@ class Drawing(NamedTuple):
     lists: ActiveLists
 
 
-def sparse_tables(law: SampleLaw) -> SparseTables | None:
-    """The tables of all instances; None if no regime is sparse."""
-    if law.sparse is None:
-        return None
-    count = len(law.threshold)
-    return SparseTables(
-        survival=np.ascontiguousarray(law.sparse.survival),
-        scale=np.full(count, law.width / WORD_VALUES, np.float32),
-        offset=np.full(count, law.low, np.float32),
-        most=np.ascontiguousarray(law.sparse.most),
-    )
-
-
 def new_drawing(tables: SparseTables, rows: int, dtype: npt.DTypeLike) -> Drawing:
     """Buffers for at most `rows` samples of one instance at a time; values of the lists have this dtype."""
     _, n_contexts, n = tables.survival.shape
@@ -125,35 +90,7 @@ def new_drawing(tables: SparseTables, rows: int, dtype: npt.DTypeLike) -> Drawin
         zeros(np.uint64), np.zeros(most + 1, np.int64), zeros(np.int64), zeros(np.uint64), zeros(np.uint32, most),
         zeros(dtype, most), np.zeros(n_contexts, np.int64),
     )  # fmt: skip
-    key = np.zeros(n_contexts, np.int64)
-    return Drawing(Guide(np.zeros((n_contexts, 8 * n + 64), np.uint32), key, key.copy()), words, lists)
-
-
-@intrinsic
-def _bits(typing_context, value):
-    """The bits of a float64 as an integer."""
-
-    def emit(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.IntType(64))
-
-    return types.int64(types.float64), emit
-
-
-@part_njit()
-def fill_guide(survival, guide):
-    """Fill the guide to the survival (context, feature) of an instance."""
-    n, size = survival.shape[1], guide.first.shape[1]
-    for c in range(len(survival)):
-        one, least, shift = _bits(1.0), _bits(survival[c, n - 1]), 20
-        while (one >> shift) - (least >> shift) >= size:
-            shift += 1
-        base = least >> shift
-        f = n - 1
-        for key in range((one >> shift) - base + 1):
-            while f > 0 and (_bits(survival[c, f - 1]) >> shift) - base <= key:
-                f -= 1
-            guide.first[c, key] = f
-        guide.base[c], guide.shift[c] = base, shift
+    return Drawing(new_guide(n_contexts, n), words, lists)
 
 
 @part_njit(forceinline=True)
@@ -423,7 +360,7 @@ def _round(odd):
                 c = context[s]
                 after, first, base, shift = survival[c], guide.first[c], guide.base[c], guide.shift[c]
                 last = after[-1]
-            f = uint64(first[uint64((_bits(at) >> shift) - base)])
+            f = uint64(first[uint64((bits(at) >> shift) - base)])
             while after[f] > at:
                 f += uint64(1)
             entry[s], values[s] = f, np.float32(value[k]) * scale + offset

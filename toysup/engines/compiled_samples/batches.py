@@ -7,9 +7,10 @@ import numpy.typing as npt
 from numba import uint32, uint64
 
 from toysup.engines.compiled_code import kept_njit, part_njit
-from toysup.engines.compiled_samples.active_lists import MOST_ROWS, draw_lists, fill_guide, new_drawing, sparse_tables
+from toysup.engines.compiled_samples.active_lists import MOST_ROWS, draw_lists, new_drawing
 from toysup.engines.compiled_samples.sizes import WORDS
 from toysup.engines.compiled_samples.source_digest import SOURCES
+from toysup.engines.compiled_samples.survival_tables import fill_guide, sparse_tables
 from toysup.engines.compiled_samples.tiles import draw_contexts, shuffle
 from toysup.engines.compiled_samples.words import CONTEXT, COPY, FEATURE, GROUP, philox
 from toysup.sampling.random_words import WORD_VALUES

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from toysup.engines.compiled_samples.active_lists import SparseTables, sparse_tables
+from toysup.engines.compiled_samples.survival_tables import SparseTables, sparse_tables
 from toysup.engines.instances import Instances
 from toysup.sampling.random_words import WORD_VALUES
 from toysup.sampling.samples import GroupLaw, NumpyArray, SampleLaw

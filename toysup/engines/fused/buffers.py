@@ -6,9 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from toysup.engines.compiled_code import part_njit
-from toysup.engines.compiled_samples.active_lists import Drawing, fill_guide, new_drawing
+from toysup.engines.compiled_samples.active_lists import Drawing, new_drawing
 from toysup.engines.compiled_samples.grouped_tiles import rows_of_words
 from toysup.engines.compiled_samples.sizes import WORDS, ceil
+from toysup.engines.compiled_samples.survival_tables import fill_guide
 from toysup.engines.fused.arguments import Batches, State, Tables
 from toysup.engines.fused.vectors import COLUMNS, ROWS
 from toysup.sampling.samples import NumpyArray

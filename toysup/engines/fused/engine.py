@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from toysup.engines.compiled_samples.active_lists import SparseTables
+from toysup.engines.compiled_samples.survival_tables import SparseTables
 from toysup.engines.fused.arguments import GroupTables, Kept, State, Tables, drawn, new_state, room_for, tables_of
 from toysup.engines.fused.formulation import LISTS, LISTS_IN_TILES, TILES, form_of, forms_of
 from toysup.engines.fused.kernel import advance

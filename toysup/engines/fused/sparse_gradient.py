@@ -15,9 +15,10 @@ from numba import types, uint64
 from numba.np.numpy_support import from_dtype
 
 from toysup.engines.compiled_code import kept_function, part_njit
-from toysup.engines.compiled_samples.active_lists import MOST_ROWS, Drawing, draw_lists, fill_guide, new_drawing
+from toysup.engines.compiled_samples.active_lists import MOST_ROWS, Drawing, draw_lists, new_drawing
 from toysup.engines.compiled_samples.sizes import WORDS, ceil
 from toysup.engines.compiled_samples.source_digest import SOURCES
+from toysup.engines.compiled_samples.survival_tables import fill_guide
 from toysup.engines.compiled_samples.vector_width import wide_vectors
 from toysup.engines.fused.activations import FUNCTIONS
 from toysup.engines.fused.arguments import Batches, State, Tables
