@@ -22,7 +22,7 @@ test: lint
 test-all: lint
 	$(BIN)/python $(PYTEST) -m ""
 
-# The lowest versions that pyproject.toml allows; an hour on two cores, as is each Python of `make matrix`.
+# The lowest versions that pyproject.toml allows; about a quarter of an hour on two cores, as is each Python of `make matrix`.
 test-lowest:
 	$(firstword $(PYTHONS)) -m venv --clear $(MATRIX)/lowest
 	$(MATRIX)/lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[test,torch]'
