@@ -219,6 +219,8 @@ def test_forms_follow_from_sizes_and_activity() -> None:
     law = law_of(400, n_contexts=1, p=0.01)
     assert form_of(law, 400, 30, 1024) == LISTS
     assert form_of(law, 400, 30, 16) == LISTS_IN_TILES
+    # K of so many features would not fit into memory.
+    assert form_of(law_of(5000, n_contexts=1, p=0.001), 5000, 3000, 2**20) == LISTS_IN_TILES
     dense = instances_of(condition_of(0.02, draws="dense"), [0])
     assert forms_of(dense).tolist() == [TILES]
     assert arguments.tables_of(dense).sparse is None

@@ -14,6 +14,8 @@ FORMS = (TILES, LISTS_IN_TILES, LISTS)
 # with its error; of a sample, of an active feature and of a multiply-add in lists; of an error there; of an entry of M.
 _TILE_VALUE = 40
 _SAMPLE, _ACTIVE, _LISTED, _ERROR, _ENTRY = 12, 350, 3, 5, 15
+# K and M have a row and a column for each feature: with this many they take 64 MiB each.
+_MOST_FEATURES = 4096
 
 
 def forms_of(instances: Instances) -> npt.NDArray[np.int64]:
@@ -29,7 +31,8 @@ def forms_of(instances: Instances) -> npt.NDArray[np.int64]:
 
 def form_of(regime: Regime, n: int, m: int, rows: int) -> int:
     """The cheaper form for a sparse regime, n features, m hidden dimensions and batches of so many rows."""
-    return LISTS if lists_cost(regime, n, m, rows) <= tiles_cost(n, m, rows) else LISTS_IN_TILES
+    cheaper = n <= _MOST_FEATURES and lists_cost(regime, n, m, rows) <= tiles_cost(n, m, rows)
+    return LISTS if cheaper else LISTS_IN_TILES
 
 
 def tiles_cost(n: int, m: int, rows: int) -> float:
