@@ -471,3 +471,31 @@ def test_workers_report_their_steps(
     assert notes.started_at == [("small.nc", 0)]
     assert {name for name, _ in notes.steps} == {"small.nc"}
     assert [step for _, step in notes.steps] == sorted(step for _, step in notes.steps)
+
+
+def test_runs_from_before_sparse_draws_are_extended_as_they_were_drawn(
+    small: Small, run_analyze: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the key a condition is drawn densely, since its files were written when there was no other way."""
+    p = [0.4, 0.05]
+    sparse, dense = small(regime__feature_probability=p), small(regime__feature_probability=p, training__draws="dense")
+    train_runs(dense, tmp_path / "old", seeds=2)
+    runs = train_runs(sparse, tmp_path / "old", seeds=3)
+    assert "draws" not in json.loads(runs["small/small"].attrs["condition"])["training"]
+    both = {name: toysup.train(each, seeds=3)["small/small"].W for name, each in (("d", dense), ("s", sparse))}
+    np.testing.assert_array_equal(runs["small/small"].W, both["d"])
+    assert run_analyze("info", tmp_path / "old", "--verify").exit_code == 0
+    # The cell that is not sparse is the same either way.
+    assert (both["d"] == both["s"]).all(("seed", "step", "hidden", "feature")).values.tolist() == [True, False]
+    new = train_runs(sparse, tmp_path / "new", seeds=1)
+    assert json.loads(new["small/small"].attrs["condition"])["training"]["draws"] == "sparse"
+    with pytest.raises(toysup.UsageError, match=r"training\.draws: 'sparse' there, nothing here"):
+        train_runs(dense, tmp_path / "new", seeds=2)
+    runs = train_runs(sparse, tmp_path / "old", seeds=2, overwrite=True)
+    np.testing.assert_array_equal(runs["small/small"].W, both["s"].isel(seed=slice(0, 2)))
+    from toysup.storage.blocks import _bytes
+
+    monkeypatch.setattr("toysup.storage.blocks._BLOCK_BYTES", _bytes(sparse.conditions[0]))
+    train_runs(dense, tmp_path / "blocks", seeds=2)
+    runs = train_runs(sparse, tmp_path / "blocks", seeds=3)
+    np.testing.assert_array_equal(runs["small/small"].W, both["d"])
