@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -223,32 +224,46 @@ def _prepare_engines(missing: Sequence[MissingBlocks], quiet: bool) -> None:
     from toysup.engines.compiled_code import why_not_kept
     from toysup.engines.fused.engine import kernels_of
 
-    for kernel in sorted(set().union(*map(kernels_of, fused))):
-        _prepare_kernel(kernel, quiet)
+    beside: list[subprocess.Popen[bytes]] = []
+    kernels = sorted(set().union(*map(kernels_of, fused)))
+    for number, kernel in enumerate(kernels):
+        _prepare_kernel(kernel, kernels[number + 1 :], beside, quiet)
     if not quiet and (reason := why_not_kept()):
         advice = "set NUMBA_CACHE_DIR to a folder that can be written, or each training compiles anew"
         click.echo(f"note: the compiled engine cannot be kept: {reason}; {advice}", err=True)
 
 
-def _prepare_kernel(kernel: Kernel, quiet: bool) -> None:
-    """Compile or load one loop of the fused engine. If it is compiled, say so, and how long that takes."""
-    from toysup.engines.compiled_code import calling_when_compiling, last_duration, note_duration
-    from toysup.engines.fused.engine import prepare
+def _prepare_kernel(
+    kernel: Kernel, others: Sequence[Kernel], beside: list[subprocess.Popen[bytes]], quiet: bool
+) -> None:
+    """Compile or load one loop of the fused engine. If it is compiled, report that, and how long it takes.
 
-    began, compiled = time.monotonic(), []
+    The `others` are then compiled at the same time by processes of their own (`beside`), whose code is loaded later.
+    """
+    from toysup.engines.compiled_code import calling_when_compiling, last_duration, note_duration
+    from toysup.engines.fused.engine import compiling_process, prepare
+
+    began, compiled, waited = time.monotonic(), bool(beside), bool(beside)
+    for process in beside:
+        process.wait()
 
     def notice() -> None:
-        compiled.append(kernel)
+        nonlocal compiled
+        compiled = True
         before = last_duration(kernel.name)
         expected = "once; this takes 5 to 30 s" if before is None else f"once; it took {before:.0f} s last time"
+        names = ", and beside it for ".join(each.name for each in (kernel, *others))
         if not quiet:
-            click.echo(f"Compiling the fused engine for {kernel.name} ({expected}) …", err=True)
+            click.echo(f"Compiling the fused engine for {names} ({expected}) …", err=True)
+        # What is already being compiled is waited for above.
+        beside.extend(map(compiling_process, others if not beside else ()))
 
     with calling_when_compiling(notice):
         prepare(kernel)
     if compiled:
         seconds = time.monotonic() - began
-        note_duration(kernel.name, seconds)
+        if not waited:
+            note_duration(kernel.name, seconds)
         if not quiet:
             click.echo(f"Compiled in {seconds:.0f} s.", err=True)
 

@@ -1,6 +1,8 @@
 """The fused engine as a function `train`, the interface of all engines."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
@@ -179,6 +181,13 @@ def prepare(kernel: Kernel = Kernel("relu")) -> None:  # noqa: B008 — a tuple
         new_state(weights, weights[0]), tables, optimizer, drawn(1, 0, np.float32), 0, 1,
         activation=kernel.activation, forms=np.array([kernel.form]), threads=1,
     )  # fmt: skip
+
+
+def compiling_process(kernel: Kernel) -> subprocess.Popen[bytes]:
+    """A process that compiles a loop to the cache. numba compiles one function at a time in each process."""
+    code = f"from {__name__} import Kernel, prepare; prepare({kernel!r})"
+    # -P keeps the present folder, in which a module may have the name of another, out of the path.
+    return subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _one_feature_in_a_group() -> GroupTables:
