@@ -15,5 +15,5 @@ def digest_of_sources(package: Path) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-# If a cached function has this in its closure, it is part of the function's cache key.
+# A part of the key of every function that is kept and made of these sources.
 SOURCES = digest_of_sources(Path(__file__).parents[2])
