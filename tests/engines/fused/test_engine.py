@@ -100,25 +100,30 @@ def slow_gradient(W, b, x, importance, name):
     return (importance * (y - x) ** 2).sum(), h.T @ g + W @ (g.T @ x), g.sum(0)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("n", "m", "rows"), [(1, 1, 3), (5, 2, 50), (20, 10, 700), (37, 3, 130)])
-@pytest.mark.parametrize("phi", BUILT_IN)
-def test_gradient_equals_numpys(n: int, m: int, rows: int, dtype: type, phi: str) -> None:
-    """One step of plain gradient descent at rate 1 shows the gradient."""
-    law, state = law_of(n), start(2, n, m, dtype)
-    batches, before = some_batches(law, 2, 1, rows, dtype), start(2, n, m, dtype)
-    zero, one = np.zeros(2), np.ones(2)
+def require_gradient(law: Regime, tables: Tables, batches: Batches, before: State, phi: str) -> None:
+    """One step of plain gradient descent at rate 1 shows the gradient of two models, which is to be NumPy's."""
+    state = new_state(before.W, before.b)
+    zero, one, tolerance = np.zeros(2), np.ones(2), TOLERANCE[state.W.dtype.type]
     rule = Optimizer(OPTIMIZERS["sgd"], np.ones(1), one, zero, zero, zero, zero, 1e-8)
-    losses, diverged = advance(state, tables_of(law, [0, 1], dtype), rule, batches, 0, 1, activation=phi)
+    losses, diverged = advance(state, tables, rule, batches, 0, 1, activation=phi)
     for i in range(2):
         importance = law.importance[batches.context[i, 0]]
         weights = before.W[i].astype(float), before.b[i].astype(float)
         loss, dW, db = slow_gradient(*weights, batches.x[i, 0].astype(float), importance, phi)
-        tolerance = TOLERANCE[dtype]
         np.testing.assert_allclose(before.W[i] - state.W[i], dW, rtol=0, atol=tolerance * np.abs(before.W[i]).max())
         np.testing.assert_allclose(before.b[i] - state.b[i], db, rtol=0, atol=tolerance)
         assert losses[i] == pytest.approx(loss, rel=tolerance)
     assert (diverged == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("n", "m", "rows"), [(1, 1, 3), (5, 2, 50), (20, 10, 700), (37, 3, 130)])
+@pytest.mark.parametrize("phi", BUILT_IN)
+def test_gradient_equals_numpys(n: int, m: int, rows: int, dtype: type, phi: str) -> None:
+    law = law_of(n)
+    require_gradient(
+        law, tables_of(law, [0, 1], dtype), some_batches(law, 2, 1, rows, dtype), start(2, n, m, dtype), phi
+    )
 
 
 def torch_trajectory(state: State, rule: Optimizer, kind: str, law: Regime, batches: Batches, phi: str, i: int):

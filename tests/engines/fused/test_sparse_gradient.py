@@ -9,8 +9,8 @@ from tests.engines.fused.test_engine import (
     TOLERANCE,
     law_of,
     only,
+    require_gradient,
     rule_of,
-    slow_gradient,
     slow_rows,
     start,
     tables_of,
@@ -22,8 +22,7 @@ from toysup.engines.fused import arguments, engine
 from toysup.engines.fused.arguments import Batches, Tables, drawn, given, room_for
 from toysup.engines.fused.formulation import LISTS, LISTS_IN_TILES, TILES, form_of, forms_of
 from toysup.engines.fused.kernel import advance
-from toysup.engines.fused.update import OPTIMIZERS, Optimizer
-from toysup.engines.instances import Control, Instances, instances_of
+from toysup.engines.instances import Control, instances_of
 from toysup.experiments.activations import BUILT_IN
 from toysup.experiments.experiment import Condition
 from toysup.experiments.regime import Regime
@@ -65,20 +64,9 @@ def sparse_batches(law: Regime, count: int, steps: int, rows: int, dtype: type, 
     ],
 )
 def test_gradient_equals_numpys(n: int, m: int, rows: int, p: float, phi: str, dtype: type) -> None:
-    """One step of plain gradient descent at rate 1 shows the gradient."""
-    law, state, before = law_of(n), start(2, n, m, dtype), start(2, n, m, dtype)
-    batches = sparse_batches(law, 2, 1, rows, dtype, p)
-    zero, one = np.zeros(2), np.ones(2)
-    rule = Optimizer(OPTIMIZERS["sgd"], np.ones(1), one, zero, zero, zero, zero, 1e-8)
-    losses, _ = advance(state, sparse_tables_of(law, [0, 1], dtype, most=n), rule, batches, 0, 1, activation=phi)
-    for i in range(2):
-        importance = law.importance[batches.context[i, 0]]
-        weights = before.W[i].astype(float), before.b[i].astype(float)
-        loss, dW, db = slow_gradient(*weights, batches.x[i, 0].astype(float), importance, phi)
-        tolerance = TOLERANCE[dtype]
-        np.testing.assert_allclose(before.W[i] - state.W[i], dW, rtol=0, atol=tolerance * np.abs(before.W[i]).max())
-        np.testing.assert_allclose(before.b[i] - state.b[i], db, rtol=0, atol=tolerance)
-        assert losses[i] == pytest.approx(loss, rel=tolerance)
+    law = law_of(n)
+    tables, batches = sparse_tables_of(law, [0, 1], dtype, most=n), sparse_batches(law, 2, 1, rows, dtype, p)
+    require_gradient(law, tables, batches, start(2, n, m, dtype), phi)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -226,16 +214,12 @@ def test_forms_follow_from_sizes_and_activity() -> None:
     assert arguments.tables_of(dense).sparse is None
 
 
-def first_of(instances: Instances) -> Regime:
-    return instances.regimes[0]
-
-
 def test_dense_draws_are_those_from_before() -> None:
     """The key `draws` gives the samples of the only definition there was."""
     instances = instances_of(condition_of(0.02, draws="dense", steps=3), [3])
     tables, rule = arguments.tables_of(instances), engine.optimizer_of(instances)
     *_, last = engine.train(instances)
     state = arguments.new_state(instances.parameters["W"], instances.parameters["b"])
-    x, context = sample(first_of(instances), 3, range(3 * 256), draws="dense")
+    x, context = sample(instances.regime, 3, range(3 * 256), draws="dense")
     advance(state, tables, rule, given(x.reshape(1, 3, 256, 20), context.reshape(1, 3, 256)), 0, 3)
     np.testing.assert_allclose(last.parameters["W"], state.W, rtol=0, atol=1e-6)

@@ -194,13 +194,18 @@ def _least_half(last):
 
 
 @part_njit(forceinline=True)
+def _reaching(halves, start, rows, limit):
+    """`_not_below` for those of the words from `start` that are of the first `rows` samples."""
+    mask = _not_below(halves, start, limit)
+    return mask & ((1 << (rows - start)) - 1) if rows - start < _TOGETHER else mask
+
+
+@part_njit(forceinline=True)
 def _candidates(halves, rows, last, level, row):
     """Find the samples that can have active features by their half word; `_first_levels` leaves the others out."""
     limit, count = _least_half(last), 0
     for start in range(0, rows, _TOGETHER):
-        mask = _not_below(halves, start, limit)
-        if rows - start < _TOGETHER:
-            mask &= (1 << (rows - start)) - 1
+        mask = _reaching(halves, start, rows, limit)
         while mask != 0:
             r = start + _lowest_bit(mask)
             mask &= mask - 1
@@ -221,9 +226,7 @@ def _candidates_in_context(halves, rows, survival, words, lists):
         lists.empty[context[r]] += 1
     count = 0
     for start in range(0, rows, _TOGETHER):
-        mask = _not_below(halves, start, limit)
-        if rows - start < _TOGETHER:
-            mask &= (1 << (rows - start)) - 1
+        mask = _reaching(halves, start, rows, limit)
         while mask != 0:
             r = start + _lowest_bit(mask)
             mask &= mask - 1

@@ -1,5 +1,6 @@
 """The plan and the buffers of one instance, small enough to stay in the caches of a core."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -86,8 +87,7 @@ def new_work(state: State, tables: Tables, batches: Batches) -> Work:
     wide, high_m, high_n = ceil(n, COLUMNS), ceil(m, ROWS), ceil(n, ROWS)
     tile = ceil(min(_TILE_SAMPLES, max(1, _TILE_VALUES // n), batches.size), COLUMNS)
 
-    def matrix(height: int, width: int) -> NumpyArray:
-        return aligned_matrix(height, width, state.W.dtype)
+    matrix = partial(aligned_matrix, dtype=state.W.dtype)
 
     return Work(
         n_inputs=np.zeros(n_contexts, np.int64),

@@ -7,7 +7,7 @@ so they are one row that weighs as much as all of them.
 If fewer features are active in a batch than there are, K and M have the rows of those alone.
 """
 
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,8 +75,7 @@ def new_sparse_work(state: State, tables: Tables, batches: Batches) -> SparseWor
     wide, high_n, high_m = ceil(n, LANES), ceil(n, ROWS), ceil(m, ROWS)
     tile = max(ROWS, _TILE_VALUES // wide)
 
-    def matrix(height: int, width: int) -> NumpyArray:
-        return aligned_matrix(height, width, dtype)
+    matrix = partial(aligned_matrix, dtype=dtype)
 
     return SparseWork(
         sample=np.zeros(batches.size, np.uint64),
