@@ -48,6 +48,36 @@ def one_feature(step, low, high, real, imaginary, sine):
 
 
 @kept_njit(**_OPTIONS)
+def multiply(q, re, im, real, imaginary):
+    """Multiply a characteristic function by 1 + q (E[exp(i u x)] − 1), that of a feature with probability q."""
+    for k in range(len(re)):
+        a, b = 1 + q * (re[k] - 1), q * im[k]
+        x, y = real[k], imaginary[k]
+        real[k], imaginary[k] = x * a - y * b, x * b + y * a
+
+
+@kept_njit(**_OPTIONS)
+def count(q, g, mean, square, re, im, real, imaginary, moments, chance):
+    """Take a feature into the laws of exactly k active features, with probability q, and moments of g x if active.
+
+    Either it is not active, or it is and one feature less of those before it.
+    """
+    for law in range(len(chance) - 1, 0, -1):
+        below = law - 1 if law > 1 else 0
+        with_it = q if law > 1 else 0.0
+        first = moments[below, 1] + mean * chance[below]
+        second = moments[below, 2] + 2 * mean * moments[below, 1] + square * chance[below]
+        moments[law, 0] += with_it * moments[below, 0] * (g == 0) - q * moments[law, 0]
+        moments[law, 1] += with_it * first - q * moments[law, 1]
+        moments[law, 2] += with_it * second - q * moments[law, 2]
+        chance[law] += with_it * chance[below] - q * chance[law]
+        for k in range(len(re)):
+            x, y = real[below, k], imaginary[below, k]
+            real[law, k] += with_it * (re[k] * x - im[k] * y) - q * real[law, k]
+            imaginary[law, k] += with_it * (re[k] * y + im[k] * x) - q * imaginary[law, k]
+
+
+@kept_njit(**_OPTIONS)
 def laws_of_sums(G, p, low, high, start, length, cosines, moments):
     """The law of s = Σ_j G_j x_j of each row, where x_j is active with probability p_j.
 
@@ -74,25 +104,8 @@ def laws_of_sums(G, p, low, high, start, length, cosines, moments):
                 moments[r, 0, 0] *= 1 - q
                 moments[r, 0, 1] += q * g * value
                 variance += q * g * g * (square - q * value * value)
-                for k in range(terms):
-                    a, b = 1 + q * (re[k] - 1), q * im[k]
-                    x, y = real[0, k], imaginary[0, k]
-                    real[0, k], imaginary[0, k] = x * a - y * b, x * b + y * a
-            # Either j is not active, or it is and one feature less of those before it.
-            for law in range(laws - 1, 0, -1):
-                below = law - 1 if law > 1 else 0
-                with_j = q if law > 1 else 0.0
-                atom, mean, squared = moments[r, below, 0], moments[r, below, 1], moments[r, below, 2]
-                squared += 2 * g * value * mean + g * g * square * chance[below]
-                mean += g * value * chance[below]
-                moments[r, law, 0] += with_j * atom * (g == 0) - q * moments[r, law, 0]
-                moments[r, law, 1] += with_j * mean - q * moments[r, law, 1]
-                moments[r, law, 2] += with_j * squared - q * moments[r, law, 2]
-                chance[law] += with_j * chance[below] - q * chance[law]
-                for k in range(terms):
-                    x, y = real[below, k], imaginary[below, k]
-                    real[law, k] += with_j * (re[k] * x - im[k] * y) - q * real[law, k]
-                    imaginary[law, k] += with_j * (re[k] * y + im[k] * x) - q * imaginary[law, k]
+                multiply(q, re, im, real[0], imaginary[0])
+            count(q, g, g * value, g * g * square, re, im, real, imaginary, moments[r], chance)
         moments[r, 0, 2] = variance + moments[r, 0, 1] ** 2
         powers(-np.pi * start[r] / length[r], re, im)
         for law in range(laws):
