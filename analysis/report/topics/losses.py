@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from toysup.analysis import figures
 from toysup.analysis.inference.seeds import over_seeds
 from toysup.analysis.loss.decomposition import no_parts
 from toysup.analysis.loss.expected_loss import mean_over_batches, sampling_error
@@ -241,6 +240,8 @@ def drawn_all(group: Sequence[Selected]) -> Figures:
 
 def drawn(group: Sequence[Selected], *, by: str | None, own: bool = False) -> Figures:
     """What belongs to `by`: a split of the loss, its references, or the losses along training and of each condition."""
+    from toysup.analysis import figures
+
     for suffix, items in series(group):
         if by in _OF_SPLITS:
             yield from _OF_SPLITS[by](items, suffix)
@@ -259,12 +260,16 @@ def drawn(group: Sequence[Selected], *, by: str | None, own: bool = False) -> Fi
 
 
 def _drawn_parts(items: Mapping[str, Selected], suffix: str) -> Figures:
+    from toysup.analysis import figures
+
     if split := {label: loss_parts(item) for label, item in items.items() if no_parts(item.dataset) is None}:
         parts = {label: mean_over_batches(values) for label, values in split.items()}
         yield f"loss-parts{suffix}", figures.loss_parts(parts, {name: interval(of) for name, of in split.items()})
 
 
 def _drawn_active(items: Mapping[str, Selected], suffix: str) -> Figures:
+    from toysup.analysis import figures
+
     active = {label: loss_by_active_features(item) for label, item in items.items()}
     intervals = {label: interval(values["loss"]) for label, values in active.items()}
     often = {label: values["probability"].sum("context") for label, values in active.items()}
@@ -273,6 +278,8 @@ def _drawn_active(items: Mapping[str, Selected], suffix: str) -> Figures:
 
 def _drawn_entries(items: Mapping[str, Selected], suffix: str, *, by: str) -> Figures:
     """The own loss by feature or by context, as lines over its entries."""
+    from toysup.analysis import figures
+
     of_items = {label: _own_summary(item, by) for label, item in items.items()}
     yield f"loss-by-{by}{suffix}", figures.loss_by_entry(of_items, by=by)
 
@@ -288,6 +295,8 @@ _OF_SPLITS: dict[str | None, Callable[[Mapping[str, Selected], str], Figures]] =
 
 def _matrices(group: Sequence[Selected]) -> Figures:
     """Trained on × evaluated on, in each cell; of more conditions or cells the rows tell what it could not show."""
+    from toysup.analysis import figures
+
     cells = list(by_cell(group))
     if not 1 < len(group) <= MAX_SERIES or len(cells) > MAX_SERIES:
         return
